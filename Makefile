@@ -1,0 +1,215 @@
+# One Makefile, not recursive. `make` builds the release profile and links its programs into build/.
+#   PROFILE=debug|release|asan|tsan|fuzz|cov   CC=gcc|clang   V=1 shows commands   WERROR=1 as in CI
+
+PROFILE ?= release
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+VERSION := 0.1.0
+
+ifeq ($(PROFILE),fuzz)
+CC = clang
+else ifeq ($(origin CC),default)
+CC = gcc
+endif
+PKG_CONFIG ?= pkg-config
+B := build/$(PROFILE)
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
+
+# ---- flags -------------------------------------------------------------------------------------------------------
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+	-Wcast-qual -Wundef -Wvla $(if $(WERROR),-Werror)
+TEST_WARNINGS := -Wall -Wextra -Wstrict-prototypes -Wno-unused-parameter $(if $(WERROR),-Werror)
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2
+SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANITIZE_tsan := -fsanitize=thread
+SANITIZE_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+PROFILE_debug := -O0 -g
+PROFILE_release := -O2 -g $(HARDEN)
+PROFILE_asan := -O1 -g $(SANITIZE_asan)
+PROFILE_tsan := -O1 -g $(SANITIZE_tsan)
+PROFILE_fuzz := -O1 -g $(SANITIZE_fuzz) -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+PROFILE_cov := -O0 -g --coverage
+ifeq ($(PROFILE_$(PROFILE)),)
+$(error unknown PROFILE "$(PROFILE)"; use debug, release, asan, tsan, fuzz or cov)
+endif
+
+CPPFLAGS += -D_GNU_SOURCE -Ilib -Ilib/include -I. -DKCPVPN_VERSION='"$(VERSION)"'
+CFLAGS_ALL := -std=c17 $(PROFILE_$(PROFILE)) -fPIC -fvisibility=hidden -ffile-prefix-map=$(CURDIR)=. $(CFLAGS)
+LDFLAGS_ALL := $(filter -fsanitize% --coverage -fno-sanitize%,$(PROFILE_$(PROFILE))) -Wl,-z,relro,-z,now $(LDFLAGS)
+ifneq ($(PROFILE),fuzz)
+LDFLAGS_EXE := $(LDFLAGS_ALL) -pie
+else
+LDFLAGS_EXE := $(subst fuzzer-no-link$(comma),,$(LDFLAGS_ALL))
+endif
+comma := ,
+
+pkgs = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
+LIBS_kcpvpn := $(call pkgs,libsodium libgcrypt libisal)
+LIBS_config := $(call pkgs,yaml-0.1)
+LIBS_control := $(call pkgs,jansson)
+LIBS_vpnd := $(call pkgs,libnl-3.0 libnl-route-3.0) -lpthread
+LIBS_criterion := $(call pkgs,criterion)
+CPPFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-3.0 libnl-route-3.0 2>/dev/null)
+
+# ---- the library: an archive a layer -----------------------------------------------------------------------------
+STACK_LAYERS := core udp crypto fec kcp session stack
+LAYERS := $(STACK_LAYERS) config control
+lib_src = $(sort $(wildcard lib/$(1)/*.c))
+lib_obj = $(patsubst %.c,$(B)/%.o,$(call lib_src,$(1)))
+archive = $(B)/lib/lib$(1).a
+# Order matters to the linker: who calls comes before who is called.
+ARCHIVES_stack := $(foreach l,stack session kcp fec crypto udp core,$(call archive,$(l)))
+ARCHIVES_all := $(call archive,control) $(call archive,config) $(ARCHIVES_stack)
+
+VPND_SRC := $(sort $(wildcard vpnd/*.c))
+VPND_OBJ := $(patsubst %.c,$(B)/%.o,$(VPND_SRC))
+CLI_SRC := $(sort $(wildcard cli/*.c))
+CLI_OBJ := $(patsubst %.c,$(B)/%.o,$(CLI_SRC))
+KCPCAT_SRC := $(sort $(wildcard cli/kcpcat/*.c))
+KCPCAT_OBJ := $(patsubst %.c,$(B)/%.o,$(KCPCAT_SRC))
+PROGRAMS := $(if $(VPND_SRC),vpnd) $(if $(CLI_SRC),kcpctl) $(if $(KCPCAT_SRC),kcpcat)
+LIBRARIES := libkcpvpn.a libkcpvpn.so
+
+.PHONY: all profile deps demo test test-long check-layers format format-check fuzz bench install clean programs
+all: profile
+ifeq ($(PROFILE),release)
+all: $(addprefix build/,$(PROGRAMS) $(LIBRARIES))
+$(addprefix build/,$(PROGRAMS) $(LIBRARIES)): build/%: $(B)/%
+	$(Q)ln -f $< $@
+endif
+programs: $(addprefix $(B)/,$(PROGRAMS))
+profile: programs $(addprefix $(B)/,$(LIBRARIES))
+
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(WARNINGS) -MMD -MP -c -o $@ $<
+
+define archive_rule
+$(call archive,$(1)): $(call lib_obj,$(1))
+	@mkdir -p $$(@D)
+	$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && ar rcsD $$@ $$^
+endef
+$(foreach l,$(LAYERS),$(eval $(call archive_rule,$(l))))
+
+STACK_OBJ := $(foreach l,$(STACK_LAYERS),$(call lib_obj,$(l)))
+$(B)/libkcpvpn.a: $(STACK_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcsD $@ $^
+$(B)/libkcpvpn.so: $(STACK_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-soname,libkcpvpn.so.0 $(LDFLAGS_ALL) -o $@ $^ $(LIBS_kcpvpn)
+
+$(B)/vpnd: $(VPND_OBJ) $(ARCHIVES_all)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_vpnd) $(LIBS_control) $(LIBS_config) $(LIBS_kcpvpn)
+$(B)/kcpctl: $(CLI_OBJ) $(call archive,control) $(call archive,config) $(call archive,core)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_control) $(LIBS_config)
+$(B)/kcpcat: $(KCPCAT_OBJ) $(B)/libkcpvpn.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_kcpvpn)
+
+# ---- tests -------------------------------------------------------------------------------------------------------
+# tests/unit/LAYER/*.c and tests/vectors/LAYER/*.c become one Criterion program each. A layer's tests are linked with
+# the whole of their own layer and with core alone, so that a call upwards does not link.
+test_obj = $(patsubst %.c,$(B)/%.o,$(sort $(wildcard $(1)/*.c)))
+TEST_DIRS := $(sort $(patsubst %/,%,$(wildcard tests/unit/*/ tests/vectors/*/ tests/sim/)))
+TEST_DIRS := $(foreach d,$(TEST_DIRS),$(if $(wildcard $(d)/*.c),$(d)))
+test_name = $(subst /,-,$(patsubst tests/%,%,$(1)))
+TEST_PROGRAMS := $(foreach d,$(TEST_DIRS),$(B)/tests/$(call test_name,$(d)))
+
+$(B)/tests/%.o: tests/%.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) -DTESTS_DIR='"tests"' $(CFLAGS_ALL) $(TEST_WARNINGS) -MMD -MP -c -o $@ $<
+
+whole = -Wl,--whole-archive $(1) -Wl,--no-whole-archive
+define test_rule
+# $(1) directory, $(2) layer or program under test
+$(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(if $(filter $(LAYERS),$(2)),$(call archive,$(2)) $(call archive,core)) \
+		$(if $(filter vpnd,$(2)),$(filter-out $(B)/vpnd/main.o,$(VPND_OBJ)) $(ARCHIVES_all)) \
+		$(if $(filter cli,$(2)),$(filter-out $(B)/cli/main.o,$(CLI_OBJ)) $(ARCHIVES_all)) \
+		$(if $(filter lab,$(2)),$(LAB_PART_OBJ)) \
+		$(if $(filter stack sim,$(2)),$(ARCHIVES_stack))
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$$(Q)$(CC) $(LDFLAGS_EXE) -o $$@ $$(filter %.o,$$^) \
+		$(if $(filter $(LAYERS),$(2)),$(call whole,$(call archive,$(2)))) $$(filter-out %/lib$(2).a,$$(filter %.a,$$^)) \
+		$(LIBS_criterion) $(LIBS_vpnd) $(LIBS_control) $(LIBS_config) $(LIBS_kcpvpn)
+endef
+LAB_OBJ := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/lab/*.c)))
+LAB_PART_OBJ := $(filter-out $(B)/tests/lab/main.o,$(LAB_OBJ))
+$(foreach d,$(TEST_DIRS),$(eval $(call test_rule,$(d),$(notdir $(d)))))
+
+$(B)/lab: $(LAB_OBJ) $(call archive,core)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ -lpthread -lm
+
+# A fuzz target is tests/fuzz/fuzz_NAME.c with LLVMFuzzerTestOneInput. In the fuzz profile libFuzzer drives it; in the
+# others a small main replays the files of tests/fuzz/corpus/NAME.
+FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_PROGRAMS := $(addprefix $(B)/tests/fuzz-,$(FUZZ_NAMES))
+FUZZ_MAIN := $(if $(filter fuzz,$(PROFILE)),,$(B)/tests/fuzz/replay_main.o)
+$(B)/tests/fuzz-%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(ARCHIVES_all)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_EXE) $(if $(filter fuzz,$(PROFILE)),-fsanitize=fuzzer) -o $@ $^ \
+		$(LIBS_control) $(LIBS_config) $(LIBS_kcpvpn) -lm
+
+# Programs with a main of their own that need the stack: benchmarks and threaded tests.
+BENCH_NAMES := $(patsubst tests/bench/%.c,%,$(sort $(wildcard tests/bench/bench_*.c)))
+BENCH_PROGRAMS := $(addprefix $(B)/tests/,$(BENCH_NAMES))
+$(B)/tests/bench_%: $(B)/tests/bench/bench_%.o $(ARCHIVES_stack)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_kcpvpn) -lpthread -lm
+
+.PHONY: tests-build
+tests-build: profile $(TEST_PROGRAMS) $(FUZZ_PROGRAMS) $(BENCH_PROGRAMS) $(if $(LAB_OBJ),$(B)/lab)
+.SECONDARY:
+
+# ---- what a person calls -----------------------------------------------------------------------------------------
+deps:
+	$(Q)scripts/deps
+demo: all
+	$(Q)scripts/demo
+test:
+	$(Q)tests/run
+test-long:
+	$(Q)tests/run --long
+check-layers:
+	$(Q)scripts/check-layers
+bench:
+	$(Q)scripts/bench
+fuzz:
+	$(Q)scripts/fuzz
+
+C_FILES = $(shell git ls-files '*.c' '*.h')
+format:
+	$(Q)clang-format -i $(C_FILES)
+format-check:
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig \
+		$(DESTDIR)$(PREFIX)/include/kcpvpn $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(SYSCONFDIR)/vpnd
+	install -m 0755 build/vpnd $(DESTDIR)$(PREFIX)/sbin/vpnd
+	install -m 0755 build/kcpctl build/kcpcat $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 build/libkcpvpn.a $(DESTDIR)$(PREFIX)/lib/libkcpvpn.a
+	install -m 0755 build/libkcpvpn.so $(DESTDIR)$(PREFIX)/lib/libkcpvpn.so.0
+	ln -sf libkcpvpn.so.0 $(DESTDIR)$(PREFIX)/lib/libkcpvpn.so
+	install -m 0644 lib/include/kcpvpn/*.h $(DESTDIR)$(PREFIX)/include/kcpvpn/
+	sed -e 's|@SBINDIR@|$(PREFIX)/sbin|g' configs/vpnd@.service.in > $(DESTDIR)$(UNITDIR)/vpnd@.service
+	install -m 0644 configs/vpnd.sysusers $(DESTDIR)$(SYSUSERSDIR)/vpnd.conf
+	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' scripts/kcpvpn.pc.in \
+		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/kcpvpn.pc
+
+clean:
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,49 @@
+/*
+ * Pool of equal slots. Slots come from chunks that are allocated as they are first needed and given back to the
+ * system by pool_trim() once whole chunks are free, so the data path takes and returns slots without malloc.
+ */
+#ifndef CORE_POOL_H
+#define CORE_POOL_H
+
+#include "core/list.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	POOL_CHUNK_SLOTS = 64, /* slots allocated at once */
+	POOL_ALIGN_BYTES = 64, /* slots start on a cache line */
+};
+
+struct pool {
+	struct list partial;    /* chunks with a free slot */
+	struct list full;       /* chunks without */
+	size_t slot_bytes;      /* usable bytes of a slot */
+	size_t slots_max;       /* bound on slots in use */
+	size_t slots_used;      /* taken now */
+	size_t slots_allocated; /* in all chunks */
+	uint64_t chunk_allocations; /* chunks ever allocated: stands still in steady state */
+	uint64_t exhausted;     /* takes refused */
+};
+
+/**
+ * Prepares a pool; nothing is allocated yet.
+ *
+ * @slot_bytes  usable size of a slot, at least 1
+ * @slots_max   at most this many slots are taken at once
+ */
+void pool_init(struct pool *pool, size_t slot_bytes, size_t slots_max);
+
+/** Frees all chunks. All slots must have been returned. */
+void pool_fini(struct pool *pool);
+
+/** @return a slot of uninitialised bytes, owned by the caller; NULL at the bound or out of memory. */
+void *pool_take(struct pool *pool);
+
+/** Gives a slot back. @slot comes from pool_take() of this pool; NULL is fine. */
+void pool_return(struct pool *pool, void *slot);
+
+/** Frees chunks that are wholly unused but `keep_slots` worth of them. */
+void pool_trim(struct pool *pool, size_t keep_slots);
+
+#endif
