@@ -134,7 +134,7 @@ define test_rule
 $(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(if $(filter $(LAYERS),$(2)),$(call archive,$(2)) $(call archive,core)) \
 		$(if $(filter vpnd,$(2)),$(filter-out $(B)/vpnd/main.o,$(VPND_OBJ)) $(ARCHIVES_all)) \
 		$(if $(filter cli,$(2)),$(filter-out $(B)/cli/main.o,$(CLI_OBJ)) $(ARCHIVES_all)) \
-		$(if $(filter lab,$(2)),$(LAB_PART_OBJ)) \
+		$(if $(filter lab sim,$(2)),$(LAB_PART_OBJ)) $(if $(filter lab,$(2)),$(call archive,core)) \
 		$(if $(filter stack sim,$(2)),$(ARCHIVES_stack))
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)
