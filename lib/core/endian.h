@@ -6,17 +6,17 @@
 #include <stdint.h>
 #include <string.h>
 
-#define CORE_ENDIAN_PAIR(name, type, from, to) \
-	static inline type load_##name(const void *at) \
-	{ \
-		type v; \
-		memcpy(&v, at, sizeof(v)); \
-		return from(v); \
-	} \
+#define CORE_ENDIAN_PAIR(name, type, from, to)            \
+	static inline type load_##name(const void *at)    \
+	{                                                 \
+		type v;                                   \
+		memcpy(&v, at, sizeof(v));                \
+		return from(v);                           \
+	}                                                 \
 	static inline void store_##name(void *at, type v) \
-	{ \
-		v = to(v); \
-		memcpy(at, &v, sizeof(v)); \
+	{                                                 \
+		v = to(v);                                \
+		memcpy(at, &v, sizeof(v));                \
 	}
 
 CORE_ENDIAN_PAIR(le16, uint16_t, le16toh, htole16)

@@ -16,7 +16,7 @@ struct list {
 #define list_for_each(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
 
 /** As list_for_each, but `it` may be removed in the body. */
-#define list_for_each_safe(it, head) \
+#define list_for_each_safe(it, head)                                              \
 	for (struct list *it = (head)->next, *it##_next = it->next; it != (head); \
 		it = it##_next, it##_next = it->next)
 

@@ -1,4 +1,5 @@
-/* Formats a line on the stack and hands it to the sink; control characters from outside become '?'. */
+/* Formats a line on the stack and hands it to the sink; control characters from outside become '?'.
+ */
 #include "core/log.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /*
- * Logging goes to a sink that the program gives. Nothing is logged per packet: bad packets are counted by
- * verdict, and what may repeat is limited by its caller.
+ * Logging goes to a sink that the program gives. Nothing is logged per packet: bad packets are
+ * counted by verdict, and what may repeat is limited by its caller.
  */
 #ifndef CORE_LOG_H
 #define CORE_LOG_H

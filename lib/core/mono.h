@@ -1,8 +1,8 @@
 /*
  * Monotonic time as a type of its own, so that an instant cannot be mixed with a number.
  *
- * lib/ never reads a clock: whoever calls it passes `now`. The daemon takes it from CLOCK_BOOTTIME, the
- * simulation from its event queue.
+ * lib/ never reads a clock: whoever calls it passes `now`. The daemon takes it from CLOCK_BOOTTIME,
+ * the simulation from its event queue.
  */
 #ifndef CORE_MONO_H
 #define CORE_MONO_H

@@ -1,7 +1,7 @@
 /*
- * Each chunk is one aligned allocation: a header, then POOL_CHUNK_SLOTS slots. In front of a slot stands a pointer
- * to its chunk (in the cache line before the slot's bytes), so a return needs no search. Free slots of a chunk are
- * chained through their first bytes.
+ * Each chunk is one aligned allocation: a header, then POOL_CHUNK_SLOTS slots. In front of a slot
+ * stands a pointer to its chunk (in the cache line before the slot's bytes), so a return needs no
+ * search. Free slots of a chunk are chained through their first bytes.
  */
 #include "core/pool.h"
 
@@ -34,8 +34,9 @@ static struct pool_chunk **chunk_of(void *slot)
 void pool_init(struct pool *pool, size_t slot_bytes, size_t slots_max)
 {
 	*pool = (struct pool){
-		.slot_bytes = slot_bytes < sizeof(struct pool_free_slot) ? sizeof(struct pool_free_slot)
-									 : slot_bytes,
+		.slot_bytes = slot_bytes < sizeof(struct pool_free_slot)
+				      ? sizeof(struct pool_free_slot)
+				      : slot_bytes,
 		.slots_max = slots_max,
 	};
 	list_init(&pool->partial);

@@ -1,6 +1,7 @@
 /*
- * Pool of equal slots. Slots come from chunks that are allocated as they are first needed and given back to the
- * system by pool_trim() once whole chunks are free, so the data path takes and returns slots without malloc.
+ * Pool of equal slots. Slots come from chunks that are allocated as they are first needed and given
+ * back to the system by pool_trim() once whole chunks are free, so the data path takes and returns
+ * slots without malloc.
  */
 #ifndef CORE_POOL_H
 #define CORE_POOL_H
@@ -16,14 +17,14 @@ enum {
 };
 
 struct pool {
-	struct list partial;    /* chunks with a free slot */
-	struct list full;       /* chunks without */
-	size_t slot_bytes;      /* usable bytes of a slot */
-	size_t slots_max;       /* bound on slots in use */
-	size_t slots_used;      /* taken now */
-	size_t slots_allocated; /* in all chunks */
+	struct list partial;	    /* chunks with a free slot */
+	struct list full;	    /* chunks without */
+	size_t slot_bytes;	    /* usable bytes of a slot */
+	size_t slots_max;	    /* bound on slots in use */
+	size_t slots_used;	    /* taken now */
+	size_t slots_allocated;	    /* in all chunks */
 	uint64_t chunk_allocations; /* chunks ever allocated: stands still in steady state */
-	uint64_t exhausted;     /* takes refused */
+	uint64_t exhausted;	    /* takes refused */
 };
 
 /**
@@ -37,7 +38,8 @@ void pool_init(struct pool *pool, size_t slot_bytes, size_t slots_max);
 /** Frees all chunks. All slots must have been returned. */
 void pool_fini(struct pool *pool);
 
-/** @return a slot of uninitialised bytes, owned by the caller; NULL at the bound or out of memory. */
+/** @return a slot of uninitialised bytes, owned by the caller; NULL at the bound or out of memory.
+ */
 void *pool_take(struct pool *pool);
 
 /** Gives a slot back. @slot comes from pool_take() of this pool; NULL is fine. */

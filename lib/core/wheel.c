@@ -1,7 +1,8 @@
 /*
- * A timer stands in the lowest level whose current block holds its millisecond: level 0 covers the 256 ms block of
- * `tick`, level 1 the block of 256 such blocks, level 2 the next. So all timers of a level are earlier than all of
- * the level above, and a slot is spread over the level below when `tick` enters its block.
+ * A timer stands in the lowest level whose current block holds its millisecond: level 0 covers the
+ * 256 ms block of `tick`, level 1 the block of 256 such blocks, level 2 the next. So all timers of
+ * a level are earlier than all of the level above, and a slot is spread over the level below when
+ * `tick` enters its block.
  */
 #include "core/wheel.h"
 
@@ -122,8 +123,7 @@ static void cascade(struct wheel *wheel, struct wheel_slot *slot)
 
 	list_init(&moved);
 	while (!list_empty(&slot->timers)) {
-		struct wheel_timer *timer =
-			list_entry(slot->timers.next, struct wheel_timer, node);
+		struct wheel_timer *timer = list_entry(slot->timers.next, struct wheel_timer, node);
 		unplace(wheel, timer);
 		list_add_tail(&moved, &timer->node);
 	}
@@ -132,7 +132,8 @@ static void cascade(struct wheel *wheel, struct wheel_slot *slot)
 		place(wheel, list_entry(node, struct wheel_timer, node));
 }
 
-/* Enters the block that begins at `wheel->tick`: the upper levels first, so that what they hold can sink through. */
+/* Enters the block that begins at `wheel->tick`: the upper levels first, so that what they hold can
+ * sink through. */
 static void enter_block(struct wheel *wheel)
 {
 	int64_t tick = wheel->tick;

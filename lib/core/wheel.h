@@ -1,7 +1,7 @@
 /*
- * Hierarchical timer wheel: 256 slots of 1 ms, of 256 ms and of 65.5 s, and a list for what lies beyond. Arming and
- * disarming take constant time however many timers there are; a wheel without timers asks for no wake-up.
- * Deadlines keep their microseconds: a timer never fires early.
+ * Hierarchical timer wheel: 256 slots of 1 ms, of 256 ms and of 65.5 s, and a list for what lies
+ * beyond. Arming and disarming take constant time however many timers there are; a wheel without
+ * timers asks for no wake-up. Deadlines keep their microseconds: a timer never fires early.
  */
 #ifndef CORE_WHEEL_H
 #define CORE_WHEEL_H
@@ -25,7 +25,8 @@ struct wheel_timer {
 
 struct wheel_slot {
 	struct list timers;
-	struct mono earliest; /* no timer of the slot is due before; may be too early after a disarm */
+	struct mono
+		earliest; /* no timer of the slot is due before; may be too early after a disarm */
 };
 
 struct wheel {
@@ -41,7 +42,8 @@ void wheel_init(struct wheel *wheel, struct mono now);
 /** Prepares a timer that is not armed. */
 void wheel_timer_init(struct wheel_timer *timer);
 
-/** Sets the deadline, replacing an earlier one; MONO_NEVER disarms. The timer must outlive its being armed. */
+/** Sets the deadline, replacing an earlier one; MONO_NEVER disarms. The timer must outlive its
+ * being armed. */
 void wheel_arm(struct wheel *wheel, struct wheel_timer *timer, struct mono at);
 
 void wheel_disarm(struct wheel *wheel, struct wheel_timer *timer);
@@ -53,7 +55,8 @@ void wheel_disarm(struct wheel *wheel, struct wheel_timer *timer);
  */
 struct wheel_timer *wheel_pop_due(struct wheel *wheel, struct mono now);
 
-/** @return when to call wheel_pop_due() next (not after the earliest deadline), MONO_NEVER without timers. */
+/** @return when to call wheel_pop_due() next (not after the earliest deadline), MONO_NEVER without
+ * timers. */
 struct mono wheel_next(const struct wheel *wheel);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * A read cursor over bytes from outside. It checks every bound, and its error sticks: read all fields of
- * a header, then ask wire_ok() once. A read past the end gives zeros and moves nothing.
+ * A read cursor over bytes from outside. It checks every bound, and its error sticks: read all
+ * fields of a header, then ask wire_ok() once. A read past the end gives zeros and moves nothing.
  */
 #ifndef CORE_WIRE_H
 #define CORE_WIRE_H
@@ -33,7 +33,8 @@ static inline bool wire_ok(const struct wire *w)
 	return !w->failed;
 }
 
-/** The next `len` bytes, or NULL (and a stuck error) if there are fewer. Borrowed from the input. */
+/** The next `len` bytes, or NULL (and a stuck error) if there are fewer. Borrowed from the input.
+ */
 static inline const uint8_t *wire_bytes(struct wire *w, size_t len)
 {
 	const uint8_t *at = w->at;

@@ -1,4 +1,5 @@
-/* Conversions between socket addresses and endpoints. IPv4-mapped IPv6 is turned into IPv4 at this edge. */
+/* Conversions between socket addresses and endpoints. IPv4-mapped IPv6 is turned into IPv4 at this
+ * edge. */
 #include "kcpvpn/endpoint.h"
 
 #include <arpa/inet.h>
@@ -68,12 +69,6 @@ size_t kcpvpn_endpoint_to_sockaddr(
 	return sizeof(in6);
 }
 
-bool kcpvpn_endpoint_equal(const struct kcpvpn_endpoint *a, const struct kcpvpn_endpoint *b)
-{
-	return a->family == b->family && a->port == b->port && a->scope_id == b->scope_id &&
-	       memcmp(a->address, b->address, sizeof(a->address)) == 0;
-}
-
 char *kcpvpn_endpoint_format(
 	const struct kcpvpn_endpoint *endpoint, char text[KCPVPN_ENDPOINT_TEXT_BYTES])
 {
@@ -87,7 +82,8 @@ char *kcpvpn_endpoint_format(
 		(void)inet_ntop(AF_INET6, endpoint->address, address, sizeof(address));
 		if (endpoint->scope_id)
 			(void)snprintf(scope, sizeof(scope), "%%%u", endpoint->scope_id);
-		(void)snprintf(text, KCPVPN_ENDPOINT_TEXT_BYTES, "[%s%s]:%u", address, scope, endpoint->port);
+		(void)snprintf(text, KCPVPN_ENDPOINT_TEXT_BYTES, "[%s%s]:%u", address, scope,
+			endpoint->port);
 	} else {
 		(void)snprintf(text, KCPVPN_ENDPOINT_TEXT_BYTES, "none");
 	}

@@ -1,9 +1,10 @@
 /*
- * A node: KCP conversations over UDP, on the wire of kcp-go (layers SESSION / KCP / FEC / CRYPTO / UDP).
+ * A node: KCP conversations over UDP, on the wire of kcp-go (layers SESSION / KCP / FEC / CRYPTO /
+ * UDP).
  *
  * The library does no I/O, reads no clock and starts no thread. The program brings a socket (struct
- * kcpvpn_udp_port), the time (`now_us`, microseconds of a monotonic clock of its choice) and randomness, and turns
- * this wheel:
+ * kcpvpn_udp_port), the time (`now_us`, microseconds of a monotonic clock of its choice) and
+ * randomness, and turns this wheel:
  *
  *     1. datagrams came          ->  kcpvpn_node_input()
  *     2. the deadline came       ->  kcpvpn_node_on_deadline()
@@ -11,10 +12,11 @@
  *     4. kcpvpn_node_flush()     ->  everything that is to go out leaves, in batches
  *     5. sleep until a datagram comes or kcpvpn_node_next_deadline() is reached
  *
- * A node is used by one thread at a time. Functions that can fail return 0 or a negative errno value.
+ * A node is used by one thread at a time. Functions that can fail return 0 or a negative errno
+ * value.
  *
- * SECURITY: this wire proves nobody's identity, does not detect replayed or reflected packets, and has no forward
- * secrecy; see the README. Whoever knows the key can read and forge everything.
+ * SECURITY: this wire proves nobody's identity, does not detect replayed or reflected packets, and
+ * has no forward secrecy; see the README. Whoever knows the key can read and forge everything.
  */
 #ifndef KCPVPN_NODE_H
 #define KCPVPN_NODE_H
@@ -36,57 +38,70 @@ struct kcpvpn_conv;
 enum {
 	KCPVPN_KEY_BYTES = 32,
 	KCPVPN_MTU_MIN_BYTES = 128,
-	KCPVPN_MTU_MAX_BYTES = 1500, /* kcp-go's receive buffer: what is longer would be cut there */
+	KCPVPN_MTU_MAX_BYTES =
+		1500, /* kcp-go's receive buffer: what is longer would be cut there */
 	KCPVPN_WND_MAX = 32768,
-	KCPVPN_OOB_WAITING_MAX = 16, /* out-of-band messages kept for a conversation until they are taken */
+	KCPVPN_OOB_WAITING_MAX =
+		16, /* out-of-band messages kept for a conversation until they are taken */
 };
 
-/** Which release's timing the engine follows; the bytes are the same and both talk to each other. */
+/** Which release's timing the engine follows; the bytes are the same and both talk to each other.
+ */
 enum kcpvpn_profile {
 	KCPVPN_PROFILE_5_6_72,
 	KCPVPN_PROFILE_5_6_1,
 };
 
 struct kcpvpn_config {
-	const char *crypt;  /* cipher by kcptun's name, see kcpvpn_crypt_name() */
-	const uint8_t *key; /* lent for kcpvpn_node_new(); a cipher takes the leading bytes it needs */
+	const char *crypt; /* cipher by kcptun's name, see kcpvpn_crypt_name() */
+	const uint8_t
+		*key; /* lent for kcpvpn_node_new(); a cipher takes the leading bytes it needs */
 	size_t key_len;
-	uint32_t data_shards;   /* FEC group: data and parity datagrams; a 0 = no FEC. Sum at most 255 */
+	uint32_t data_shards; /* FEC group: data and parity datagrams; a 0 = no FEC. Sum at most 255
+			       */
 	uint32_t parity_shards;
-	uint32_t mtu_bytes;     /* UDP payload, KCPVPN_MTU_MIN_BYTES..KCPVPN_MTU_MAX_BYTES */
-	bool nodelay;           /* smaller least RTO, slower growth of it */
-	uint32_t interval_ms;   /* 10..5000: acknowledgements and window tickets wait no longer */
-	uint32_t fast_resend;   /* resend after so many later acknowledgements, 0 = off */
-	bool no_congestion_window; /* true (all of kcptun's modes): windows alone bound what is in flight */
-	uint32_t snd_wnd;       /* segments, 1..KCPVPN_WND_MAX */
+	uint32_t mtu_bytes;   /* UDP payload, KCPVPN_MTU_MIN_BYTES..KCPVPN_MTU_MAX_BYTES */
+	bool nodelay;	      /* smaller least RTO, slower growth of it */
+	uint32_t interval_ms; /* 10..5000: acknowledgements and window tickets wait no longer */
+	uint32_t fast_resend; /* resend after so many later acknowledgements, 0 = off */
+	bool no_congestion_window; /* true (all of kcptun's modes): windows alone bound what is in
+				      flight */
+	uint32_t snd_wnd;	   /* segments, 1..KCPVPN_WND_MAX */
 	uint32_t rcv_wnd;
-	bool stream;            /* true: a byte stream; false: messages keep their boundaries */
-	bool ack_no_delay;      /* acknowledge every datagram at once */
-	bool measured_window;   /* bound what is in flight by 1.25 x the measured bandwidth-delay product */
+	bool stream;	      /* true: a byte stream; false: messages keep their boundaries */
+	bool ack_no_delay;    /* acknowledge every datagram at once */
+	bool measured_window; /* bound what is in flight by 1.25 x the measured bandwidth-delay
+				 product */
 	enum kcpvpn_profile profile;
-	uint32_t send_queue_segments; /* most segments that wait behind the window, 0 = 2 x snd_wnd */
-	uint32_t convs_max;           /* most conversations at once */
+	uint32_t send_queue_segments; /* most segments that wait behind the window, 0 = 2 x snd_wnd
+				       */
+	uint32_t convs_max;	      /* most conversations at once */
 	uint64_t memory_max_bytes;    /* for segments and shards of all conversations */
-	int64_t keepalive_us;   /* ask for a sign of life (WASK) after so long without one, 0 = never */
-	int64_t dead_after_us;  /* something waits for an answer and no datagram came for so long: closed, 0 = never */
-	int64_t idle_after_us;  /* nothing came and nothing was sent for so long: closed, 0 = never */
+	int64_t keepalive_us;  /* ask for a sign of life (WASK) after so long without one, 0 = never
+				*/
+	int64_t dead_after_us; /* something waits for an answer and no datagram came for so long:
+				  closed, 0 = never */
+	int64_t idle_after_us; /* nothing came and nothing was sent for so long: closed, 0 = never
+				*/
 };
 
 /** What a conversation has to say. A bit set. */
 enum kcpvpn_event {
 	KCPVPN_EVENT_ACCEPTED = 1, /* new, opened by the other side */
 	KCPVPN_EVENT_READABLE = 2, /* kcpvpn_conv_recv() has something */
-	KCPVPN_EVENT_WRITABLE = 4, /* room for at least one message again after kcpvpn_conv_send() gave -EAGAIN */
-	KCPVPN_EVENT_OOB = 8,      /* kcpvpn_conv_recv_oob() has something */
-	KCPVPN_EVENT_CLOSED = 16,  /* dead, idle for too long, or replaced; call kcpvpn_conv_close() to free it */
-	KCPVPN_EVENT_ALIVE = 32,   /* the first good datagram after opening or after a silence came */
+	KCPVPN_EVENT_WRITABLE =
+		4, /* room for at least one message again after kcpvpn_conv_send() gave -EAGAIN */
+	KCPVPN_EVENT_OOB = 8, /* kcpvpn_conv_recv_oob() has something */
+	KCPVPN_EVENT_CLOSED =
+		16, /* dead, idle for too long, or replaced; call kcpvpn_conv_close() to free it */
+	KCPVPN_EVENT_ALIVE = 32, /* the first good datagram after opening or after a silence came */
 };
 
 /** Why a conversation ended by itself. */
 enum kcpvpn_close_reason {
 	KCPVPN_OPEN,
-	KCPVPN_CLOSED_DEAD,     /* dead_after_us */
-	KCPVPN_CLOSED_IDLE,     /* idle_after_us */
+	KCPVPN_CLOSED_DEAD,	/* dead_after_us */
+	KCPVPN_CLOSED_IDLE,	/* idle_after_us */
 	KCPVPN_CLOSED_REPLACED, /* its address began another conversation */
 };
 
@@ -104,13 +119,16 @@ KCPVPN_API const char *kcpvpn_crypt_name(size_t index);
 KCPVPN_API int kcpvpn_key_derive(
 	const char *password, size_t password_len, uint8_t ret_key[KCPVPN_KEY_BYTES]);
 
-/** Sets kcptun's defaults: salsa20, no key yet, 10/3, mtu 1350, mode fast, windows 1024, stream mode. */
+/** Sets kcptun's defaults: salsa20, no key yet, 10/3, mtu 1350, mode fast, windows 1024, stream
+ * mode. */
 KCPVPN_API void kcpvpn_config_init(struct kcpvpn_config *config);
 
-/** Sets the four timing values of kcptun's mode "normal", "fast", "fast2" or "fast3". @return 0 or -EINVAL */
+/** Sets the four timing values of kcptun's mode "normal", "fast", "fast2" or "fast3". @return 0 or
+ * -EINVAL */
 KCPVPN_API int kcpvpn_config_mode(struct kcpvpn_config *config, const char *mode);
 
-/** @return the most bytes of one segment with this configuration (mtu less headers), 0 if it is invalid */
+/** @return the most bytes of one segment with this configuration (mtu less headers), 0 if it is
+ * invalid */
 KCPVPN_API size_t kcpvpn_config_mss(const struct kcpvpn_config *config);
 
 /**
@@ -119,8 +137,8 @@ KCPVPN_API size_t kcpvpn_config_mss(const struct kcpvpn_config *config);
  * @config      copied; the key is erased from the node when it is freed
  * @random      used for nonces and conversation numbers, kept with `random_ctx`
  * @ret_node    owned by the caller, freed by kcpvpn_node_free()
- * @return      0; -EINVAL for a value out of range; -ENOKEY for a key too short for the cipher; -ENOMEM; -EIO if the
- *              crypto library fails its self-test
+ * @return      0; -EINVAL for a value out of range; -ENOKEY for a key too short for the cipher;
+ * -ENOMEM; -EIO if the crypto library fails its self-test
  */
 KCPVPN_API int kcpvpn_node_new(const struct kcpvpn_config *config, kcpvpn_random_fn random,
 	void *random_ctx, int64_t now_us, struct kcpvpn_node **ret_node);
@@ -129,12 +147,14 @@ KCPVPN_API int kcpvpn_node_new(const struct kcpvpn_config *config, kcpvpn_random
 KCPVPN_API void kcpvpn_node_free(struct kcpvpn_node *node);
 
 /**
- * Opens a conversation. Nothing is sent until there is data, or kcpvpn_conv_probe() asks for a sign of life.
+ * Opens a conversation. Nothing is sent until there is data, or kcpvpn_conv_probe() asks for a sign
+ * of life.
  *
  * @port      where its datagrams leave and arrive; must outlive the conversation
  * @remote    only datagrams from there belong to it
  * @conv      conversation number, 0 = random
- * @return    0; -EADDRINUSE if the port has a conversation with `remote`; -ENOBUFS at convs_max; -ENOMEM
+ * @return    0; -EADDRINUSE if the port has a conversation with `remote`; -ENOBUFS at convs_max;
+ * -ENOMEM
  */
 KCPVPN_API int kcpvpn_node_dial(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
 	const struct kcpvpn_endpoint *remote, uint32_t conv, int64_t now_us,
@@ -170,8 +190,9 @@ KCPVPN_API void kcpvpn_node_stats(const struct kcpvpn_node *node, struct kcpvpn_
  * Queues a message, or in stream mode bytes.
  *
  * @len     1 or more; a message has at most 255 x mss bytes, a piece of a stream any number
- * @return  0: all of it was taken; -EAGAIN: the queue is full, nothing was taken, KCPVPN_EVENT_WRITABLE will tell;
- *          -EMSGSIZE; -EINVAL for 0 bytes; -ENOBUFS out of memory; -EPIPE after KCPVPN_EVENT_CLOSED
+ * @return  0: all of it was taken; -EAGAIN: the queue is full, nothing was taken,
+ * KCPVPN_EVENT_WRITABLE will tell; -EMSGSIZE; -EINVAL for 0 bytes; -ENOBUFS out of memory; -EPIPE
+ * after KCPVPN_EVENT_CLOSED
  */
 KCPVPN_API int kcpvpn_conv_send(
 	struct kcpvpn_conv *conv, const void *data, size_t len, int64_t now_us);
@@ -182,10 +203,11 @@ KCPVPN_API size_t kcpvpn_conv_send_space(const struct kcpvpn_conv *conv);
 /**
  * Takes the next message, or in stream mode the next bytes that arrived together.
  *
- * @return  0; -EAGAIN if nothing is whole yet; -EMSGSIZE if `capacity` is too small (nothing is taken)
+ * @return  0; -EAGAIN if nothing is whole yet; -EMSGSIZE if `capacity` is too small (nothing is
+ * taken)
  */
-KCPVPN_API int kcpvpn_conv_recv(struct kcpvpn_conv *conv, void *buf, size_t capacity,
-	int64_t now_us, size_t *ret_len);
+KCPVPN_API int kcpvpn_conv_recv(
+	struct kcpvpn_conv *conv, void *buf, size_t capacity, int64_t now_us, size_t *ret_len);
 
 /**
  * Shows the next message in place.
@@ -200,8 +222,8 @@ KCPVPN_API int kcpvpn_conv_recv_peek(
 KCPVPN_API void kcpvpn_conv_recv_drop(struct kcpvpn_conv *conv, int64_t now_us);
 
 /**
- * Sends an out-of-band message: at once, unordered, unacknowledged, not coded. Needs FEC on this node; kcp-go
- * understands it since 5.6.60.
+ * Sends an out-of-band message: at once, unordered, unacknowledged, not coded. Needs FEC on this
+ * node; kcp-go understands it since 5.6.60.
  *
  * @len     1 .. mss + 20
  * @return  0; -EOPNOTSUPP without FEC; -EMSGSIZE; -EPIPE
@@ -215,7 +237,8 @@ KCPVPN_API int kcpvpn_conv_recv_oob(
 /** Asks the other side for a sign of life (WASK, which every KCP answers with WINS). */
 KCPVPN_API void kcpvpn_conv_probe(struct kcpvpn_conv *conv, int64_t now_us);
 
-/** Sends what a last flush gives and frees the conversation: the pointer is gone. The peer is not told. */
+/** Sends what a last flush gives and frees the conversation: the pointer is gone. The peer is not
+ * told. */
 KCPVPN_API void kcpvpn_conv_close(struct kcpvpn_conv *conv, int64_t now_us);
 
 /** @return true once all that was sent is acknowledged and nothing waits */

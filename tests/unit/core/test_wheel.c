@@ -5,7 +5,8 @@
 
 enum { TIMERS = 300 };
 
-/* The wheel against a naive twin: an array that is searched. Same arms, disarms and clock, same timers fire. */
+/* The wheel against a naive twin: an array that is searched. Same arms, disarms and clock, same
+ * timers fire. */
 Test(wheel, agrees_with_a_linear_search)
 {
 	static struct wheel wheel;
@@ -21,7 +22,8 @@ Test(wheel, agrees_with_a_linear_search)
 	}
 	for (int step = 0; step < 20000; step++) {
 		int i = rand_r(&seed) % TIMERS;
-		static const int64_t spans_us[] = {3, 900, 70000, 5000000, 90000000, 20000000000, 9000};
+		static const int64_t spans_us[] = {
+			3, 900, 70000, 5000000, 90000000, 20000000000, 9000};
 		int64_t span = spans_us[rand_r(&seed) % 7];
 		struct mono at = mono_add_us(now, (int64_t)rand_r(&seed) % (span + 1) - 100);
 		if (rand_r(&seed) % 5 == 0)
@@ -49,7 +51,8 @@ Test(wheel, agrees_with_a_linear_search)
 			want[k] = MONO_NEVER;
 		}
 		for (int k = 0; k < TIMERS; k++)
-			cr_assert(!mono_due(want[k], now), "timer %d was missed at step %d", k, step);
+			cr_assert(
+				!mono_due(want[k], now), "timer %d was missed at step %d", k, step);
 	}
 }
 
