@@ -1,0 +1,136 @@
+/*
+ * The daemon's control socket: a Unix stream socket on which kcpctl asks (control/control_msg.h). It lives in the
+ * daemon's loop and never waits for anybody. What the verbs do, the daemon says by an ops table.
+ *
+ * How the daemon uses it:
+ *
+ *   control_server_new()            after the configuration is read; listens at once
+ *   control_server_state_changed()  whenever a peer's or the link's state changes; only marks, may be called anywhere
+ *   control_server_after_round()    once after each round of the loop: answers `wait`s, feeds `log -f`
+ *   control_server_free()           at the end: closes clients, removes the socket and its folder
+ */
+#ifndef VPND_CONTROL_SERVER_H
+#define VPND_CONTROL_SERVER_H
+
+#include "control/control_msg.h"
+#include "core/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct control_server;
+struct log_ring;
+struct loop;
+
+enum {
+	CONTROL_CLIENTS_MAX = 64,
+};
+
+/**
+ * What the verbs do. Each returns 0, or a negative enum err and then `err` filled (control_error_set()); if it is
+ * left empty, the client hears err_str(). They are called from the loop and must not block. They may call
+ * control_server_state_changed(), but neither control_server_free() nor the loop itself.
+ */
+struct control_ops {
+	void *ctx;
+
+	/**
+	 * Brings up the link and the sessions of `peers` (empty = all enabled ones). An unknown name fails with
+	 * control_error_no_peer() before anything is done. Nothing to do is a success with `*ret_changed` false.
+	 */
+	int (*up)(void *ctx, const struct control_strings *peers, bool *ret_changed,
+		struct control_error *err);
+
+	/** The opposite: peers empty = the link. */
+	int (*down)(void *ctx, const struct control_strings *peers, bool *ret_changed,
+		struct control_error *err);
+
+	/**
+	 * Fills the whole document.
+	 *
+	 * @peer    NULL = all peers, else only the one of that name; control_error_no_peer() if there is none
+	 * @status  came from control_status_init(); the server frees it, also on failure
+	 */
+	int (*status)(void *ctx, const char *peer, struct control_status *status,
+		struct control_error *err);
+
+	/**
+	 * Reads the configuration again: all or nothing.
+	 *
+	 * @reload  zeroed; the server frees it
+	 * @err     class CONTROL_ERROR_CONFIG for a bad file, with place and detail (the whole report)
+	 */
+	int (*reload)(
+		void *ctx, bool dry_run, struct control_reload *reload, struct control_error *err);
+};
+
+struct control_server_config {
+	const char *path;	 /* of the socket, at most 107 bytes */
+	const char *network;	 /* name of the network */
+	const char *version;	 /* of the daemon */
+	const char *read_group;	 /* control.group */
+	const char *admin_group; /* control.admin_group */
+	uid_t trusted_uid; /* beside root, may write; (uid_t)-1 = nobody (what a daemon wants) */
+	const struct log *log; /* may be NULL */
+	struct log_ring *ring; /* for `log`; may be NULL; must outlive the server */
+};
+
+struct control_server_stats {
+	uint64_t accepted; /* clients ever */
+	uint64_t requests; /* answered, in any way */
+	uint64_t
+		bad_requests; /* not JSON, not a request, unknown method, bad parameters, too long */
+	uint64_t denied;      /* refused by peer credentials */
+	uint64_t evicted;     /* idle clients that had to go for a new one */
+	uint64_t refused;     /* clients that found no place */
+	uint64_t overflowed;  /* clients that did not read */
+	size_t clients;	      /* now */
+};
+
+/** What a client may do. */
+enum control_access {
+	CONTROL_ACCESS_NONE, /* only `hello` and `version` */
+	CONTROL_ACCESS_READ,
+	CONTROL_ACCESS_WRITE, /* all */
+};
+
+/**
+ * Listens on the socket. Makes the last two folders of the path where they are missing; a socket on which nobody
+ * answers is replaced. Strings of `config` are copied; `loop`, `ops` (copied, its ctx not), log and ring are borrowed.
+ *
+ * @err         says what, where and why on failure: code E-CTL-10
+ * @ret_server  owned by the caller
+ * @return      0; -EADDRINUSE: a daemon answers there ("already running"); another negative errno
+ */
+int control_server_new(struct loop *loop, const struct control_server_config *config,
+	const struct control_ops *ops, struct control_server **ret_server,
+	struct control_error *err);
+
+/** Closes all clients, removes the socket if it is still this one, and the folders that it made. NULL is fine. */
+void control_server_free(struct control_server *server);
+
+/** Says that states may have changed: waits are looked at in the next control_server_after_round(). Cheap. */
+void control_server_state_changed(struct control_server *server);
+
+/** Answers the waits whose state holds and sends new log lines to clients that follow. */
+void control_server_after_round(struct control_server *server);
+
+/** After a reload that changed the groups or the name: looks the groups up again. @return 0 or -ENOMEM */
+int control_server_set_groups(
+	struct control_server *server, const char *read_group, const char *admin_group);
+
+const struct control_server_stats *control_server_stats(const struct control_server *server);
+
+/**
+ * Decides by credentials alone.
+ *
+ * @groups       supplementary groups of the client, `count` of them; may be NULL if count is 0
+ * @trusted_uid  (uid_t)-1 = none
+ * @read_gid, @admin_gid  (gid_t)-1 = that group does not exist
+ */
+enum control_access control_access_of(uid_t uid, gid_t gid, const gid_t *groups, size_t count,
+	uid_t trusted_uid, gid_t read_gid, gid_t admin_gid);
+
+#endif
