@@ -1,0 +1,303 @@
+/*
+ * The configuration of one network: read from YAML, checked whole, given as plain values.
+ *
+ * vpnd and kcpctl read the same files by this module. A configuration that was returned is complete:
+ * defaults are filled in, peers have inherited what they do not set, paths are absolute, and every
+ * cross check has passed. Nothing refers to the files any more.
+ */
+#ifndef CONFIG_H
+#define CONFIG_H
+
+#include "config/config_report.h"
+#include "config/config_schema.h"
+#include "core/log.h"
+#include "kcpvpn/endpoint.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** Words that may stand where a number does. */
+enum config_word {
+	CONFIG_AUTO = -1,
+	CONFIG_OFF = -2,
+	CONFIG_MAIN = -3,
+	CONFIG_RANDOM = -4,
+	CONFIG_INHERIT = -5,
+};
+
+enum config_wire {
+	CONFIG_WIRE_NATIVE,
+	CONFIG_WIRE_KCP_GO,
+};
+
+/** kcptun's modes. */
+enum config_kcp_mode {
+	CONFIG_KCP_NORMAL, /* nodelay 0, interval 40 ms, resend 2, no congestion window */
+	CONFIG_KCP_FAST,   /* 0, 30, 2, 1 */
+	CONFIG_KCP_FAST2,  /* 1, 20, 2, 1 */
+	CONFIG_KCP_FAST3,  /* 1, 10, 2, 1 */
+};
+
+enum config_log_format {
+	CONFIG_LOG_TEXT,
+	CONFIG_LOG_JSON,
+};
+
+enum {
+	CONFIG_NAME_MAX = 63,	  /* network and peer names, bytes */
+	CONFIG_DEVICE_MAX = 15,	  /* interface names, bytes */
+	CONFIG_SECRET_MAX = 1024, /* kcp_go.key, bytes */
+	CONFIG_MTU_MIN = 576,
+	CONFIG_MTU_MIN_IPV6 = 1280, /* below it Linux takes IPv6 off an interface for good */
+	CONFIG_CIDR_TEXT_BYTES = 64,
+	CONFIG_FILE_MAX_BYTES = 16 << 20,
+	CONFIG_FILES_MAX = 4096,
+	CONFIG_PEERS_MAX = 65536,
+};
+
+/** An address with a prefix length. Unused address bytes are zero. */
+struct config_cidr {
+	uint8_t family;	     /* 4 or 6 */
+	uint8_t address[16]; /* network order; IPv4 in the first four bytes */
+	uint8_t prefix_len;  /* 0..32 or 0..128 */
+};
+
+/** Where a peer may be found: a name to resolve or a numeric address, not yet resolved. */
+struct config_endpoint {
+	char *host; /* without brackets; an IPv6 address may carry "%scope" */
+	uint16_t port;
+};
+
+struct config_strings {
+	char **items;
+	size_t count;
+};
+struct config_cidrs {
+	struct config_cidr *items;
+	size_t count;
+};
+struct config_endpoints {
+	struct config_endpoint *items;
+	size_t count;
+};
+struct config_listen {
+	struct kcpvpn_endpoint *items; /* "[::]:p" takes IPv4 as well */
+	size_t count;
+};
+
+struct config_transport {
+	int queue_ms; /* hard bound of the wait in the queue */
+};
+
+struct config_session {
+	int keepalive_ms; /* CONFIG_AUTO, CONFIG_OFF or milliseconds; see config_keepalive_ms() */
+	int dead_after_ms;
+	bool persistent; /* false: gives up while nothing waits */
+};
+
+/** Bits of what was written in the files, by index into config_schema_rows(). */
+struct config_given {
+	uint64_t bits[2];
+};
+
+struct config_peer {
+	char *name;
+	bool enabled;
+	struct config_endpoints endpoints; /* empty: the peer calls us */
+	struct config_cidrs allowed_ips;   /* host bits cleared, each once */
+	struct config_transport transport; /* own values, else those of the network */
+	struct config_session session;	   /* the same; persistent by default if it has endpoints */
+	struct config_given given;
+};
+
+struct config_kcp_go {
+	char *key; /* the password: inline or the first line of key_file; NULL if key files were
+		      not to be read. Secret: never print it. */
+	char *key_file;		    /* absolute, NULL = inline */
+	char *crypt;		    /* kcptun's name of the cipher */
+	int mode;		    /* enum config_kcp_mode */
+	int datashard, parityshard; /* one of them 0 = no FEC */
+	int mtu;		    /* bytes of UDP payload */
+	int sndwnd, rcvwnd;	    /* packets, upper bounds */
+	int64_t conv;		    /* 0 .. 2^32-1, or CONFIG_RANDOM */
+	bool allow_unauthenticated;
+};
+
+struct config {
+	char *file; /* as it was opened */
+	char *name; /* the network: identity.name, else the file's base name without .yaml */
+	int version;
+	struct config_strings include; /* patterns as written */
+	struct {
+		char *name;
+		struct config_cidrs addresses; /* host bits kept */
+		int mtu;		       /* CONFIG_AUTO or bytes, as configured */
+		int mtu_bytes; /* what holds: configured, or derived from the wire */
+		int queues;    /* CONFIG_AUTO or 1..16 */
+		bool offload;
+	} interface;
+	struct config_listen listen; /* empty = any port */
+	int wire;		     /* enum config_wire */
+	struct config_kcp_go kcp_go;
+	struct config_transport transport; /* of the network; peers hold what applies to them */
+	struct config_session session;
+	struct {
+		int64_t table; /* CONFIG_AUTO, CONFIG_OFF, CONFIG_MAIN or 1..2^32-1 */
+		int64_t metric;
+		int protocol; /* rtm_protocol, 1..255 */
+	} routes;
+	struct {
+		char *group;	   /* may read */
+		char *admin_group; /* may write */
+	} control;
+	struct {
+		int level;  /* enum log_level */
+		int format; /* enum config_log_format */
+	} log;
+	struct config_peer *peers; /* in the order of the files */
+	size_t peer_count;
+	struct config_given given;
+};
+
+/**
+ * How files are reached: the library itself does no I/O. Paths are absolute or relative to the
+ * working directory. All results are malloc'ed and taken by the caller.
+ */
+struct config_file_ops {
+	void *ctx;
+	/**
+	 * Reads a whole file.
+	 *
+	 * @max       -EFBIG if it is longer
+	 * @ret_mode  permission bits, 0 if unknown
+	 * @return    0 or a negative errno
+	 */
+	int (*read)(void *ctx, const char *path, size_t max, char **ret_data, size_t *ret_len,
+		unsigned *ret_mode);
+	/** Expands a pattern, sorted. No match is 0 paths and success. @return 0 or a negative errno */
+	int (*glob)(void *ctx, const char *pattern, char ***ret_paths, size_t *ret_count);
+	bool skip_secrets; /* true: key files are not read (for who only shows a configuration) */
+};
+
+/** open, read, glob. Refuses what is neither a regular file nor a pipe. Static. */
+const struct config_file_ops *config_file_ops_default(void);
+
+/** The same without key files: for a reader who need not be allowed to read keys. Static. */
+const struct config_file_ops *config_file_ops_no_secrets(void);
+
+/**
+ * Reads a network's file and those it includes, and checks everything.
+ *
+ * @ops         NULL = config_file_ops_default()
+ * @ret_config  untouched on failure; freed by config_free()
+ * @report      emptied first; holds errors (then the result is -ERR_CONFIG) and warnings
+ * @return      0; -ERR_CONFIG if the report has errors (report->read_error tells a file that could
+ *              not be read, as -EACCES); -ENOMEM
+ */
+int config_load(const char *path, const struct config_file_ops *ops, struct config **ret_config,
+	struct config_report *report);
+
+/**
+ * The same for a text at hand.
+ *
+ * @path  gives the network's name, the folder of relative paths, and the file name of messages
+ * @ops   for includes and key files; NULL = no file is touched: nothing is included, key_file is
+ *        not read
+ */
+int config_parse_text(const char *path, const char *text, size_t len,
+	const struct config_file_ops *ops, struct config **ret_config,
+	struct config_report *report);
+
+/** Wipes keys and frees everything. NULL is fine. */
+void config_free(struct config *config);
+
+/** "/etc/vpnd/NAME.yaml", malloc'ed. @return 0; -EINVAL if `name` is no name; -ENOMEM */
+int config_default_path(const char *name, char **ret_path);
+
+/** True for names of networks and peers: 1..63 of [A-Za-z0-9._-], not beginning with '.' or '-'. */
+bool config_name_ok(const char *name);
+
+/** @return the peer of that name, or NULL */
+const struct config_peer *config_peer_find(const struct config *config, const char *name);
+
+/** The payload of one KCP segment, which is the largest inner packet; 0 or less if none fits. */
+int config_kcp_go_mss(const struct config_kcp_go *kcp_go);
+
+/**
+ * What session.keepalive means on a wire.
+ *
+ * @return  milliseconds, 0 = none (on the native wire `auto` is decided by the session: 0 here)
+ */
+int config_keepalive_ms(const struct config_session *session, enum config_wire wire);
+
+/** "10.40.0.1/24", "fd40::1/64". @return `text` */
+char *config_cidr_format(const struct config_cidr *cidr, char text[CONFIG_CIDR_TEXT_BYTES]);
+
+bool config_cidr_equal(const struct config_cidr *a, const struct config_cidr *b);
+
+/** True if all of `inner` lies in `outer`. */
+bool config_cidr_contains(const struct config_cidr *outer, const struct config_cidr *inner);
+
+/**
+ * Parses "ADDRESS/LEN" or "ADDRESS". Host bits are kept.
+ *
+ * @return  0 or -EINVAL
+ */
+int config_cidr_parse(const char *text, struct config_cidr *ret_cidr);
+
+/** Parses "host:port" or "[v6]:port" into a malloc'ed host and a port. @return 0, -EINVAL, -ENOMEM */
+int config_endpoint_parse(const char *text, struct config_endpoint *ret_endpoint);
+
+/**
+ * Writes a configuration as YAML that config_load() accepts. Secrets are written as "(hidden)",
+ * which it refuses.
+ *
+ * @effective  true: every value that holds, with defaults and what peers inherit; false: what was
+ *             written, includes merged
+ * @ret_text   the caller frees it
+ * @return     0 or -ENOMEM
+ */
+int config_show(const struct config *config, bool effective, char **ret_text);
+
+/** What a reload changes for a peer; flags. */
+enum config_peer_effect {
+	CONFIG_PEER_ENDPOINTS = 1 << 0,
+	CONFIG_PEER_ALLOWED_IPS = 1 << 1,
+	CONFIG_PEER_ENABLED = 1 << 2,
+	CONFIG_PEER_SESSION = 1 << 3,	/* session.*: times and persistence, applied live */
+	CONFIG_PEER_TRANSPORT = 1 << 4, /* transport.*: applied live */
+};
+
+struct config_peer_change {
+	const struct config_peer *before; /* NULL = added */
+	const struct config_peer *after;  /* NULL = removed */
+	unsigned effects;		  /* enum config_peer_effect, 0 if added or removed */
+	char *text;			  /* "branch-2: allowed_ips 10.42.0.0/16 -> 10.42.0.0/15" */
+};
+
+struct config_change {
+	const struct config_row *row;
+	unsigned effects; /* enum config_effect */
+	char *text;	  /* "transport.queue: 300ms -> 200ms"; secrets as "changed" */
+};
+
+/** Lends peers of both configurations: free it before them. */
+struct config_diff {
+	struct config_peer_change
+		*peers; /* changed ones only, in the order of the new file, removed
+					     ones last */
+	size_t peer_count;
+	size_t added, removed, changed; /* sum: peer_count */
+	struct config_change *globals;
+	size_t global_count;
+	unsigned effects; /* of all globals; LINK also if a derived MTU changes */
+};
+
+/** @return 0 or -ENOMEM; `ret_diff` is to be given to config_diff_fini() on success only */
+int config_diff(
+	const struct config *before, const struct config *after, struct config_diff *ret_diff);
+
+void config_diff_fini(struct config_diff *diff);
+
+#endif
