@@ -1,0 +1,150 @@
+/*
+ * The queue in front of a peer's conversation: FQ-CoDel. Packets wait here, where they can still be dropped, marked
+ * and overtaken, instead of in the conversation, where they can't.
+ *
+ * Each flow (inner addresses, protocol, ports) has a queue of its own and the queues take turns, so a ping beside a
+ * bulk transfer waits for one packet, not for the transfer. CoDel keeps each flow's standing queue short. A hard bound
+ * on the wait and bounds on packets and bytes hold whatever senders do.
+ *
+ * Source: RFC 8290 (FQ-CoDel), RFC 8289 (CoDel), RFC 3168 (marking).
+ */
+#ifndef SESSION_INGRESS_H
+#define SESSION_INGRESS_H
+
+#include "core/list.h"
+#include "core/mono.h"
+#include "core/pool.h"
+#include "core/siphash.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ip_header;
+struct rand_source;
+struct ingress_flow;
+
+enum {
+	INGRESS_FLOWS = 1024,	      /* queues a peer, RFC 8290 5.2.4 */
+	INGRESS_QUANTUM_BYTES = 1514, /* bytes a flow may send a turn, RFC 8290 5.2.5 */
+	INGRESS_TARGET_US = 5000,     /* standing queue that is tolerated, RFC 8289 4.3 */
+	INGRESS_INTERVAL_US = 100000, /* about a long round trip, RFC 8289 4.3 */
+	INGRESS_PACKETS_MAX = 4096,
+	INGRESS_BYTES_MAX = 8 << 20,
+	INGRESS_WAIT_MAX_US = 300000,
+	INGRESS_OVERFLOW_BATCH =
+		64, /* packets dropped at once, so that an overload costs one search a batch */
+};
+
+/** A slot of the pool: this header, then the packet. */
+struct ingress_packet {
+	struct ingress_packet *next; /* the queue's */
+	struct mono queued_at;	     /* set by ingress_push() */
+	uint32_t len;		     /* bytes of the packet */
+	uint32_t capacity;	     /* bytes at `data` */
+	uint8_t data[];
+};
+
+struct ingress_options {
+	uint32_t flows; /* power of two, 1..65536 */
+	uint32_t quantum_bytes;
+	int64_t target_us;
+	int64_t interval_us;
+	uint32_t packets_max;
+	uint32_t bytes_max;
+	int64_t wait_max_us; /* transport.queue: what waited longer is dropped when its turn comes */
+	bool ecn;	     /* mark packets that can be marked instead of dropping them by CoDel */
+};
+
+/** The constants above, ECN on. */
+#define INGRESS_DEFAULTS                                                                          \
+	((struct ingress_options){INGRESS_FLOWS, INGRESS_QUANTUM_BYTES, INGRESS_TARGET_US,        \
+		INGRESS_INTERVAL_US, INGRESS_PACKETS_MAX, INGRESS_BYTES_MAX, INGRESS_WAIT_MAX_US, \
+		true})
+
+struct ingress_counters {
+	uint64_t pushed_packets; /* taken in, whatever happened to them later */
+	uint64_t pushed_bytes;
+	uint64_t popped_packets;
+	uint64_t popped_bytes;
+	uint64_t dropped_overflow; /* from the longest flow, at packets_max or bytes_max */
+	uint64_t dropped_codel;
+	uint64_t dropped_old;	  /* waited longer than wait_max_us */
+	uint64_t dropped_memory;  /* no memory for the flow table */
+	uint64_t dropped_cleared; /* by ingress_clear() */
+	uint64_t marked;	  /* CE set instead of a drop */
+};
+
+/** One peer's queue; embed it. Without packets it has no flow table. */
+struct ingress {
+	struct ingress_options options;
+	struct siphash_key key;
+	struct pool *pool;
+	struct ingress_flow *flows; /* options.flows of them; NULL until the first packet */
+	struct list new_flows;
+	struct list old_flows;
+	size_t backlog_packets;
+	size_t backlog_bytes;
+	struct ingress_counters counters;
+};
+
+/** A packet slot with room for `capacity` bytes needs this many in its pool. */
+static inline size_t ingress_slot_bytes(size_t capacity)
+{
+	return sizeof(struct ingress_packet) + capacity;
+}
+
+/** @return an empty packet that fills a slot of `pool`, owned by the caller; NULL if the pool is exhausted */
+struct ingress_packet *ingress_packet_take(struct pool *pool);
+
+/**
+ * Prepares an empty queue; nothing is allocated.
+ *
+ * @pool     where its packets come from and go back to; shared by many queues; must outlive this one
+ * @options  copied; values out of range are moved into it
+ * @rnd      gives the key of the flow hash
+ */
+void ingress_init(struct ingress *queue, struct pool *pool, const struct ingress_options *options,
+	const struct rand_source *rnd);
+
+/** Returns all packets and frees the flow table. */
+void ingress_fini(struct ingress *queue);
+
+/**
+ * Queues a packet. At the bounds packets are dropped from the head of the longest flow, which need not be this one's.
+ *
+ * @packet  from the queue's pool, `len` <= `capacity`; taken, also when it is dropped
+ * @header  the parsed packet, NULL if it is no IP (all such share a flow)
+ * @return  true if it waits now; false if it or others had to be dropped
+ */
+bool ingress_push(struct ingress *queue, struct ingress_packet *packet,
+	const struct ip_header *header, struct mono now);
+
+/**
+ * Takes the packet whose turn it is, after dropping what CoDel and the bound on the wait condemn.
+ *
+ * @return  a packet owned by the caller, who gives it back by pool_return(); NULL if none is left
+ */
+struct ingress_packet *ingress_pop(struct ingress *queue, struct mono now);
+
+/** Drops everything that waits (the peer is gone). */
+void ingress_clear(struct ingress *queue);
+
+/** Frees the flow table if nothing waits: call it once the peer has been quiet for a while. */
+void ingress_trim(struct ingress *queue);
+
+/** Follows the measured path; both are used from the next packet on. @target_us and @interval_us above 0 */
+void ingress_set_codel(struct ingress *queue, int64_t target_us, int64_t interval_us);
+
+/** Follows a reload. @wait_max_us above 0 */
+void ingress_set_wait_max(struct ingress *queue, int64_t wait_max_us);
+
+static inline bool ingress_empty(const struct ingress *queue)
+{
+	return queue->backlog_packets == 0;
+}
+
+/** @return when the packet that waits longest was queued, MONO_NEVER without packets; costs a walk over the flows in use */
+struct mono ingress_oldest(const struct ingress *queue);
+
+#endif
