@@ -1,0 +1,115 @@
+/*
+ * Links, addresses and routes of the host, through the kernel's route netlink (libnl). Every call is idempotent: what
+ * is as wanted already is a success. Calls block for the kernel's answer (microseconds) and belong to start, stop and
+ * reload, not to the data path.
+ */
+#ifndef VPND_NETLINK_H
+#define VPND_NETLINK_H
+
+#include "core/ip_prefix.h"
+#include "kcpvpn/endpoint.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct fault;
+struct loop;
+struct netlink;
+struct netlink_monitor;
+
+enum {
+	NETLINK_PROTOCOL = 201, /* default mark of own routes (routes.protocol) */
+	NETLINK_TABLE_MAIN = 254,
+	NETLINK_METRIC = 50, /* default (routes.metric) */
+};
+
+struct netlink_route {
+	struct ip_prefix destination; /* bits behind its length are ignored */
+	int ifindex;
+	uint32_t table;	  /* NETLINK_TABLE_MAIN, ... */
+	uint32_t metric;  /* 0: the kernel's choice, which is 1024 for IPv6 */
+	uint8_t protocol; /* who put it there */
+};
+
+/** How the host would send to an address now. */
+struct netlink_path {
+	int ifindex;
+	struct kcpvpn_endpoint source;	/* port 0 */
+	struct kcpvpn_endpoint gateway; /* family 0 = on the link */
+};
+
+/** @return 0 or a negative errno with `*fault` filled. Freed by netlink_free(). */
+int netlink_new(struct netlink **ret_netlink, struct fault *fault);
+void netlink_free(struct netlink *netlink);
+
+int netlink_link_set_up(struct netlink *netlink, int ifindex, bool up, struct fault *fault);
+int netlink_link_set_mtu(
+	struct netlink *netlink, int ifindex, uint32_t mtu_bytes, struct fault *fault);
+
+/**
+ * Adds an address with its prefix length; the kernel adds the route to the prefix. IPv6 skips duplicate address
+ * detection: on a tunnel nobody would answer, and the address is usable at once. The MTU must be at least 1280 before.
+ */
+int netlink_address_add(
+	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault);
+int netlink_address_remove(
+	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault);
+
+/**
+ * Adds a route, the link being up.
+ *
+ * @return  0, also if this very route is there; -EEXIST if another route has its destination, table and metric, which
+ *          is left alone
+ */
+int netlink_route_add(
+	struct netlink *netlink, const struct netlink_route *route, struct fault *fault);
+
+/** As netlink_route_add(), but takes the place of another's route. */
+int netlink_route_replace(
+	struct netlink *netlink, const struct netlink_route *route, struct fault *fault);
+
+/** Removes this route (same destination, table, metric, interface, protocol) and no other. */
+int netlink_route_remove(
+	struct netlink *netlink, const struct netlink_route *route, struct fault *fault);
+
+/** Borrowed for the call. */
+typedef void (*netlink_route_fn)(void *ctx, const struct netlink_route *route);
+
+/**
+ * Tells the unicast routes with the given protocol, of all tables and interfaces.
+ *
+ * @each    must not use `netlink`; a route over several interfaces is told with the first
+ */
+int netlink_route_list(struct netlink *netlink, uint8_t protocol, netlink_route_fn each, void *ctx,
+	struct fault *fault);
+
+/**
+ * Asks how the host would reach `remote`. Comparing two answers tells whether a change on the host matters to a peer.
+ *
+ * @fwmark  as on the peer's socket, 0 = none
+ * @return  0; -ENETUNREACH, -EHOSTUNREACH, -EACCES, -EINVAL as the routes say (no fault is filled for these)
+ */
+int netlink_path(struct netlink *netlink, const struct kcpvpn_endpoint *remote, uint32_t fwmark,
+	struct netlink_path *ret_path, struct fault *fault);
+
+bool netlink_path_equal(const struct netlink_path *a, const struct netlink_path *b);
+
+/**
+ * Called at most once a loop round after links, addresses or routes changed, or when the kernel had more to tell than
+ * the socket could hold. The kernel also tells of refreshes that change nothing (router advertisements): compare
+ * netlink_path() before acting.
+ */
+typedef void (*netlink_changed_fn)(void *ctx);
+
+/**
+ * Begins to watch. Changes on the interface `own_ifindex` and routes with `own_protocol` are ignored.
+ *
+ * @ret_monitor  freed by netlink_monitor_free(), before the loop
+ */
+int netlink_monitor_new(struct loop *loop, int own_ifindex, uint8_t own_protocol,
+	netlink_changed_fn on_changed, void *ctx, struct netlink_monitor **ret_monitor,
+	struct fault *fault);
+void netlink_monitor_free(struct netlink_monitor *monitor);
+
+#endif

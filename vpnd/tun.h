@@ -1,0 +1,72 @@
+/*
+ * A TUN device: whole IP packets in and out, without a prefix. It exists as long as its descriptor is open, so
+ * whatever ends the process takes the interface, its addresses and its routes away.
+ */
+#ifndef VPND_TUN_H
+#define VPND_TUN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct fault;
+struct iovec;
+
+enum {
+	TUN_NAME_BYTES = 16, /* IFNAMSIZ: 15 bytes and the final zero */
+	TUN_PACKET_BYTES_MAX = 65535,
+};
+
+struct tun_counters {
+	uint64_t rx_packets; /* read from the device: what the host sends into the tunnel */
+	uint64_t rx_bytes;
+	uint64_t tx_packets; /* written to the device */
+	uint64_t tx_bytes;
+	uint64_t read_failed;	/* reads refused for another reason than that nothing is there */
+	uint64_t write_down;	/* EIO: the interface is down */
+	uint64_t write_full;	/* EAGAIN, ENOBUFS, ENOMEM: the host's queue is full */
+	uint64_t write_invalid; /* EINVAL: the kernel did not like the packet */
+	uint64_t write_short;	/* fewer bytes taken than given */
+	uint64_t write_gone;	/* EBADFD, ENODEV: the device was deleted */
+	uint64_t write_failed;	/* any other reason */
+};
+
+struct tun_options {
+	const char *name; /* 1..15 bytes; no '/', '%', ':' or white space */
+};
+
+struct tun {
+	int fd; /* non-blocking, close-on-exec; -1 = closed */
+	int ifindex;
+	char name[TUN_NAME_BYTES];
+	struct tun_counters counters;
+};
+
+/**
+ * Creates the interface (link down, no address). Needs CAP_NET_ADMIN.
+ *
+ * @fault   says what, why and what next; may be NULL
+ * @return  0; -ENOENT or -ENODEV without /dev/net/tun; -EPERM; -EBUSY if the name is taken; -EINVAL for a bad name
+ */
+int tun_open(struct tun *tun, const struct tun_options *options, struct fault *fault);
+
+/** Removes the interface. Harmless on a closed one, not on an uninitialised. */
+void tun_close(struct tun *tun);
+
+/**
+ * Reads one packet.
+ *
+ * @len     of the buffer; a longer packet is cut, which its length field then tells
+ * @return  bytes of the packet (1 or more); -EAGAIN if none waits; -ENODEV if the device is gone: the owner stops
+ *          watching and closes it; another negative errno (counted) after which reading may go on
+ */
+ssize_t tun_read(struct tun *tun, void *buf, size_t len);
+
+/**
+ * Writes one packet gathered from `count` pieces. What the host cannot take is lost, as on any network, and counted.
+ *
+ * @return  0; -ENODEV if the device is gone; another negative errno
+ */
+int tun_write(struct tun *tun, const struct iovec *pieces, int count);
+
+#endif

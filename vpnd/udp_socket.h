@@ -1,0 +1,121 @@
+/*
+ * UDP sockets in batches, behind the library's door to the network (struct kcpvpn_udp_port). Nothing that the network
+ * answers is fatal: errors are counted by class and the datagram is lost.
+ */
+#ifndef VPND_UDP_SOCKET_H
+#define VPND_UDP_SOCKET_H
+
+#include "kcpvpn/endpoint.h"
+#include "kcpvpn/udp_port.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct fault;
+struct udp_batch;
+
+enum {
+	UDP_SOCKET_BUFFER_BYTES = 4 << 20, /* 4 MiB is 0.3 s at 100 Mb/s */
+	UDP_DATAGRAM_BYTES = 2048,	   /* room a datagram for a wire of at most 1500 bytes */
+};
+
+/** Classes of what a send or receive was refused for. */
+enum udp_error {
+	UDP_ERROR_FULL,	       /* EAGAIN, ENOBUFS, ENOMEM: the host cannot take more now */
+	UDP_ERROR_REFUSED,     /* ECONNREFUSED: nobody listens there (ICMP) */
+	UDP_ERROR_UNREACHABLE, /* no route, network or host down (host or ICMP) */
+	UDP_ERROR_TOO_BIG,     /* EMSGSIZE */
+	UDP_ERROR_FORBIDDEN,   /* EPERM, EACCES: a packet filter, or broadcast */
+	UDP_ERROR_ADDRESS,     /* the own address is gone, or of the other family */
+	UDP_ERROR_OTHER,
+	UDP_ERRORS,
+};
+
+enum udp_fragmenting {
+	UDP_FRAGMENTING_HOST, /* as the kernel does by default: DF while datagrams fit the known path MTU */
+	UDP_FRAGMENTING_NEVER, /* always DF; the kernel's idea of the path MTU is ignored (for probing) */
+};
+
+struct udp_socket_counters {
+	uint64_t rx_datagrams;
+	uint64_t rx_bytes;
+	uint64_t tx_datagrams;
+	uint64_t tx_bytes;
+	uint64_t rx_cut;     /* longer than the buffer, dropped */
+	uint64_t rx_strange; /* without a usable sender address, dropped */
+	uint64_t rx_errors[UDP_ERRORS];
+	uint64_t tx_errors[UDP_ERRORS]; /* datagrams lost */
+};
+
+struct udp_socket_options {
+	/* Family 6 and no address: IPv6 and IPv4 (IPv4 alone where the host has no IPv6). Family 4 and no address: IPv4.
+	   An address: that alone. Port 0: any. */
+	struct kcpvpn_endpoint local;
+	/* Family 4 or 6: the socket is connected to it, and the kernel drops what others send. 0: it talks to all. */
+	struct kcpvpn_endpoint remote;
+	uint32_t fwmark; /* 0 = none; needs CAP_NET_ADMIN */
+	uint8_t dscp;	 /* 0..63 */
+	enum udp_fragmenting fragmenting;
+};
+
+struct udp_socket {
+	int fd;	 /* non-blocking, close-on-exec; -1 = closed */
+	bool v6; /* an AF_INET6 socket */
+	bool connected;
+	bool ipv4_only;		       /* asked for both families, the host has IPv4 only */
+	uint16_t port;		       /* own, host order */
+	struct kcpvpn_endpoint remote; /* if connected */
+	struct udp_batch *batch;
+	struct kcpvpn_udp_port
+		kcpvpn; /* the door to this socket; its address names the socket to the library */
+	struct udp_socket_counters counters;
+};
+
+/**
+ * The arrays that system calls need, and buffers for what arrives: one for all sockets of a thread.
+ *
+ * @datagram_bytes  room for one datagram, e.g. UDP_DATAGRAM_BYTES; longer ones are dropped
+ * @return          freed by udp_batch_free() after the sockets; NULL without memory
+ */
+struct udp_batch *udp_batch_new(size_t datagram_bytes);
+void udp_batch_free(struct udp_batch *batch);
+
+/** What udp_socket_open() does if no option is set: both families, any port, talks to all. */
+void udp_socket_options_init(struct udp_socket_options *options);
+
+/**
+ * Opens a socket in place: `socket` must not move while open, and must have been zeroed or closed before.
+ *
+ * @batch   used by all calls on the socket; outlives it
+ * @fault   says what, why and what next; may be NULL
+ * @return  0; -EADDRINUSE; -EADDRNOTAVAIL; -EACCES (port below 1024); -ENETUNREACH and others from connecting
+ */
+int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *options,
+	struct udp_batch *batch, struct fault *fault);
+
+/** Harmless on a closed or zeroed socket. */
+void udp_socket_close(struct udp_socket *socket);
+
+/**
+ * Takes what has arrived, at most KCPVPN_BATCH_MAX datagrams.
+ *
+ * @ret_batch  the datagrams, with the own address they came to; in the batch's memory until its next receive; may be
+ *             written to (decrypting in place)
+ * @return     how many; 0 = nothing waits. Fewer than KCPVPN_BATCH_MAX means that nothing more waited.
+ */
+size_t udp_socket_receive(struct udp_socket *socket, const struct kcpvpn_datagram **ret_batch);
+
+/**
+ * Sends as kcpvpn_udp_port.send() does. On a connected socket `remote` of the datagrams is ignored; on others an own
+ * address that is gone is replaced by the kernel's choice.
+ */
+void udp_socket_send(struct udp_socket *socket, const struct kcpvpn_datagram *batch, size_t count);
+
+/** The own address and port; of a connected socket the one that the route chose. @return 0 or a negative errno */
+int udp_socket_local(const struct udp_socket *socket, struct kcpvpn_endpoint *ret_local);
+
+/** "full", "refused", ...: names of the drop counters. Static. */
+const char *udp_error_str(enum udp_error error);
+
+#endif
