@@ -35,7 +35,7 @@ struct packet_seal_item {
 
 enum packet_open_verdict {
 	PACKET_OPEN_OK,
-	PACKET_OPEN_TOO_SHORT,	  /* cannot hold the crypt header (and tag) */
+	PACKET_OPEN_TOO_SHORT,	  /* cannot hold the crypt header (and tag), or empty */
 	PACKET_OPEN_BAD_CHECKSUM, /* CRC or tag wrong: damaged, another key or cipher, or forged */
 	PACKET_OPEN_VERDICTS,	  /* how many there are, for tables of counters */
 };

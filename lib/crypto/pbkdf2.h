@@ -16,7 +16,7 @@ enum {
  *
  * @password  `len` bytes of any value; may be empty, and NULL then
  * @ret_key   on success the key; the caller erases it after use
- * @return    0, -ENOMEM, or an error of cipher_library_init()
+ * @return    0; -ENOMEM; -ENOTSUP if libgcrypt refuses (FIPS mode); or an error of cipher_library_init()
  */
 int pbkdf2_kcptun_key(const void *password, size_t len, uint8_t ret_key[PBKDF2_KEY_BYTES]);
 
