@@ -1,0 +1,209 @@
+/*
+ * Plain mode: one packet a system call, no packet information in front, no offloads. A device that was deleted under
+ * us shows as EBADFD on reads and writes (and EPOLLERR from epoll); all other failures concern one packet.
+ *
+ * Source: Linux, Documentation/networking/tuntap.rst.
+ */
+#include "vpnd/tun.h"
+
+#include "vpnd/fault.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static const char DEVICE[] = "/dev/net/tun";
+
+static bool name_valid(const char *name)
+{
+	size_t len = name ? strlen(name) : 0;
+
+	if (len == 0 || len >= TUN_NAME_BYTES || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		/* '%' would make the kernel choose a number. */
+		if (strchr("/:%", name[i]) || !isgraph((unsigned char)name[i]))
+			return false;
+	}
+	return true;
+}
+
+static int open_failed(int err, struct fault *fault)
+{
+	switch (err) {
+	case ENOENT:
+	case ENODEV:
+	case ENXIO:
+		return fault_set(fault, -err, "E-TUN-1",
+			"load the module (sudo modprobe tun); in a container, pass the device in",
+			"cannot open %s: %s", DEVICE, strerror(err));
+	case EPERM:
+	case EACCES:
+		return fault_set(fault, -EPERM, "E-TUN-2",
+			"start as root, or with CAP_NET_ADMIN and access to the device",
+			"cannot open %s: %s", DEVICE, strerror(err));
+	default:
+		return fault_set(
+			fault, -err, "E-TUN-3", NULL, "cannot open %s: %s", DEVICE, strerror(err));
+	}
+}
+
+static int create_failed(int err, const char *name, struct fault *fault)
+{
+	switch (err) {
+	case EPERM:
+		return fault_set(fault, -err, "E-TUN-2", "start as root, or with CAP_NET_ADMIN",
+			"cannot create the interface %s: %s", name, strerror(err));
+	case EBUSY:
+		return fault_set(fault, -err, "E-TUN-4",
+			"is vpnd running already? otherwise choose another interface.name",
+			"cannot create the interface %s: another program holds it", name);
+	case EINVAL:
+	case EEXIST:
+		return fault_set(fault, -err, "E-TUN-4", "choose another interface.name",
+			"cannot create the interface %s: an interface of this name and another "
+			"kind exists",
+			name);
+	default:
+		return fault_set(fault, -err, "E-TUN-3", NULL, "cannot create the interface %s: %s",
+			name, strerror(err));
+	}
+}
+
+/* The number of the interface, in the network namespace of the device. */
+static int interface_index(const char *name, int *ret_ifindex)
+{
+	struct ifreq request = {0};
+	int err = 0;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0) /* a kernel without IPv4 still has one of these */
+		fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	memcpy(request.ifr_name, name, strlen(name) + 1);
+	if (ioctl(fd, SIOCGIFINDEX, &request) < 0)
+		err = -errno;
+	else
+		*ret_ifindex = request.ifr_ifindex;
+	close(fd);
+	return err;
+}
+
+int tun_open(struct tun *tun, const struct tun_options *options, struct fault *fault)
+{
+	struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+	int ifindex = 0;
+	int err;
+
+	*tun = (struct tun){.fd = -1};
+	if (!name_valid(options->name)) {
+		return fault_set(fault, -EINVAL, "E-TUN-5",
+			"use 1 to 15 letters, digits, '-', '_' or '.'",
+			"\"%.32s\" cannot be the name of an interface",
+			options->name ? options->name : "");
+	}
+	int fd = open(DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return open_failed(errno, fault);
+	memcpy(request.ifr_name, options->name, strlen(options->name) + 1);
+	if (ioctl(fd, TUNSETIFF, &request) < 0) {
+		err = create_failed(errno, options->name, fault);
+		goto close_fd;
+	}
+	err = interface_index(request.ifr_name, &ifindex);
+	if (err) {
+		(void)create_failed(-err, options->name, fault);
+		goto close_fd;
+	}
+	tun->fd = fd;
+	tun->ifindex = ifindex;
+	memcpy(tun->name, request.ifr_name, sizeof(tun->name));
+	tun->name[sizeof(tun->name) - 1] = '\0';
+	return 0;
+close_fd:
+	close(fd);
+	return err;
+}
+
+void tun_close(struct tun *tun)
+{
+	if (tun->fd >= 0)
+		close(tun->fd);
+	tun->fd = -1;
+	tun->ifindex = 0;
+}
+
+ssize_t tun_read(struct tun *tun, void *buf, size_t len)
+{
+	ssize_t got;
+
+	do
+		got = read(tun->fd, buf, len);
+	while (got < 0 && errno == EINTR);
+	if (got > 0) {
+		tun->counters.rx_packets++;
+		tun->counters.rx_bytes += (uint64_t)got;
+		return got;
+	}
+	if (got == 0 || errno == EAGAIN)
+		return -EAGAIN;
+	int err = errno;
+	tun->counters.read_failed++;
+	/* EFAULT is what the kernel gives to a reader whose device is just being deleted. */
+	return err == EBADFD || err == EBADF || err == EFAULT ? -ENODEV : -err;
+}
+
+static int write_failed(struct tun_counters *counters, int err)
+{
+	switch (err) {
+	case EIO:
+		counters->write_down++;
+		return -EIO;
+	case EAGAIN:
+	case ENOBUFS:
+	case ENOMEM:
+		counters->write_full++;
+		return -EAGAIN;
+	case EINVAL:
+		counters->write_invalid++;
+		return -EINVAL;
+	case EBADFD:
+	case EBADF:
+	case ENODEV:
+		counters->write_gone++;
+		return -ENODEV;
+	default:
+		counters->write_failed++;
+		return -err;
+	}
+}
+
+int tun_write(struct tun *tun, const struct iovec *pieces, int count)
+{
+	size_t len = 0;
+	ssize_t put;
+
+	for (int i = 0; i < count; i++)
+		len += pieces[i].iov_len;
+	do
+		put = writev(tun->fd, pieces, count);
+	while (put < 0 && errno == EINTR);
+	if (put < 0)
+		return write_failed(&tun->counters, errno);
+	if ((size_t)put != len) {
+		tun->counters.write_short++;
+		return -EIO;
+	}
+	tun->counters.tx_packets++;
+	tun->counters.tx_bytes += len;
+	return 0;
+}
