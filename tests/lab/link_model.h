@@ -46,7 +46,6 @@ struct link_stats {
 	uint64_t reordered;	   /* delivered after a packet that had come in later */
 	uint64_t queue_bytes;	   /* waiting now, without the packet being sent */
 	uint64_t queue_bytes_most; /* high-water mark */
-	uint64_t flight_packets;   /* in the delay line now */
 };
 
 /* Each kind draws from a stream of its own: changing one leaves the pattern of the others. */
