@@ -94,7 +94,7 @@ enum kcpvpn_event {
 	KCPVPN_EVENT_OOB = 8, /* kcpvpn_conv_recv_oob() has something */
 	KCPVPN_EVENT_CLOSED =
 		16, /* dead, idle for too long, or replaced; call kcpvpn_conv_close() to free it */
-	KCPVPN_EVENT_ALIVE = 32, /* the first good datagram after opening or after a silence came */
+	KCPVPN_EVENT_ALIVE = 32, /* the first good datagram came: somebody is there */
 };
 
 /** Why a conversation ended by itself. */
@@ -150,7 +150,7 @@ KCPVPN_API void kcpvpn_node_free(struct kcpvpn_node *node);
  * Opens a conversation. Nothing is sent until there is data, or kcpvpn_conv_probe() asks for a sign
  * of life.
  *
- * @port      where its datagrams leave and arrive; must outlive the conversation
+ * @port      where its datagrams leave and arrive; must outlive the conversation and the kcpvpn_node_flush() after it
  * @remote    only datagrams from there belong to it
  * @conv      conversation number, 0 = random
  * @return    0; -EADDRINUSE if the port has a conversation with `remote`; -ENOBUFS at convs_max;

@@ -1,0 +1,272 @@
+/*
+ * One conversation as the program sees it. Calls only queue; what is to go out goes in conv_settle(), which
+ * kcpvpn_node_flush() calls for every conversation that something happened to. There the session is told what
+ * happened and the one timer of the conversation is set to the earliest of KCP's, the session's and the trim's
+ * deadlines, or to none.
+ */
+#include "stack/node.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	PEEK_PIECES_MIN = 1,
+};
+
+int kcpvpn_conv_send(struct kcpvpn_conv *conv, const void *data, size_t len, int64_t now_us)
+{
+	if (conv->closed != KCPVPN_OPEN)
+		return -EPIPE;
+	int error = kcp_send(conv->kcp, data, len, mono_at_us(now_us));
+	if (error == -EAGAIN) {
+		size_t mss = kcp_mss_bytes(conv->kcp);
+		conv->blocked_segments = (uint32_t)((len + mss - 1) / mss);
+		return error;
+	}
+	if (error < 0)
+		return error == -ENOMEM ? -ENOBUFS : error;
+	conv->wants_flush = true;
+	conv_touch(conv);
+	return 0;
+}
+
+size_t kcpvpn_conv_send_space(const struct kcpvpn_conv *conv)
+{
+	if (conv->closed != KCPVPN_OPEN)
+		return 0;
+	return (size_t)kcp_send_space(conv->kcp) * kcp_mss_bytes(conv->kcp);
+}
+
+/* After the reader took something the peer may have to be told of the window. */
+static void taken(struct kcpvpn_conv *conv)
+{
+	conv_touch(conv);
+}
+
+int kcpvpn_conv_recv(
+	struct kcpvpn_conv *conv, void *buf, size_t capacity, int64_t now_us, size_t *ret_len)
+{
+	(void)now_us;
+	int error = kcp_recv(conv->kcp, buf, capacity, ret_len);
+	if (error == 0)
+		taken(conv);
+	return error == 0 || error == -EMSGSIZE ? error : -EAGAIN;
+}
+
+int kcpvpn_conv_recv_peek(
+	const struct kcpvpn_conv *conv, struct iovec *iov, int iov_max, size_t *ret_len)
+{
+	if (iov_max < PEEK_PIECES_MIN)
+		return -EMSGSIZE;
+	int count = kcp_recv_iov(conv->kcp, iov, iov_max, ret_len);
+	return count > 0 || count == -EMSGSIZE ? count : 0;
+}
+
+void kcpvpn_conv_recv_drop(struct kcpvpn_conv *conv, int64_t now_us)
+{
+	(void)now_us;
+	kcp_recv_consume(conv->kcp);
+	taken(conv);
+}
+
+void kcpvpn_conv_probe(struct kcpvpn_conv *conv, int64_t now_us)
+{
+	struct mono now = mono_at_us(now_us);
+
+	if (conv->closed != KCPVPN_OPEN)
+		return;
+	kcp_wask(conv->kcp, now);
+	session_sent_waiting(&conv->session, now);
+	conv->wants_flush = true;
+	conv_touch(conv);
+}
+
+bool kcpvpn_conv_drained(const struct kcpvpn_conv *conv)
+{
+	return kcp_in_flight(conv->kcp) == 0 && kcp_queued(conv->kcp) == 0;
+}
+
+void kcpvpn_conv_close(struct kcpvpn_conv *conv, int64_t now_us)
+{
+	if (conv->closed == KCPVPN_OPEN) {
+		conv->node->now = mono_at_us(now_us);
+		kcp_flush(conv->kcp, false, conv->node->now);
+	}
+	node_conv_free(conv);
+}
+
+enum kcpvpn_close_reason kcpvpn_conv_close_reason(const struct kcpvpn_conv *conv)
+{
+	return conv->closed;
+}
+
+uint32_t kcpvpn_conv_number(const struct kcpvpn_conv *conv)
+{
+	return conv->number;
+}
+
+const struct kcpvpn_endpoint *kcpvpn_conv_remote(const struct kcpvpn_conv *conv)
+{
+	return &conv->table_node.remote;
+}
+
+const struct kcpvpn_udp_port *kcpvpn_conv_port(const struct kcpvpn_conv *conv)
+{
+	return conv->port;
+}
+
+void kcpvpn_conv_set_user(struct kcpvpn_conv *conv, void *user)
+{
+	conv->user = user;
+}
+
+void *kcpvpn_conv_user(const struct kcpvpn_conv *conv)
+{
+	return conv->user;
+}
+
+void conv_expire(struct kcpvpn_conv *conv, enum kcpvpn_close_reason reason)
+{
+	if (conv->closed != KCPVPN_OPEN)
+		return;
+	conv->closed = reason;
+	session_table_remove(&conv->node->table, &conv->table_node);
+	wheel_disarm(&conv->node->wheel, &conv->timer);
+	list_remove(&conv->in_dirty);
+	if (conv->decoder)
+		fec_decoder_trim(conv->decoder);
+	if (conv->node->has_fec)
+		fec_encoder_abandon(&conv->encoder);
+	conv_raise(conv, KCPVPN_EVENT_CLOSED);
+}
+
+static void trim(struct kcpvpn_conv *conv)
+{
+	struct kcpvpn_node *node = conv->node;
+
+	kcp_trim(conv->kcp);
+	if (conv->decoder)
+		fec_decoder_trim(conv->decoder);
+	if (node->has_fec && !fec_encoder_trim(&conv->encoder))
+		fec_encoder_abandon(&conv->encoder);
+	pool_trim(&node->segments, NODE_KEEP_SLOTS);
+	pool_trim(&node->shards, NODE_KEEP_SLOTS);
+	conv->trim_at = MONO_NEVER;
+}
+
+static void arm(struct kcpvpn_conv *conv)
+{
+	struct mono at = mono_min(kcp_next_deadline(conv->kcp), conv->trim_at);
+
+	at = mono_min(at, session_next_deadline(&conv->session));
+	wheel_arm(&conv->node->wheel, &conv->timer, at);
+}
+
+/* After KCP put out what it wanted: what does that mean for the session, and is there room to write again? */
+static void tell_session(struct kcpvpn_conv *conv, struct mono now)
+{
+	if (conv->sent_data) {
+		conv->sent_data = false;
+		session_sent_waiting(&conv->session, now);
+	}
+	if (kcp_in_flight(conv->kcp) == 0 && !mono_is_never(conv->last_rx_at) &&
+		!mono_is_never(conv->session.waiting_since) &&
+		!mono_before(conv->last_rx_at, conv->session.waiting_since))
+		session_answered(&conv->session);
+	if (conv->blocked_segments > 0 && kcp_send_space(conv->kcp) >= conv->blocked_segments) {
+		conv->blocked_segments = 0;
+		conv_raise(conv, KCPVPN_EVENT_WRITABLE);
+	}
+}
+
+void conv_settle(struct kcpvpn_conv *conv, struct mono now)
+{
+	if (conv->wants_input_done)
+		kcp_input_done(conv->kcp, now);
+	if (conv->wants_flush)
+		kcp_flush(conv->kcp, false, now);
+	conv->wants_input_done = false;
+	conv->wants_flush = false;
+	tell_session(conv, now);
+	conv->trim_at = mono_add_us(now, NODE_TRIM_AFTER_US);
+	arm(conv);
+}
+
+void conv_on_deadline(struct kcpvpn_conv *conv, struct mono now)
+{
+	enum session_action action;
+
+	while ((action = session_on_deadline(&conv->session, now)) != SESSION_NOTHING) {
+		if (action == SESSION_EXPIRE) {
+			conv_expire(conv, conv->session.state == SESSION_IDLE ? KCPVPN_CLOSED_IDLE
+									      : KCPVPN_CLOSED_DEAD);
+			return;
+		}
+		kcp_wask(conv->kcp, now);
+	}
+	if (mono_due(kcp_next_deadline(conv->kcp), now))
+		kcp_on_deadline(conv->kcp, now);
+	/* The peer answers, but acknowledges nothing although it has room: the conversation cannot go on. */
+	if (kcp_is_dead(conv->kcp) && kcp_remote_window(conv->kcp) > 0) {
+		conv_expire(conv, KCPVPN_CLOSED_DEAD);
+		return;
+	}
+	if (mono_due(conv->trim_at, now))
+		trim(conv);
+	tell_session(conv, now);
+	arm(conv);
+}
+
+void conv_add_stats(const struct kcpvpn_conv *conv, struct kcpvpn_stats *sum)
+{
+	const struct kcp_stats *k = kcp_stats(conv->kcp);
+
+	sum->bytes_sent += k->sent_bytes;
+	sum->bytes_received += k->received_bytes;
+	sum->in_segments += k->in_segments;
+	sum->out_segments += k->out_segments;
+	sum->retransmits_timeout += k->lost_segments;
+	sum->retransmits_fast += k->fast_segments;
+	sum->retransmits_early += k->early_segments;
+	sum->retransmits += k->lost_segments + k->fast_segments + k->early_segments;
+	sum->duplicates += k->repeat_segments;
+	sum->drop_window += k->out_of_window;
+	sum->drop_memory += k->pool_empty;
+	sum->fec_parity_out += conv->encoder.stats.parity_packets;
+	if (conv->decoder) {
+		sum->fec_recovered += conv->decoder->stats.recovered;
+		sum->fec_errors += conv->decoder->stats.errors;
+		sum->fec_parity_in += conv->decoder->stats.parity_shards;
+	}
+}
+
+void kcpvpn_conv_stats(const struct kcpvpn_conv *conv, struct kcpvpn_conv_stats *ret)
+{
+	struct kcpvpn_stats sum = {0};
+	bool measured = kcp_srtt_ms(conv->kcp) > 0;
+
+	conv_add_stats(conv, &sum);
+	*ret = conv->counters;
+	ret->bytes_sent = sum.bytes_sent;
+	ret->bytes_received = sum.bytes_received;
+	ret->retransmits = sum.retransmits;
+	ret->out_segments = sum.out_segments;
+	ret->in_segments = sum.in_segments;
+	ret->duplicates = sum.duplicates;
+	ret->fec_recovered = sum.fec_recovered;
+	ret->fec_parity_in = sum.fec_parity_in;
+	ret->fec_parity_out = sum.fec_parity_out;
+	ret->srtt_us = measured ? (int64_t)kcp_srtt_ms(conv->kcp) * 1000 : -1;
+	ret->rtt_var_us = measured ? (int64_t)kcp_rttvar_ms(conv->kcp) * 1000 : -1;
+	ret->rate_bps = kcp_delivery_bps(conv->kcp);
+	ret->window_segments = kcp_measured_window(conv->kcp);
+	ret->in_flight_segments = kcp_in_flight(conv->kcp);
+	ret->queued_segments = kcp_queued(conv->kcp);
+	if (conv->decoder && conv->decoder->stats.parity_shards > 0) {
+		ret->fec_in_data = conv->decoder->data_shards;
+		ret->fec_in_parity = conv->decoder->parity_shards;
+	}
+	ret->last_rx_us = mono_is_never(conv->last_rx_at) ? -1 : conv->last_rx_at.us;
+	ret->memory_bytes = sizeof(*conv) + kcp_memory_bytes(conv->kcp) +
+			    (conv->decoder ? sizeof(*conv->decoder) : 0);
+}

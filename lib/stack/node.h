@@ -1,0 +1,132 @@
+/*
+ * Inside of a node: what the files of this layer share. Programs use kcpvpn/node.h.
+ *
+ *      kcpvpn_conv_send()                                      kcpvpn_conv_recv()
+ *            |                                                        ^
+ *      conv.c: kcp_send, kcp_flush                            kcp_recv        (lib/kcp)
+ *            v                                                        |
+ *      conv_output.c: FEC header, parity                      kcp_input, rebuilt ones (lib/fec)
+ *            v                                                        |
+ *      tx_batch.c: packet_seal, send                          node_input.c: packet_open, admission
+ *            v                                                        ^
+ *      struct kcpvpn_udp_port                                 kcpvpn_node_input()
+ */
+#ifndef STACK_NODE_H
+#define STACK_NODE_H
+
+#include "core/list.h"
+#include "core/mono.h"
+#include "core/pool.h"
+#include "core/rand.h"
+#include "core/wheel.h"
+#include "fec/fec_decoder.h"
+#include "fec/fec_encoder.h"
+#include "fec/fec_matrix.h"
+#include "kcp/kcp.h"
+#include "kcpvpn/node.h"
+#include "session/session.h"
+#include "session/session_table.h"
+#include "stack/tx_batch.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cipher;
+
+enum {
+	NODE_TRIM_AFTER_US =
+		5000000,       /* a conversation quiet for so long gives its spare memory back */
+	NODE_KEEP_SLOTS = 256, /* free slots kept for the next burst */
+};
+
+struct kcpvpn_node {
+	struct kcpvpn_config config; /* `key` is NULL: the cipher has it */
+	struct cipher *cipher;
+	struct rand_source random;
+	struct session_table table;
+	struct wheel wheel;   /* one timer for each conversation that has a deadline */
+	struct pool segments; /* payload of segments, of all conversations */
+	struct pool shards;   /* FEC shards, of all conversations */
+	struct fec_matrix_cache matrices;
+	struct tx_batch tx;
+	struct list convs;	   /* all, also those closed and not yet freed */
+	struct list ready;	   /* with events for the program */
+	struct list dirty;	   /* something changed: flush and arm the timer anew */
+	struct mono now;	   /* of the last call that brought it */
+	struct kcpvpn_stats stats; /* the node's own, and what freed conversations had counted */
+	bool has_fec;		   /* own FEC is on: datagrams carry its header */
+	uint32_t header_bytes;	   /* crypt header */
+	uint32_t kcp_mtu_bytes;	   /* room for segments in a datagram */
+};
+
+struct kcpvpn_conv {
+	struct session_table_node table_node; /* port and remote address */
+	struct list in_convs;
+	struct list in_ready;
+	struct list in_dirty;
+	struct wheel_timer timer;
+	struct kcpvpn_node *node;
+	const struct kcpvpn_udp_port *port;
+	struct kcpvpn_endpoint local; /* where its datagrams arrive; answers leave from there */
+	struct kcp *kcp;
+	struct fec_encoder encoder;  /* zeroed without own FEC */
+	struct fec_decoder *decoder; /* made by the first datagram with an FEC header */
+	struct session session;
+	struct list oob; /* received and not taken, oldest first */
+	uint32_t oob_count;
+	uint32_t number;
+	unsigned events; /* enum kcpvpn_event, not yet told */
+	uint32_t
+		blocked_segments; /* kcpvpn_conv_send() was refused for want of so much room, 0 = was not */
+	bool wants_flush;	  /* data to be sent */
+	bool wants_input_done; /* datagrams were taken since the last flush */
+	bool sent_data;	       /* data left since the session was last told */
+	enum kcpvpn_close_reason closed;
+	struct mono trim_at;	/* MONO_NEVER = trimmed already */
+	struct mono last_rx_at; /* MONO_NEVER = nothing yet */
+	struct kcpvpn_conv_stats
+		counters; /* only the counters of this layer; the rest is asked for */
+	void *user;
+};
+
+/* node.c */
+
+/** Makes a conversation that is in the table and has no events. `local` may have family 0. */
+int node_conv_new(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
+	const struct kcpvpn_endpoint *remote, const struct kcpvpn_endpoint *local, uint32_t number,
+	struct kcpvpn_conv **ret_conv);
+void node_conv_free(struct kcpvpn_conv *conv);
+
+/** Adds events to what the program is told. */
+void conv_raise(struct kcpvpn_conv *conv, unsigned events);
+
+/** Something changed: kcpvpn_node_flush() will look at it. */
+void conv_touch(struct kcpvpn_conv *conv);
+
+/* conv.c */
+
+/** Ends a conversation from within: it leaves the table, drops its data and tells the program. */
+void conv_expire(struct kcpvpn_conv *conv, enum kcpvpn_close_reason reason);
+
+/** Sends what is to go, tells the session, sets the timer. */
+void conv_settle(struct kcpvpn_conv *conv, struct mono now);
+
+/** Does what is due. */
+void conv_on_deadline(struct kcpvpn_conv *conv, struct mono now);
+
+/** Adds what KCP and FEC counted for this conversation to `sum`. */
+void conv_add_stats(const struct kcpvpn_conv *conv, struct kcpvpn_stats *sum);
+
+/* conv_output.c */
+
+/** What struct kcp_output needs, with the conversation as context. */
+uint8_t *conv_output_begin(void *ctx);
+void conv_output_end(void *ctx, size_t len, unsigned flags);
+
+/* conv_oob.c */
+
+/** Keeps a received message for the program. */
+void conv_oob_received(struct kcpvpn_conv *conv, const uint8_t *data, size_t len);
+void conv_oob_drop_all(struct kcpvpn_conv *conv);
+
+#endif

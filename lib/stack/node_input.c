@@ -1,0 +1,264 @@
+/*
+ * The way in: decrypt a batch, tell whose each datagram is, feed KCP and the FEC decoder. Every way for a datagram to
+ * be bad has its counter, and a bad one changes nothing else.
+ *
+ * The order of KCP and decoder follows the profile: 5.6.72 gives KCP the datagram first, 5.6.1 asks the decoder first.
+ */
+#include "crypto/cipher.h"
+#include "crypto/packet_seal.h"
+#include "session/session_admit.h"
+#include "stack/node.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+	FEC_DATA_WITH_CONV_BYTES = 32, /* shorter data packets name no conversation, as in kcp-go */
+};
+
+/* A decrypted datagram, taken apart as far as admission needs it. */
+struct arrival {
+	const uint8_t *payload; /* from the FEC header on, if there is one */
+	size_t len;
+	enum fec_kind kind;
+	struct fec_header fec;
+	const uint8_t *segments; /* NULL for parity and out-of-band */
+	size_t segments_len;
+	bool has_conv;
+	uint32_t conv;
+	bool from_start;
+};
+
+/* @return false if the payload can be no datagram of this wire */
+static bool take_apart(const uint8_t *payload, size_t len, struct arrival *a)
+{
+	struct kcp_segment first;
+
+	*a = (struct arrival){.payload = payload, .len = len};
+	a->kind = fec_header_parse(payload, len, &a->fec);
+	switch (a->kind) {
+	case FEC_KIND_NONE:
+		a->segments = payload;
+		a->segments_len = len;
+		break;
+	case FEC_KIND_DATA:
+		a->segments = a->fec.payload;
+		a->segments_len = a->fec.payload_len;
+		break;
+	case FEC_KIND_PARITY:
+		return len >= KCP_OVERHEAD_BYTES;
+	case FEC_KIND_OOB:
+		a->has_conv = true;
+		a->conv = load_le32(a->fec.payload);
+		a->from_start = true;
+		return true;
+	case FEC_KIND_BAD:
+		return false;
+	}
+	if (len < KCP_OVERHEAD_BYTES)
+		return false;
+	if ((a->kind == FEC_KIND_NONE || len >= FEC_DATA_WITH_CONV_BYTES) &&
+		kcp_segment_peek(a->segments, a->segments_len, &first)) {
+		a->has_conv = true;
+		a->conv = first.conv;
+		a->from_start = first.sn == 0;
+	}
+	return true;
+}
+
+/* Opens a conversation for a stranger. NULL if there is no room. */
+static struct kcpvpn_conv *accept_conv(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
+	const struct kcpvpn_datagram *d, uint32_t number)
+{
+	struct kcpvpn_conv *conv;
+
+	if (node_conv_new(node, port, &d->remote, &d->local, number, &conv) < 0) {
+		node->stats.drop_backlog++;
+		return NULL;
+	}
+	node->stats.passive_opens++;
+	conv_raise(conv, KCPVPN_EVENT_ACCEPTED);
+	return conv;
+}
+
+/* Whose is it? NULL after counting why it is nobody's. */
+static struct kcpvpn_conv *admit(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
+	bool accept, const struct kcpvpn_datagram *d, const struct arrival *a)
+{
+	struct session_table_node *found = session_table_find(&node->table, port, &d->remote);
+	struct kcpvpn_conv *conv = found ? list_entry(found, struct kcpvpn_conv, table_node) : NULL;
+	struct session_admit_facts facts = {
+		.known = conv != NULL,
+		.own_conv = conv ? conv->number : 0,
+		.accepts = accept,
+		.has_conv = a->has_conv,
+		.conv = a->conv,
+		.from_start = a->from_start,
+	};
+
+	switch (session_admit(&facts)) {
+	case SESSION_ADMIT_DELIVER:
+		return conv;
+	case SESSION_ADMIT_REPLACE:
+		conv_expire(conv, KCPVPN_CLOSED_REPLACED);
+		return accept_conv(node, port, d, a->conv);
+	case SESSION_ADMIT_OPEN:
+		return accept_conv(node, port, d, a->conv);
+	case SESSION_ADMIT_STRANGER:
+		node->stats.drop_source++;
+		return NULL;
+	case SESSION_ADMIT_NO_CONV:
+		node->stats.drop_no_conv++;
+		return NULL;
+	case SESSION_ADMIT_OTHER_CONV:
+		node->stats.drop_conv++;
+		return NULL;
+	}
+	return NULL;
+}
+
+/* The decoder is made when the first packet with an FEC header comes. */
+static struct fec_decoder *decoder_of(struct kcpvpn_conv *conv)
+{
+	struct kcpvpn_node *node = conv->node;
+	unsigned data = node->has_fec ? node->config.data_shards : FEC_DECODER_START_SHARDS;
+	unsigned parity = node->has_fec ? node->config.parity_shards : FEC_DECODER_START_SHARDS;
+	enum fec_profile profile =
+		node->config.profile == KCPVPN_PROFILE_5_6_1 ? FEC_PROFILE_OLD : FEC_PROFILE_NEW;
+
+	if (conv->decoder)
+		return conv->decoder;
+	conv->decoder = calloc(1, sizeof(*conv->decoder));
+	if (!conv->decoder)
+		return NULL;
+	if (fec_decoder_init(conv->decoder, data, parity, KCPVPN_MTU_MAX_BYTES, profile,
+		    &node->matrices, &node->shards) < 0) {
+		free(conv->decoder);
+		conv->decoder = NULL;
+	}
+	return conv->decoder;
+}
+
+/* @return false if a segment was malformed */
+static bool feed_segments(
+	struct kcpvpn_conv *conv, const uint8_t *data, size_t len, bool recovered, struct mono now)
+{
+	if (kcp_input(conv->kcp, data, len, recovered, now) == KCP_INPUT_OK)
+		return true;
+	conv->node->stats.drop_segment++;
+	conv->counters.drop_segment++;
+	return false;
+}
+
+/* @return false if the decoder called it malformed */
+static bool feed_decoder(struct kcpvpn_conv *conv, const struct arrival *a, struct mono now)
+{
+	struct fec_decoder *decoder = decoder_of(conv);
+
+	if (!decoder)
+		return true;
+	enum fec_verdict verdict = fec_decoder_input(decoder, a->payload, a->len, now);
+	if (verdict == FEC_MALFORMED || verdict == FEC_PAWS) {
+		conv->node->stats.drop_fec++;
+		conv->counters.drop_segment++;
+		return verdict != FEC_MALFORMED;
+	}
+	return true;
+}
+
+static void feed_recovered(struct kcpvpn_conv *conv, struct mono now)
+{
+	const uint8_t *payload;
+	size_t len;
+
+	if (!conv->decoder)
+		return;
+	while ((payload = fec_decoder_recovered(conv->decoder, &len)) != NULL)
+		(void)feed_segments(conv, payload, len, true, now);
+}
+
+static bool feed(struct kcpvpn_conv *conv, const struct arrival *a, struct mono now)
+{
+	bool good = true;
+
+	switch (a->kind) {
+	case FEC_KIND_OOB:
+		conv_oob_received(conv, a->fec.payload + FEC_OOB_CONV_BYTES,
+			a->fec.payload_len - FEC_OOB_CONV_BYTES);
+		return true;
+	case FEC_KIND_NONE:
+		return feed_segments(conv, a->segments, a->segments_len, false, now);
+	case FEC_KIND_PARITY:
+		good = feed_decoder(conv, a, now);
+		break;
+	case FEC_KIND_DATA:
+		if (conv->node->config.profile == KCPVPN_PROFILE_5_6_1) {
+			(void)feed_decoder(conv, a, now);
+			good = feed_segments(conv, a->segments, a->segments_len, false, now);
+		} else {
+			good = feed_segments(conv, a->segments, a->segments_len, false, now);
+			(void)feed_decoder(conv, a, now);
+		}
+		break;
+	case FEC_KIND_BAD:
+		return false;
+	}
+	feed_recovered(conv, now);
+	return good;
+}
+
+static void take_payload(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port, bool accept,
+	const struct kcpvpn_datagram *d, const uint8_t *payload, size_t len, struct mono now)
+{
+	struct arrival a;
+
+	node->stats.in_datagrams++;
+	node->stats.in_bytes += d->len;
+	if (!take_apart(payload, len, &a)) {
+		node->stats.drop_short++;
+		return;
+	}
+	struct kcpvpn_conv *conv = admit(node, port, accept, d, &a);
+	if (!conv)
+		return;
+	conv->counters.in_datagrams++;
+	conv->counters.in_bytes += d->len;
+	conv->local = d->local;
+	if (feed(conv, &a, now)) {
+		conv->last_rx_at = now;
+		if (session_heard(&conv->session, now))
+			conv_raise(conv, KCPVPN_EVENT_ALIVE);
+	}
+	conv->wants_input_done = true;
+	if (kcp_readable(conv->kcp) > 0)
+		conv_raise(conv, KCPVPN_EVENT_READABLE);
+	conv_touch(conv);
+}
+
+void kcpvpn_node_input(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port, bool accept,
+	const struct kcpvpn_datagram *batch, size_t count, int64_t now_us)
+{
+	struct packet_open_item items[KCPVPN_BATCH_MAX];
+
+	node->now = mono_at_us(now_us);
+	if (count > KCPVPN_BATCH_MAX)
+		count = KCPVPN_BATCH_MAX;
+	for (size_t i = 0; i < count; i++)
+		items[i] = (struct packet_open_item){.packet = batch[i].data, .len = batch[i].len};
+	packet_open(node->cipher, items, count);
+	for (size_t i = 0; i < count; i++) {
+		switch (items[i].verdict) {
+		case PACKET_OPEN_OK:
+			take_payload(node, port, accept, &batch[i], items[i].payload,
+				items[i].payload_len, node->now);
+			break;
+		case PACKET_OPEN_TOO_SHORT:
+			node->stats.drop_short++;
+			break;
+		case PACKET_OPEN_BAD_CHECKSUM:
+		case PACKET_OPEN_VERDICTS:
+			node->stats.drop_checksum++;
+			break;
+		}
+	}
+}

@@ -1,0 +1,66 @@
+/* Slots are filled in order; runs of datagrams that leave by the same port are sent by one call. */
+#include "stack/tx_batch.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int tx_batch_init(struct tx_batch *batch, struct cipher *cipher, const struct rand_source *random)
+{
+	*batch = (struct tx_batch){.cipher = cipher, .random = random};
+	batch->slots = aligned_alloc(64, (size_t)TX_BATCH_SLOT_BYTES * KCPVPN_BATCH_MAX);
+	return batch->slots ? 0 : -ENOMEM;
+}
+
+void tx_batch_fini(struct tx_batch *batch)
+{
+	free(batch->slots);
+	batch->slots = NULL;
+	batch->count = 0;
+}
+
+uint8_t *tx_batch_slot(struct tx_batch *batch)
+{
+	if (batch->count == KCPVPN_BATCH_MAX)
+		tx_batch_send(batch);
+	return batch->slots + batch->count * TX_BATCH_SLOT_BYTES;
+}
+
+size_t tx_batch_add(struct tx_batch *batch, uint8_t *packet, size_t len,
+	const struct kcpvpn_udp_port *port, const struct kcpvpn_endpoint *remote,
+	const struct kcpvpn_endpoint *local)
+{
+	size_t i = batch->count;
+
+	assert(i < KCPVPN_BATCH_MAX);
+	batch->items[i] = (struct packet_seal_item){.packet = packet, .len = len};
+	batch->ports[i] = port;
+	batch->datagrams[i] =
+		(struct kcpvpn_datagram){.remote = *remote, .local = *local, .data = packet};
+	batch->count++;
+	return len + packet_trailer_bytes(batch->cipher);
+}
+
+void tx_batch_send(struct tx_batch *batch)
+{
+	size_t count = batch->count;
+
+	if (count == 0)
+		return;
+	packet_seal(batch->cipher, batch->items, count, batch->random);
+	for (size_t i = 0; i < count; i++) {
+		batch->datagrams[i].len = batch->items[i].len;
+		batch->sent_bytes += batch->items[i].len;
+	}
+	for (size_t from = 0; from < count;) {
+		size_t to = from + 1;
+		while (to < count && batch->ports[to] == batch->ports[from])
+			to++;
+		batch->ports[from]->send(
+			batch->ports[from]->ctx, &batch->datagrams[from], to - from);
+		from = to;
+	}
+	batch->sent_datagrams += count;
+	batch->count = 0;
+}
