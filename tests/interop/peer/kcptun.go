@@ -1,0 +1,3 @@
+package main
+
+func kcptunMain(a []string) error { return nil }
