@@ -63,8 +63,8 @@ struct fec_encoder {
 	uint16_t shards_pushed; /* of the open group; 0 = none open */
 	uint16_t
 		longest; /* coded bytes of its longest data shard: so many bytes of each buffer are set */
-	uint8_t profile; /* enum fec_profile */
-	uint8_t parity_state;
+	uint8_t profile;      /* enum fec_profile */
+	uint8_t parity_state; /* why the open group has parity or will have none */
 	bool pushed_before;
 	bool holds_slots;
 	struct fec_encoder_stats stats;

@@ -44,6 +44,12 @@ void fec_matrix_cache_init(struct fec_matrix_cache *cache, size_t bytes_max);
 /** All matrices must have been released. */
 void fec_matrix_cache_fini(struct fec_matrix_cache *cache);
 
+/** Counted memory for the users of a cache, zeroed. @return NULL if memory or the bound is out */
+void *fec_matrix_cache_alloc(struct fec_matrix_cache *cache, size_t bytes);
+
+/** Gives back what fec_matrix_cache_alloc() gave, with the same size. NULL is fine. */
+void fec_matrix_cache_free(struct fec_matrix_cache *cache, void *memory, size_t bytes);
+
 /** True if both counts are at least 1 and their sum is at most FEC_SHARDS_MAX. */
 bool fec_matrix_valid(unsigned data_shards, unsigned parity_shards);
 
