@@ -80,7 +80,7 @@ struct config_row {
 	const char
 		*words; /* "auto off": enum words, or words that stand for a number; NULL = none */
 	const char *words_later; /* those of the words that are not in this version, NULL = none */
-	const char *def;	 /* as it would be written; "" = none; lists as "a b" */
+	const char *def;	 /* as it would be written; NULL = none; lists as "a b" */
 	const char *def_now;	 /* what holds until the default itself is built; NULL = `def` */
 	unsigned effects;	 /* enum config_effect */
 	uint16_t offset;	 /* in struct config (in struct config_peer for CONFIG_ROW_PEER) */

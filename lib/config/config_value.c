@@ -1,0 +1,850 @@
+/*
+ * Values by type. YAML's own typing is not used: a text becomes a number, a duration or a name because the
+ * key's row says so. Numbers are decimal; a leading zero is refused rather than read as eight or ten
+ * times something. Bools are `true` and `false` alone.
+ *
+ * Ranges are compared in the row's unit times its scale (durations in milliseconds), with numbers
+ * capped far above any range, so nothing overflows.
+ */
+#include "config/config_value.h"
+
+#include "config/config_address.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHOWN_MAX = 60 }; /* bytes of a value that messages repeat */
+
+static const int64_t NUMBER_CAP = INT64_C(1000000000000000); /* 10^15: times 1000 still fits */
+
+static int refuse(struct value_problem *problem, enum config_code code, const char *note,
+	const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+static int refuse(struct value_problem *problem, enum config_code code, const char *note,
+	const char *format, ...)
+{
+	va_list args;
+
+	problem->code = code;
+	va_start(args, format);
+	(void)vsnprintf(problem->text, sizeof(problem->text), format, args);
+	va_end(args);
+	(void)snprintf(problem->note, sizeof(problem->note), "%s", note);
+	return -EINVAL;
+}
+
+bool value_is_list(enum config_type type)
+{
+	switch (type) {
+	case CONFIG_TYPE_STRINGS:
+	case CONFIG_TYPE_CIDRS:
+	case CONFIG_TYPE_PREFIXES:
+	case CONFIG_TYPE_LISTEN:
+	case CONFIG_TYPE_ENDPOINTS:
+		return true;
+	case CONFIG_TYPE_INT:
+	case CONFIG_TYPE_LONG:
+	case CONFIG_TYPE_BOOL:
+	case CONFIG_TYPE_ENUM:
+	case CONFIG_TYPE_WORD:
+	case CONFIG_TYPE_DURATION:
+	case CONFIG_TYPE_RATE:
+	case CONFIG_TYPE_STRING:
+	case CONFIG_TYPE_NAME:
+	case CONFIG_TYPE_DEVICE:
+	case CONFIG_TYPE_PATH:
+	case CONFIG_TYPE_KEY:
+		return false;
+	}
+	return false;
+}
+
+/* ---- numbers -------------------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *word;
+	int value;
+} NUMBER_WORDS[] = {
+	{"auto", CONFIG_AUTO},
+	{"off", CONFIG_OFF},
+	{"main", CONFIG_MAIN},
+	{"random", CONFIG_RANDOM},
+	{"inherit", CONFIG_INHERIT},
+};
+
+static const char *number_word(int64_t value)
+{
+	for (size_t i = 0; i < sizeof(NUMBER_WORDS) / sizeof(NUMBER_WORDS[0]); i++) {
+		if (NUMBER_WORDS[i].value == value)
+			return NUMBER_WORDS[i].word;
+	}
+	return NULL;
+}
+
+/* What a bare number of the row means in the unit of storage. */
+static int64_t row_scale(const struct config_row *row)
+{
+	return row->type == CONFIG_TYPE_DURATION && row->unit == CONFIG_UNIT_S ? 1000 : 1;
+}
+
+/* The unit as it may follow a number, for messages. */
+static const char *row_suffix(const struct config_row *row)
+{
+	if (row->type == CONFIG_TYPE_DURATION)
+		return row->unit == CONFIG_UNIT_S ? "s" : "ms";
+	return "";
+}
+
+/* The factor of a unit behind a number, 0 = unknown. */
+static int64_t suffix_factor(const struct config_row *row, const char *suffix)
+{
+	static const struct {
+		const char *suffix;
+		int64_t factor;
+	} TIMES[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"min", 60000}, {"h", 3600000}},
+	  RATES[] = {{"k", 1000}, {"K", 1000}, {"M", 1000000}, {"G", 1000000000}};
+
+	if (*suffix == '\0')
+		return row_scale(row);
+	if (row->type == CONFIG_TYPE_DURATION) {
+		for (size_t i = 0; i < sizeof(TIMES) / sizeof(TIMES[0]); i++) {
+			if (strcmp(TIMES[i].suffix, suffix) == 0)
+				return TIMES[i].factor;
+		}
+	} else if (row->type == CONFIG_TYPE_RATE) {
+		for (size_t i = 0; i < sizeof(RATES) / sizeof(RATES[0]); i++) {
+			if (suffix[0] != RATES[i].suffix[0])
+				continue;
+			if (suffix[1] == '\0' || strcmp(suffix + 1, "bit") == 0 ||
+				strcmp(suffix + 1, "bit/s") == 0)
+				return RATES[i].factor;
+		}
+	} else if (row->unit == CONFIG_UNIT_PERCENT && strcmp(suffix, "%") == 0) {
+		return 1;
+	}
+	return 0;
+}
+
+static int refuse_number(
+	const struct config_row *row, const char *text, struct value_problem *problem)
+{
+	char near[64];
+	const char *hint = row->type == CONFIG_TYPE_DURATION ? "a duration such as 300ms or 25s"
+			   : row->type == CONFIG_TYPE_RATE   ? "a rate such as 50M"
+							     : "a whole number";
+
+	if (!row->words)
+		return refuse(
+			problem, CONFIG_E_VALUE, "", "\"%.*s\" is not %s", SHOWN_MAX, text, hint);
+	if (config_words_nearest(row->words, text, near, sizeof(near)))
+		return refuse(problem, CONFIG_E_VALUE, "",
+			"\"%.*s\" is neither %s nor one of: %s; did you mean \"%s\"?", SHOWN_MAX,
+			text, hint, row->words, near);
+	return refuse(problem, CONFIG_E_VALUE, "", "\"%.*s\" is neither %s nor one of: %s",
+		SHOWN_MAX, text, hint, row->words);
+}
+
+/*
+ * Splits "-12.5ms" into digits and unit. The number comes back in thousandths, so that 1.5s is exact; it
+ * is capped at NUMBER_CAP. @return false if it is no number or has more than three decimals
+ */
+static bool scan_number(const char *text, int64_t *ret_thousandths, const char **ret_suffix)
+{
+	const char *at = text + (*text == '-');
+	int64_t number = 0;
+	int decimals = 0;
+
+	if (!isdigit((unsigned char)*at) || (*at == '0' && isdigit((unsigned char)at[1])))
+		return false;
+	for (; isdigit((unsigned char)*at); at++)
+		number = number < NUMBER_CAP ? 10 * number + (*at - '0') : NUMBER_CAP;
+	if (*at == '.') {
+		for (at++; isdigit((unsigned char)*at); at++, decimals++) {
+			if (decimals == 3)
+				return false;
+			number = number < NUMBER_CAP ? 10 * number + (*at - '0') : NUMBER_CAP;
+		}
+		if (decimals == 0)
+			return false;
+	}
+	for (; decimals < 3; decimals++)
+		number = number < NUMBER_CAP ? 10 * number : NUMBER_CAP;
+	*ret_thousandths = *text == '-' ? -number : number;
+	*ret_suffix = at;
+	return true;
+}
+
+static bool scan_hex(const char *text, int64_t *ret_number)
+{
+	int64_t number = 0;
+
+	if (text[0] != '0' || (text[1] != 'x' && text[1] != 'X') || text[2] == '\0')
+		return false;
+	for (const char *at = text + 2; *at; at++) {
+		if (!isxdigit((unsigned char)*at))
+			return false;
+		int c = tolower((unsigned char)*at);
+		int digit = isdigit(c) ? c - '0' : c - 'a' + 10;
+		number = number < NUMBER_CAP ? 16 * number + digit : NUMBER_CAP;
+	}
+	*ret_number = number;
+	return true;
+}
+
+static int parse_number(const struct config_row *row, const char *text, int64_t *ret_number,
+	struct value_problem *problem)
+{
+	int64_t thousandths = 0;
+	int64_t number = 0;
+	const char *suffix = "";
+	char note[64];
+
+	if (config_words_index(row->words, text) >= 0) {
+		for (size_t i = 0; i < sizeof(NUMBER_WORDS) / sizeof(NUMBER_WORDS[0]); i++) {
+			if (strcmp(NUMBER_WORDS[i].word, text) == 0)
+				*ret_number = NUMBER_WORDS[i].value;
+		}
+		return 0;
+	}
+	if (!(row->flags & CONFIG_ROW_HEX) || !scan_hex(text, &number)) {
+		const char *digits = text + (*text == '-');
+		if (digits[0] == '0' && isdigit((unsigned char)digits[1]))
+			return refuse(problem, CONFIG_E_VALUE, "decimal, without leading zeros",
+				"\"%.*s\" has a leading zero", SHOWN_MAX, text);
+		if (!scan_number(text, &thousandths, &suffix))
+			return refuse_number(row, text, problem);
+		int64_t factor = suffix_factor(row, suffix);
+		int64_t product = 0;
+		if (factor == 0)
+			return refuse_number(row, text, problem);
+		if (__builtin_mul_overflow(thousandths, factor, &product))
+			product = thousandths < 0 ? -NUMBER_CAP * 1000 : NUMBER_CAP * 1000;
+		if (product % 1000 != 0)
+			return refuse_number(row, text, problem);
+		number = product / 1000;
+	}
+	int64_t scale = row_scale(row);
+	if (number < row->min * scale || number > row->max * scale) {
+		const char *unit = row_suffix(row);
+		bool low = number < row->min * scale;
+		(void)snprintf(note, sizeof(note), "at %s %lld%s", low ? "least" : "most",
+			(long long)(low ? row->min : row->max), unit);
+		return refuse(problem, CONFIG_E_RANGE, note, "%.*s is out of range %lld%s..%lld%s",
+			SHOWN_MAX, text, (long long)row->min, unit, (long long)row->max, unit);
+	}
+	*ret_number = number;
+	return 0;
+}
+
+/* ---- words ---------------------------------------------------------------------------------------------------- */
+
+/* "a b c" as "a, b, c". */
+static const char *words_list(const char *words, char *buffer, size_t buffer_len)
+{
+	size_t len = 0;
+
+	for (const char *at = words; *at && len + 3 < buffer_len; at++) {
+		if (*at == ' ')
+			buffer[len++] = ',';
+		buffer[len++] = *at;
+	}
+	buffer[len] = '\0';
+	return buffer;
+}
+
+/* Words that are not in this version: says which are. */
+static int refuse_later(
+	const struct config_row *row, const char *text, struct value_problem *problem)
+{
+	const char *words = row->words ? row->words : "true false";
+	char word[64];
+	char rest[160] = "";
+
+	for (int i = 0; config_words_at(words, i, word, sizeof(word)); i++) {
+		if (config_words_index(row->words_later, word) >= 0)
+			continue;
+		size_t used = strlen(rest);
+		(void)snprintf(rest + used, sizeof(rest) - used, "%s`%s: %s`", used ? " or " : "",
+			strrchr(row->key, '.') ? strrchr(row->key, '.') + 1 : row->key, word);
+	}
+	return refuse(problem, CONFIG_E_LATER, "", "%.*s is not in this version; write %s",
+		SHOWN_MAX, text, rest);
+}
+
+static int parse_word(const struct config_row *row, const char *text, int *ret_index,
+	struct value_problem *problem)
+{
+	char list[160];
+	char near[64];
+	int index = config_words_index(row->words, text);
+
+	if (index < 0) {
+		(void)words_list(row->words, list, sizeof(list));
+		if (config_words_nearest(row->words, text, near, sizeof(near)))
+			return refuse(problem, CONFIG_E_WORD, "",
+				"\"%.*s\" is none of %s; did you mean \"%s\"?", SHOWN_MAX, text,
+				list, near);
+		return refuse(problem, CONFIG_E_WORD, "", "\"%.*s\" is none of %s", SHOWN_MAX, text,
+			list);
+	}
+	if (config_words_index(row->words_later, text) >= 0)
+		return refuse_later(row, text, problem);
+	*ret_index = index;
+	return 0;
+}
+
+static int parse_bool(
+	const struct config_row *row, const char *text, bool *ret, struct value_problem *problem)
+{
+	static const char *const YES[] = {"yes", "on", "True", "TRUE", "Yes", "On", "1", "y"};
+
+	if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0) {
+		if (config_words_index(row->words_later, text) >= 0)
+			return refuse_later(row, text, problem);
+		*ret = text[0] == 't';
+		return 0;
+	}
+	bool yes = false;
+	for (size_t i = 0; i < sizeof(YES) / sizeof(YES[0]); i++)
+		yes = yes || strcmp(text, YES[i]) == 0;
+	return refuse(problem, CONFIG_E_VALUE, yes ? "write true" : "",
+		"\"%.*s\" is neither true nor false", SHOWN_MAX, text);
+}
+
+/* ---- texts ---------------------------------------------------------------------------------------------------- */
+
+bool config_name_ok(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (len < 1 || len > CONFIG_NAME_MAX || name[0] == '.' || name[0] == '-')
+		return false;
+	for (const char *at = name; *at; at++) {
+		unsigned char c = (unsigned char)*at;
+		if (c >= 0x80 || (!isalnum(c) && !strchr("._-", c)))
+			return false;
+	}
+	return true;
+}
+
+static bool device_ok(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (len < 1 || len > CONFIG_DEVICE_MAX || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return false;
+	for (const char *at = name; *at; at++) {
+		/* '%' would make the kernel number the device, ':' is an alias to old tools */
+		if (!isgraph((unsigned char)*at) || strchr("/:%\"\\", *at))
+			return false;
+	}
+	return true;
+}
+
+/* 32 bytes in base64 as WireGuard writes them: 43 digits of which the last carries 4 bits, and '='. */
+static bool key_ok(const char *text)
+{
+	static const char LAST[] = "AEIMQUYcgkosw048";
+
+	if (strlen(text) != 44 || text[43] != '=' || !strchr(LAST, text[42]))
+		return false;
+	for (size_t i = 0; i < 43; i++) {
+		unsigned char c = (unsigned char)text[i];
+		if (c >= 0x80 || (!isalnum(c) && c != '+' && c != '/'))
+			return false;
+	}
+	return true;
+}
+
+static char *join_path(const char *folder, const char *path)
+{
+	char *joined = NULL;
+
+	if (path[0] == '/' || folder[0] == '\0' || strncmp(path, "credential:", 11) == 0)
+		return strdup(path);
+	bool slash = folder[strlen(folder) - 1] == '/';
+	return asprintf(&joined, "%s%s%s", folder, slash ? "" : "/", path) < 0 ? NULL : joined;
+}
+
+static int check_text(const struct config_row *row, const char *text, struct value_problem *problem)
+{
+	size_t len = strlen(text);
+
+	if (row->flags & CONFIG_ROW_SECRET) {
+		if (len == 0)
+			return refuse(problem, CONFIG_E_SECRET, "", "the key is empty");
+		if (len > (size_t)row->max)
+			return refuse(problem, CONFIG_E_SECRET, "",
+				"the key is longer than %d bytes", CONFIG_SECRET_MAX);
+		if (strcmp(text, VALUE_HIDDEN) == 0)
+			return refuse(problem, CONFIG_E_SECRET, "",
+				"this is what `config show` writes in place of the key; put the "
+				"key here");
+		return 0;
+	}
+	if (row->type == CONFIG_TYPE_NAME) {
+		if (!config_name_ok(text) || len > (size_t)row->max)
+			return refuse(problem, CONFIG_E_NAME, "",
+				"\"%.*s\" is not a name: 1 to %d of A-Z a-z 0-9 . _ -, the first "
+				"no "
+				". or -",
+				SHOWN_MAX, text, (int)row->max);
+		return 0;
+	}
+	if (row->type == CONFIG_TYPE_DEVICE) {
+		if (!device_ok(text))
+			return refuse(problem, CONFIG_E_NAME, "",
+				"\"%.*s\" is not an interface name: 1 to %d characters, no / : %% "
+				"or space",
+				SHOWN_MAX, text, CONFIG_DEVICE_MAX);
+		return 0;
+	}
+	if (row->type == CONFIG_TYPE_KEY) {
+		if (!key_ok(text))
+			return refuse(problem, CONFIG_E_VALUE, "",
+				"not a key: 32 bytes in base64 are 44 characters that end in =");
+		return 0;
+	}
+	if (row->max && ((int64_t)len < row->min || (int64_t)len > row->max))
+		return refuse(
+			problem, CONFIG_E_VALUE, "", "%s", len == 0 ? "is empty" : "is too long");
+	for (const char *at = text; *at; at++) {
+		if ((unsigned char)*at < 0x20 || *at == 0x7f)
+			return refuse(problem, CONFIG_E_VALUE, "",
+				"a control character cannot be part of it");
+	}
+	return 0;
+}
+
+static int set_text(const struct config_row *row, const char *text, const char *folder, void *field,
+	struct value_problem *problem)
+{
+	int error = check_text(row, text, problem);
+
+	if (error)
+		return error;
+	char *copy = row->type == CONFIG_TYPE_PATH ? join_path(folder, text) : strdup(text);
+	if (!copy)
+		return -ENOMEM;
+	value_clear(row, field);
+	*(char **)field = copy;
+	return 0;
+}
+
+/* ---- lists ---------------------------------------------------------------------------------------------------- */
+
+/* Makes room for one more; capacities are powers of two, so the count alone tells when to grow. */
+static void *grow(void *items, size_t count, size_t item_bytes)
+{
+	if (count & (count - 1))
+		return items;
+	return reallocarray(items, count ? 2 * count : 1, item_bytes);
+}
+
+static int add_string(const struct config_row *row, const char *text, struct config_strings *list,
+	struct value_problem *problem)
+{
+	int error = check_text(row, text, problem);
+
+	if (error)
+		return error;
+	char *copy = strdup(text);
+	char **grown = copy ? grow(list->items, list->count, sizeof(*grown)) : NULL;
+	if (!grown) {
+		free(copy);
+		return -ENOMEM;
+	}
+	list->items = grown;
+	list->items[list->count++] = copy;
+	return 0;
+}
+
+static int add_cidr(const struct config_row *row, const char *text, struct config_cidrs *list,
+	struct value_problem *problem)
+{
+	struct config_cidr cidr;
+	char shown[CONFIG_CIDR_TEXT_BYTES];
+
+	if (config_cidr_parse(text, &cidr))
+		return refuse(problem, CONFIG_E_ADDRESS, "",
+			"\"%.*s\" is not an address with a prefix, such as 10.40.0.1/24 or "
+			"fd40::1/64",
+			SHOWN_MAX, text);
+	if (row->type == CONFIG_TYPE_PREFIXES) {
+		address_clear_host_bits(&cidr);
+	} else {
+		const char *why = address_unusable(&cidr);
+		if (why)
+			return refuse(problem, CONFIG_E_ADDRESS, "",
+				"%s cannot be an interface's address: it is %s",
+				config_cidr_format(&cidr, shown), why);
+	}
+	struct config_cidr *grown = grow(list->items, list->count, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	list->items = grown;
+	list->items[list->count++] = cidr;
+	return 0;
+}
+
+static int add_listen(const char *text, struct config_listen *list, struct value_problem *problem)
+{
+	struct kcpvpn_endpoint endpoint;
+
+	if (address_parse_listen(text, &endpoint)) {
+		if (text[0] == ':')
+			return refuse(problem, CONFIG_E_ENDPOINT, "",
+				"\"%.*s\" lacks the address; for all of them write \"[::]%.*s\"",
+				SHOWN_MAX, text, SHOWN_MAX, text);
+		return refuse(problem, CONFIG_E_ENDPOINT, "",
+			"\"%.*s\" is not a numeric address and a port, such as \"[::]:29900\" or "
+			"192.0.2.1:29900",
+			SHOWN_MAX, text);
+	}
+	for (size_t i = 0; i < list->count; i++) {
+		const struct kcpvpn_endpoint *e = &list->items[i];
+		if (e->family == endpoint.family && e->port == endpoint.port &&
+			e->scope_id == endpoint.scope_id &&
+			memcmp(e->address, endpoint.address, sizeof(e->address)) == 0)
+			return refuse(problem, CONFIG_E_DUPLICATE, "", "%.*s is given twice",
+				SHOWN_MAX, text);
+	}
+	struct kcpvpn_endpoint *grown = grow(list->items, list->count, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	list->items = grown;
+	list->items[list->count++] = endpoint;
+	return 0;
+}
+
+static int add_endpoint(
+	const char *text, struct config_endpoints *list, struct value_problem *problem)
+{
+	struct config_endpoint endpoint = {0};
+	int error = config_endpoint_parse(text, &endpoint);
+
+	if (error == -EINVAL)
+		return refuse(problem, CONFIG_E_ENDPOINT, "",
+			"\"%.*s\" is not a host and a port, such as vpn.example.net:29900, "
+			"192.0.2.1:29900 or \"[2001:db8::1]:29900\"",
+			SHOWN_MAX, text);
+	if (error)
+		return error;
+	struct config_endpoint *grown = grow(list->items, list->count, sizeof(*grown));
+	if (!grown) {
+		free(endpoint.host);
+		return -ENOMEM;
+	}
+	list->items = grown;
+	list->items[list->count++] = endpoint;
+	return 0;
+}
+
+/* ---- by type -------------------------------------------------------------------------------------------------- */
+
+int value_set(const struct config_row *row, const char *text, const char *folder, void *field,
+	struct value_problem *problem)
+{
+	int64_t number = 0;
+	int index = 0;
+	bool truth = false;
+	int error = 0;
+
+	switch (row->type) {
+	case CONFIG_TYPE_INT:
+	case CONFIG_TYPE_DURATION:
+		error = parse_number(row, text, &number, problem);
+		if (!error)
+			*(int *)field = (int)number;
+		return error;
+	case CONFIG_TYPE_LONG:
+	case CONFIG_TYPE_RATE:
+		error = parse_number(row, text, &number, problem);
+		if (!error)
+			*(int64_t *)field = number;
+		return error;
+	case CONFIG_TYPE_BOOL:
+		error = parse_bool(row, text, &truth, problem);
+		if (!error)
+			*(bool *)field = truth;
+		return error;
+	case CONFIG_TYPE_ENUM:
+		error = parse_word(row, text, &index, problem);
+		if (!error)
+			*(int *)field = index;
+		return error;
+	case CONFIG_TYPE_WORD:
+		error = parse_word(row, text, &index, problem);
+		return error ? error : set_text(row, text, folder, field, problem);
+	case CONFIG_TYPE_STRING:
+	case CONFIG_TYPE_NAME:
+	case CONFIG_TYPE_DEVICE:
+	case CONFIG_TYPE_PATH:
+	case CONFIG_TYPE_KEY:
+		return set_text(row, text, folder, field, problem);
+	case CONFIG_TYPE_STRINGS:
+		return add_string(row, text, field, problem);
+	case CONFIG_TYPE_CIDRS:
+	case CONFIG_TYPE_PREFIXES:
+		return add_cidr(row, text, field, problem);
+	case CONFIG_TYPE_LISTEN:
+		return add_listen(text, field, problem);
+	case CONFIG_TYPE_ENDPOINTS:
+		return add_endpoint(text, field, problem);
+	}
+	return -EINVAL;
+}
+
+int value_set_default(const struct config_row *row, void *field)
+{
+	const char *text = row->def_now ? row->def_now : row->def;
+	struct value_problem problem;
+	char word[128];
+
+	if (!text)
+		return 0;
+	if (!value_is_list(row->type)) {
+		/* a default that waits for a later version is the one value that may be stored */
+		struct config_row plain = *row;
+		plain.words_later = NULL;
+		return value_set(&plain, text, "", field, &problem);
+	}
+	for (int i = 0; config_words_at(text, i, word, sizeof(word)); i++) {
+		int error = value_set(row, word, "", field, &problem);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+void value_clear(const struct config_row *row, void *field)
+{
+	if (row->type == CONFIG_TYPE_STRINGS) {
+		struct config_strings *list = field;
+		for (size_t i = 0; i < list->count; i++)
+			free(list->items[i]);
+		free(list->items);
+		*list = (struct config_strings){0};
+	} else if (row->type == CONFIG_TYPE_ENDPOINTS) {
+		struct config_endpoints *list = field;
+		for (size_t i = 0; i < list->count; i++)
+			free(list->items[i].host);
+		free(list->items);
+		*list = (struct config_endpoints){0};
+	} else if (row->type == CONFIG_TYPE_CIDRS || row->type == CONFIG_TYPE_PREFIXES) {
+		struct config_cidrs *list = field;
+		free(list->items);
+		*list = (struct config_cidrs){0};
+	} else if (row->type == CONFIG_TYPE_LISTEN) {
+		struct config_listen *list = field;
+		free(list->items);
+		*list = (struct config_listen){0};
+	} else if (row->type == CONFIG_TYPE_STRING || row->type == CONFIG_TYPE_WORD ||
+		   row->type == CONFIG_TYPE_NAME || row->type == CONFIG_TYPE_DEVICE ||
+		   row->type == CONFIG_TYPE_PATH || row->type == CONFIG_TYPE_KEY) {
+		char **text = field;
+		if (*text && (row->flags & CONFIG_ROW_SECRET))
+			explicit_bzero(*text, strlen(*text));
+		free(*text);
+		*text = NULL;
+	}
+}
+
+void value_copy(const struct config_row *row, const void *from, void *to)
+{
+	if (row->type == CONFIG_TYPE_BOOL)
+		*(bool *)to = *(const bool *)from;
+	else if (row->type == CONFIG_TYPE_LONG || row->type == CONFIG_TYPE_RATE)
+		*(int64_t *)to = *(const int64_t *)from;
+	else if (row->type == CONFIG_TYPE_INT || row->type == CONFIG_TYPE_DURATION ||
+		 row->type == CONFIG_TYPE_ENUM)
+		*(int *)to = *(const int *)from;
+}
+
+/* ---- writing -------------------------------------------------------------------------------------------------- */
+
+void value_write_text(const char *text, FILE *out)
+{
+	static const char OTHERS_READ[] =
+		"true false yes no on off null y n True False Yes No On Off "
+		"Null Y N TRUE FALSE YES NO ON OFF NULL";
+	bool plain = isalpha((unsigned char)text[0]) || text[0] == '/';
+
+	for (const char *at = text; *at && plain; at++) {
+		unsigned char c = (unsigned char)*at;
+		/* a colon with no space behind it is part of the word */
+		plain = c < 0x80 && (isalnum(c) || strchr("_./-", c) || (c == ':' && at[1] > ' '));
+	}
+	if (plain && config_words_index(OTHERS_READ, text) < 0) {
+		(void)fputs(text, out);
+		return;
+	}
+	(void)fputc('"', out);
+	for (const char *at = text; *at; at++) {
+		unsigned char c = (unsigned char)*at;
+		if (c == '"' || c == '\\')
+			(void)fprintf(out, "\\%c", c);
+		else if (c < 0x20 || c == 0x7f)
+			(void)fprintf(out, "\\x%02x", c);
+		else
+			(void)fputc(c, out);
+	}
+	(void)fputc('"', out);
+}
+
+static void write_number(const struct config_row *row, int64_t number, FILE *out)
+{
+	const char *word = row->words ? number_word(number) : NULL;
+
+	if (word)
+		(void)fputs(word, out);
+	else if (row->type != CONFIG_TYPE_DURATION)
+		(void)fprintf(out, "%lld", (long long)number);
+	else if (row->unit == CONFIG_UNIT_S && number % 1000 == 0)
+		(void)fprintf(out, "%llds", (long long)number / 1000);
+	else
+		(void)fprintf(out, "%lldms", (long long)number);
+}
+
+static void write_item(const struct config_row *row, const void *field, size_t index, FILE *out)
+{
+	char text[CONFIG_CIDR_TEXT_BYTES > KCPVPN_ENDPOINT_TEXT_BYTES ? CONFIG_CIDR_TEXT_BYTES
+								      : KCPVPN_ENDPOINT_TEXT_BYTES];
+
+	if (row->type == CONFIG_TYPE_STRINGS) {
+		const struct config_strings *list = field;
+		value_write_text(list->items[index], out);
+	} else if (row->type == CONFIG_TYPE_ENDPOINTS) {
+		const struct config_endpoint *e =
+			&((const struct config_endpoints *)field)->items[index];
+		bool v6 = strchr(e->host, ':') != NULL;
+		(void)fprintf(out, v6 ? "\"[%s]:%u\"" : "\"%s:%u\"", e->host, e->port);
+	} else if (row->type == CONFIG_TYPE_LISTEN) {
+		const struct config_listen *list = field;
+		(void)fprintf(out, "\"%s\"", address_format_listen(&list->items[index], text));
+	} else {
+		const struct config_cidrs *list = field;
+		bool v6 = list->items[index].family == 6;
+		(void)fprintf(
+			out, v6 ? "\"%s\"" : "%s", config_cidr_format(&list->items[index], text));
+	}
+}
+
+static size_t item_count(const struct config_row *row, const void *field)
+{
+	switch (row->type) {
+	case CONFIG_TYPE_STRINGS:
+		return ((const struct config_strings *)field)->count;
+	case CONFIG_TYPE_ENDPOINTS:
+		return ((const struct config_endpoints *)field)->count;
+	case CONFIG_TYPE_LISTEN:
+		return ((const struct config_listen *)field)->count;
+	default:
+		return ((const struct config_cidrs *)field)->count;
+	}
+}
+
+void value_write(const struct config_row *row, const void *field, FILE *out)
+{
+	char word[64];
+
+	if (value_is_list(row->type)) {
+		(void)fputc('[', out);
+		for (size_t i = 0; i < item_count(row, field); i++) {
+			(void)fputs(i ? ", " : "", out);
+			write_item(row, field, i, out);
+		}
+		(void)fputc(']', out);
+		return;
+	}
+	if (value_is_absent(row, field))
+		return;
+	if (row->flags & CONFIG_ROW_SECRET)
+		value_write_text(VALUE_HIDDEN, out);
+	else if (row->type == CONFIG_TYPE_BOOL)
+		(void)fputs(*(const bool *)field ? "true" : "false", out);
+	else if (row->type == CONFIG_TYPE_ENUM)
+		(void)fputs(config_words_at(row->words, *(const int *)field, word, sizeof(word))
+				    ? word
+				    : "?",
+			out);
+	else if (row->type == CONFIG_TYPE_WORD)
+		/* a word of the schema, such as 3des, needs no quotes to be read back */
+		(void)fputs(*(char *const *)field, out);
+	else if (row->type == CONFIG_TYPE_INT || row->type == CONFIG_TYPE_DURATION)
+		write_number(row, *(const int *)field, out);
+	else if (row->type == CONFIG_TYPE_LONG || row->type == CONFIG_TYPE_RATE)
+		write_number(row, *(const int64_t *)field, out);
+	else
+		value_write_text(*(char *const *)field, out);
+}
+
+bool value_is_absent(const struct config_row *row, const void *field)
+{
+	switch (row->type) {
+	case CONFIG_TYPE_WORD:
+	case CONFIG_TYPE_STRING:
+	case CONFIG_TYPE_NAME:
+	case CONFIG_TYPE_DEVICE:
+	case CONFIG_TYPE_PATH:
+	case CONFIG_TYPE_KEY:
+		return *(char *const *)field == NULL;
+	default:
+		return false;
+	}
+}
+
+static bool items_equal(const struct config_row *row, const void *a, const void *b, size_t i)
+{
+	if (row->type == CONFIG_TYPE_STRINGS) {
+		const struct config_strings *x = a;
+		const struct config_strings *y = b;
+		return strcmp(x->items[i], y->items[i]) == 0;
+	}
+	if (row->type == CONFIG_TYPE_ENDPOINTS) {
+		const struct config_endpoint *x = &((const struct config_endpoints *)a)->items[i];
+		const struct config_endpoint *y = &((const struct config_endpoints *)b)->items[i];
+		return x->port == y->port && strcmp(x->host, y->host) == 0;
+	}
+	if (row->type == CONFIG_TYPE_LISTEN) {
+		const struct kcpvpn_endpoint *x = &((const struct config_listen *)a)->items[i];
+		const struct kcpvpn_endpoint *y = &((const struct config_listen *)b)->items[i];
+		return x->family == y->family && x->port == y->port && x->scope_id == y->scope_id &&
+		       memcmp(x->address, y->address, sizeof(x->address)) == 0;
+	}
+	return config_cidr_equal(&((const struct config_cidrs *)a)->items[i],
+		&((const struct config_cidrs *)b)->items[i]);
+}
+
+bool value_equal(const struct config_row *row, const void *a, const void *b)
+{
+	if (value_is_list(row->type)) {
+		size_t count = item_count(row, a);
+		if (count != item_count(row, b))
+			return false;
+		for (size_t i = 0; i < count; i++) {
+			if (!items_equal(row, a, b, i))
+				return false;
+		}
+		return true;
+	}
+	switch (row->type) {
+	case CONFIG_TYPE_BOOL:
+		return *(const bool *)a == *(const bool *)b;
+	case CONFIG_TYPE_INT:
+	case CONFIG_TYPE_DURATION:
+	case CONFIG_TYPE_ENUM:
+		return *(const int *)a == *(const int *)b;
+	case CONFIG_TYPE_LONG:
+	case CONFIG_TYPE_RATE:
+		return *(const int64_t *)a == *(const int64_t *)b;
+	default: {
+		const char *x = *(char *const *)a;
+		const char *y = *(char *const *)b;
+		return x && y ? strcmp(x, y) == 0 : x == y;
+	}
+	}
+}

@@ -1,0 +1,65 @@
+/* One value of one row: from text into its place, from its place into text. */
+#ifndef CONFIG_VALUE_H
+#define CONFIG_VALUE_H
+
+#include "config/config.h"
+
+#include <stdio.h>
+
+/** What is wrong with a value; the message's caller puts the key in front. */
+struct value_problem {
+	enum config_code code;
+	char text[CONFIG_REPORT_TEXT_BYTES / 2];
+	char note[CONFIG_REPORT_NOTE_BYTES]; /* beside the caret, "" = none */
+};
+
+/** Room for any type: where values of rows without a place are checked. */
+union value_scratch {
+	int number;
+	int64_t large;
+	bool truth;
+	char *text;
+	struct config_strings strings;
+	struct config_cidrs cidrs;
+	struct config_listen listen;
+	struct config_endpoints endpoints;
+};
+
+/** True for types whose value is a list of items. */
+bool value_is_list(enum config_type type);
+
+/**
+ * Puts a single value into its place, or appends one item to a list.
+ *
+ * @folder   where relative paths begin, "" = the working directory
+ * @field    as enum config_type says; what it held before is freed (lists: grows)
+ * @return   0; -EINVAL with `problem` filled; -ENOMEM
+ */
+int value_set(const struct config_row *row, const char *text, const char *folder, void *field,
+	struct value_problem *problem);
+
+/** Puts the row's default into its place. @return 0 or -ENOMEM */
+int value_set_default(const struct config_row *row, void *field);
+
+/** Frees what a place holds, wipes it if it is secret, and zeroes it. */
+void value_clear(const struct config_row *row, void *field);
+
+/** Copies a value without lists or texts: for what peers inherit. */
+void value_copy(const struct config_row *row, const void *from, void *to);
+
+/** Writes a value as YAML; secrets as "(hidden)". Nothing for an absent text. */
+void value_write(const struct config_row *row, const void *field, FILE *out);
+
+/** True if both places hold the same. */
+bool value_equal(const struct config_row *row, const void *a, const void *b);
+
+/** True for a text that was never set. */
+bool value_is_absent(const struct config_row *row, const void *field);
+
+/** Writes a text as a YAML scalar, quoted where others would read it as something else. */
+void value_write_text(const char *text, FILE *out);
+
+/** What config_show() writes in place of a secret. */
+#define VALUE_HIDDEN "(hidden)"
+
+#endif
