@@ -260,7 +260,7 @@ uint32_t kcp_rttvar_ms(const struct kcp *kcp);
 uint32_t kcp_rto_ms(const struct kcp *kcp);
 int64_t kcp_min_rtt_us(const struct kcp *kcp); /* of the last 10 s; 0 = not yet measured */
 uint64_t kcp_delivery_bps(
-	const struct kcp *kcp); /* bits/s on the wire the path was seen to carry; 0 = unknown */
+	const struct kcp *kcp); /* bits/s of segments the path was seen to carry; 0 = unknown */
 uint32_t kcp_measured_window(
 	const struct kcp *kcp); /* full segments; snd_wnd if measured_window is off */
 const struct kcp_stats *kcp_stats(const struct kcp *kcp);
@@ -274,9 +274,9 @@ struct kcp_debug_state {
 	uint32_t
 		state; /* 0xffffffff after 20 transmissions of one segment; kcp-go itself never looks at it */
 	uint32_t nsnd_buf, nsnd_que, nrcv_buf, nrcv_que;
-	uint32_t probe;	  /* 1 ask, 2 tell */
-	uint32_t nack;	  /* acknowledgements that wait */
-	uint32_t next_ms; /* not printed: what kcp-go's flush would have returned at `now` */
+	uint32_t probe;		/* 1 ask, 2 tell */
+	uint32_t nack;		/* acknowledgements that wait */
+	int32_t nearest_due_ms; /* not printed: from `now` to the nearest resend; INT32_MAX = none */
 };
 
 void kcp_debug_state(const struct kcp *kcp, struct mono now, struct kcp_debug_state *ret_state);

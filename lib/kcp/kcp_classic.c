@@ -1,0 +1,472 @@
+/*
+ * Acknowledgements in, and the order of a flush: waiting ACKs, probes, then in order of number what must be sent again,
+ * then what is new. The bytes and their order are kcp-go's; the way there is not. kcp-go walks the whole window at every ack
+ * and every flush. Here
+ *
+ *  - an ack walks the watched segments below it (kcp_send.h): those are the holes;
+ *  - a segment that was resent for later acks is not watched until it times out (profile 5.6.72 says it must not count
+ *    any more; leaving the list says the same and costs nothing);
+ *  - `resend_at` is a lower bound of all timeouts. It goes down when something is sent and is made exact by the walk
+ *    over the window that it triggers. An acknowledged segment may leave it too early: one walk in vain per timeout, not
+ *    one per flush. With nothing in flight it is "never".
+ *
+ * Later acks count only against segments sent no later than the acknowledged one (its echoed ts), so a resend is not
+ * suspected for acks of what had left before it.
+ *
+ * Wire time is milliseconds modulo 2^32, and so are ts, rto and due of a segment; everything else is struct mono.
+ *
+ * Source: kcp-go 5.6.1 and 5.6.72, checked by their transcripts.
+ */
+#include "kcp/kcp_classic.h"
+
+#include "kcp/kcp_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	PROBE_FIRST_5_6_1_MS = 7000,
+	PROBE_FIRST_5_6_72_MS = 500,
+	PROBE_MAX_MS = 120000,
+};
+
+/* A datagram that is being filled. `start` is NULL if the caller had no room: then it is counted out, not written. */
+struct writer {
+	struct kcp *kcp;
+	uint8_t *start;
+	size_t used;
+	unsigned flags;
+	bool open;
+};
+
+static void writer_close(struct writer *out)
+{
+	struct kcp *kcp = out->kcp;
+
+	if (!out->open)
+		return;
+	if (out->start) {
+		kcp->output.end(kcp->output.ctx, out->used, out->flags);
+		kcp->stats.out_datagrams++;
+	} else {
+		kcp->stats.no_buffer++;
+	}
+	out->open = false;
+}
+
+static void write_segment(struct writer *out, const struct kcp_segment *segment, unsigned flags)
+{
+	struct kcp *kcp = out->kcp;
+	size_t bytes = KCP_OVERHEAD_BYTES + segment->len;
+
+	if (out->open && out->used + bytes > kcp->config.mtu_bytes)
+		writer_close(out);
+	if (!out->open) {
+		out->start = kcp->output.begin(kcp->output.ctx);
+		out->used = 0;
+		out->flags = 0;
+		out->open = true;
+	}
+	if (out->start) {
+		uint8_t *body = kcp_segment_write(out->start + out->used, segment);
+		if (segment->len > 0)
+			memcpy(body, segment->data, segment->len);
+	}
+	out->used += bytes;
+	out->flags |= flags;
+	kcp->stats.out_segments++;
+}
+
+/* ---- what the peer acknowledged --------------------------------------------------------------------------------- */
+
+static void acknowledge(
+	struct kcp *kcp, uint32_t sn, struct kcp_progress *progress, struct mono now)
+{
+	const struct kcp_tx *tx = kcp_sender_at(&kcp->sender, sn);
+
+	kcp_window_acked(&kcp->window, &tx->flight, kcp_cost_bytes(tx),
+		(tx->flags & KCP_TX_LIMITED) != 0, tx->sendings == 1, now);
+	kcp_sender_ack(&kcp->sender, kcp->config.pool, sn);
+	kcp->progress_at = now;
+	progress->acked = true;
+	if (kcp->sender.unacked == 0)
+		kcp->resend_at = MONO_NEVER;
+}
+
+void kcp_classic_una(struct kcp *kcp, uint32_t una, struct kcp_progress *progress, struct mono now)
+{
+	struct kcp_sender *sender = &kcp->sender;
+
+	if (kcp_sn_before(sender->nxt, una)) {
+		kcp->stats.bad_una++;
+		return;
+	}
+	while (kcp_sn_before(sender->una, una)) {
+		if (!(kcp_sender_at(sender, sender->una)->flags & KCP_TX_ACKED))
+			acknowledge(kcp, sender->una, progress, now);
+		sender->una++;
+		progress->una_moved = true;
+	}
+}
+
+/* Counts an ack of `sn` against the watched segments below it that were sent no later. */
+static void count_later_ack(
+	struct kcp *kcp, uint32_t sn, uint32_t ts, struct kcp_progress *progress)
+{
+	struct kcp_sender *sender = &kcp->sender;
+	uint32_t at = sender->watch_head;
+
+	for (uint32_t left = sender->watched; left > 0; left--) {
+		if (!kcp_sn_before(at, sn))
+			return;
+		struct kcp_tx *tx = kcp_sender_at(sender, at);
+		at = tx->watch_next;
+		if ((int32_t)(tx->ts_ms - ts) > 0)
+			continue;
+		if (tx->later_acks++ == 0)
+			sender->suspects++;
+		if (tx->later_acks >= kcp->config.fast_resend)
+			progress->fast_reached = true;
+	}
+}
+
+void kcp_classic_ack(
+	struct kcp *kcp, uint32_t sn, uint32_t ts, struct kcp_progress *progress, struct mono now)
+{
+	struct kcp_sender *sender = &kcp->sender;
+
+	progress->saw_ack = true;
+	progress->ack_ts = ts;
+	if (!kcp_sn_before(sn, sender->nxt)) {
+		kcp->stats.bad_ack++;
+		return;
+	}
+	if (kcp_sn_before(sn, sender->una))
+		return;
+	if (!(kcp_sender_at(sender, sn)->flags & KCP_TX_ACKED))
+		acknowledge(kcp, sn, progress, now);
+	count_later_ack(kcp, sn, ts, progress);
+}
+
+void kcp_classic_note(struct kcp *kcp, uint32_t sn, uint32_t ts)
+{
+	if (kcp->acks_count == kcp->acks_capacity) {
+		uint32_t capacity = kcp->acks_capacity ? kcp->acks_capacity * 2 : KCP_RING_MIN;
+		struct kcp_ack *acks = NULL;
+		if (capacity <= KCP_ACKS_MAX)
+			acks = realloc(kcp->acks, capacity * sizeof(*acks));
+		if (!acks) { /* the peer sends it again, and then there is room */
+			kcp->stats.ack_overflow++;
+			return;
+		}
+		kcp->acks = acks;
+		kcp->acks_capacity = capacity;
+	}
+	kcp->acks[kcp->acks_count++] = (struct kcp_ack){sn, ts};
+}
+
+void kcp_classic_datagram(
+	struct kcp *kcp, const struct kcp_progress *progress, bool regular, struct mono now)
+{
+	if (progress->saw_ack && regular)
+		kcp_rtt_update(&kcp->rtt, (int32_t)(kcp_segment_ms(now) - progress->ack_ts));
+	if (progress->una_moved && !kcp->config.no_congestion_window)
+		kcp_cwnd_acked(&kcp->cwnd, kcp->rmt_wnd, kcp->mss_bytes);
+	if (progress->acked)
+		kcp_window_update(&kcp->window, now);
+	if (progress->una_moved)
+		kcp->flush_wanted = true;
+	if (progress->fast_reached && kcp->config.profile == KCP_PROFILE_5_6_72)
+		kcp->flush_wanted = true;
+	/* Under a measured window room comes from any ack, not only from the edge: a hole must not stall the pipe. */
+	if (progress->acked && kcp->config.measured_window && kcp->sender.queued > 0)
+		kcp->flush_wanted = true;
+}
+
+/* ---- what may be in flight -------------------------------------------------------------------------------------- */
+
+static uint32_t window_segments(const struct kcp *kcp)
+{
+	uint32_t window = kcp->config.snd_wnd < kcp->rmt_wnd ? kcp->config.snd_wnd : kcp->rmt_wnd;
+
+	if (!kcp->config.no_congestion_window && kcp->cwnd.segments < window)
+		window = kcp->cwnd.segments;
+	return window;
+}
+
+uint64_t kcp_classic_limit_bytes(const struct kcp *kcp)
+{
+	uint64_t least = (uint64_t)KCP_MEASURED_WND_MIN * kcp->config.mtu_bytes;
+	uint64_t measured;
+
+	if (!kcp->config.measured_window)
+		return UINT64_MAX;
+	measured = kcp_window_bytes(&kcp->window);
+	return measured > least ? measured : least;
+}
+
+static uint64_t in_flight_cost(const struct kcp *kcp)
+{
+	return kcp->sender.unacked_bytes + (uint64_t)kcp->sender.unacked * KCP_OVERHEAD_BYTES;
+}
+
+static bool fits(const struct kcp *kcp, uint32_t window, uint64_t limit_bytes)
+{
+	return kcp_sn_before(kcp->sender.nxt, kcp->sender.una + window) &&
+	       in_flight_cost(kcp) < limit_bytes;
+}
+
+bool kcp_classic_may_send(const struct kcp *kcp)
+{
+	return fits(kcp, window_segments(kcp), kcp_classic_limit_bytes(kcp));
+}
+
+/* ---- flush ------------------------------------------------------------------------------------------------------ */
+
+struct flush {
+	struct kcp *kcp;
+	struct writer out;
+	struct kcp_segment segment; /* conv, wnd and una are those of the whole flush */
+	struct mono now;
+	uint32_t now_ms;
+	int64_t now_ms_us; /* `now` cut to whole milliseconds, where segments' due times count from */
+	bool moved;	   /* new segments go in this flush */
+	uint32_t fast;	   /* resends for later acks, early ones included */
+	uint32_t lost;	   /* resends by timeout */
+};
+
+static void write_acks(struct flush *flush)
+{
+	struct kcp *kcp = flush->kcp;
+
+	for (uint32_t i = 0; i < kcp->acks_count; i++) {
+		const struct kcp_ack *ack = &kcp->acks[i];
+		/* una tells of what is below the edge; the last one goes for its ts */
+		if (kcp_sn_before(ack->sn, kcp->receiver.nxt) && i + 1 < kcp->acks_count)
+			continue;
+		flush->segment.sn = ack->sn;
+		flush->segment.ts = ack->ts;
+		write_segment(&flush->out, &flush->segment, KCP_OUT_ACK);
+	}
+	kcp->acks_count = 0;
+}
+
+static void update_probe(struct kcp *kcp, const struct flush *flush)
+{
+	uint32_t first_ms = kcp->config.profile == KCP_PROFILE_5_6_72 ? PROBE_FIRST_5_6_72_MS
+								      : PROBE_FIRST_5_6_1_MS;
+
+	if (kcp->rmt_wnd != 0) {
+		kcp->probe_wait_ms = 0;
+		return;
+	}
+	if (kcp->probe_wait_ms == 0) {
+		kcp->probe_wait_ms = first_ms;
+	} else if (mono_due(kcp->probe_at, flush->now)) {
+		kcp->probe_wait_ms += kcp->probe_wait_ms / 2;
+		if (kcp->probe_wait_ms > PROBE_MAX_MS)
+			kcp->probe_wait_ms = PROBE_MAX_MS;
+		kcp->probe |= KCP_PROBE_ASK;
+	} else {
+		return;
+	}
+	kcp->probe_at = mono_add_ms(mono_at_us(flush->now_ms_us), kcp->probe_wait_ms);
+}
+
+static void write_probes(struct flush *flush)
+{
+	struct kcp *kcp = flush->kcp;
+
+	update_probe(kcp, flush);
+	if (kcp->probe & KCP_PROBE_ASK) {
+		flush->segment.cmd = KCP_CMD_WASK;
+		write_segment(&flush->out, &flush->segment, KCP_OUT_PROBE);
+	}
+	if (kcp->probe & KCP_PROBE_TELL) {
+		flush->segment.cmd = KCP_CMD_WINS;
+		write_segment(&flush->out, &flush->segment, KCP_OUT_PROBE);
+	}
+	kcp->probe = 0;
+}
+
+static void lower_resend_at(struct flush *flush, uint32_t due_ms)
+{
+	int64_t wait_ms = (int32_t)(due_ms - flush->now_ms);
+	struct mono at = mono_add_ms(mono_at_us(flush->now_ms_us), wait_ms);
+
+	flush->kcp->resend_at = mono_min(flush->kcp->resend_at, at);
+}
+
+/* Sends a segment, for the first time or again, with the timeout that is set in it. */
+static void transmit(struct flush *flush, uint32_t sn, struct kcp_tx *tx)
+{
+	struct kcp *kcp = flush->kcp;
+
+	kcp_window_sent(&kcp->window, &tx->flight, flush->now);
+	if (kcp_window_limited(&kcp->window))
+		tx->flags |= KCP_TX_LIMITED;
+	else
+		tx->flags &= (uint8_t)~KCP_TX_LIMITED;
+	tx->ts_ms = flush->now_ms;
+	tx->due_ms = flush->now_ms + tx->rto_ms;
+	tx->sendings++;
+	if (tx->sendings >= KCP_DEAD_SENDINGS)
+		kcp->state = UINT32_MAX;
+	flush->segment.cmd = KCP_CMD_PUSH;
+	flush->segment.frg = tx->frg;
+	flush->segment.ts = tx->ts_ms;
+	flush->segment.sn = sn;
+	flush->segment.len = tx->len;
+	flush->segment.data = tx->slot;
+	write_segment(&flush->out, &flush->segment,
+		tx->sendings > 1 ? KCP_OUT_PUSH | KCP_OUT_RESEND : KCP_OUT_PUSH);
+}
+
+static void forget_later_acks(struct kcp_sender *sender, struct kcp_tx *tx)
+{
+	if (tx->later_acks > 0 && (tx->flags & KCP_TX_WATCHED))
+		sender->suspects--;
+	tx->later_acks = 0;
+}
+
+/* Resends an unacknowledged segment if there is a reason, the first that holds. */
+static void resend_if_due(struct flush *flush, uint32_t sn, struct kcp_tx *tx)
+{
+	struct kcp *kcp = flush->kcp;
+	struct kcp_sender *sender = &kcp->sender;
+	uint32_t threshold = kcp->config.fast_resend ? kcp->config.fast_resend : UINT32_MAX;
+
+	if (tx->later_acks >= threshold || (tx->later_acks > 0 && !flush->moved)) {
+		if (tx->later_acks >= threshold)
+			kcp->stats.fast_segments++;
+		else
+			kcp->stats.early_segments++;
+		flush->fast++;
+		tx->rto_ms = kcp->rtt.rto_ms;
+		if (kcp->config.profile == KCP_PROFILE_5_6_72)
+			kcp_sender_unwatch(sender, sn); /* fast only once per timeout */
+		forget_later_acks(sender, tx);
+	} else if ((int32_t)(flush->now_ms - tx->due_ms) >= 0) {
+		kcp->stats.lost_segments++;
+		flush->lost++;
+		tx->rto_ms += kcp->config.nodelay ? kcp->rtt.rto_ms / 2 : kcp->rtt.rto_ms;
+		forget_later_acks(sender, tx);
+		kcp_sender_watch(sender, sn);
+	} else {
+		return;
+	}
+	transmit(flush, sn, tx);
+}
+
+/* Sends again what is due among [una, end): by a walk over all if a timeout may have come, else over the suspects. */
+static void resend(struct flush *flush, uint32_t end)
+{
+	struct kcp *kcp = flush->kcp;
+	struct kcp_sender *sender = &kcp->sender;
+
+	if (mono_due(kcp->resend_at, flush->now)) {
+		kcp->resend_at = MONO_NEVER;
+		for (uint32_t sn = sender->una; sn != end; sn++) {
+			struct kcp_tx *tx = kcp_sender_at(sender, sn);
+			if (tx->flags & KCP_TX_ACKED)
+				continue;
+			resend_if_due(flush, sn, tx);
+			lower_resend_at(flush, tx->due_ms);
+		}
+		return;
+	}
+	uint32_t sn = sender->watch_head;
+	for (uint32_t left = sender->suspects; left > 0;) {
+		struct kcp_tx *tx = kcp_sender_at(sender, sn);
+		uint32_t next = tx->watch_next;
+		if (tx->later_acks > 0) {
+			left--;
+			resend_if_due(flush, sn, tx);
+			lower_resend_at(flush, tx->due_ms);
+		}
+		sn = next;
+	}
+}
+
+/* Sends queued segments as far as the windows allow, but not before the resends: `first` is where they begin. */
+static void send_new(struct flush *flush, uint32_t first)
+{
+	struct kcp *kcp = flush->kcp;
+	struct kcp_sender *sender = &kcp->sender;
+
+	for (uint32_t sn = first; sn != sender->nxt; sn++) {
+		struct kcp_tx *tx = kcp_sender_at(sender, sn);
+		tx->rto_ms = kcp->rtt.rto_ms;
+		transmit(flush, sn, tx);
+		kcp_sender_watch(sender, sn);
+		lower_resend_at(flush, tx->due_ms);
+	}
+}
+
+/* Moves queued segments in flight. @return the number of the first */
+static uint32_t move_queued(struct kcp *kcp, uint32_t window, uint64_t limit_bytes, struct mono now)
+{
+	struct kcp_sender *sender = &kcp->sender;
+	uint32_t first = sender->nxt;
+
+	if (sender->unacked == 0)
+		kcp->progress_at = now;
+	while (sender->queued > 0 && fits(kcp, window, limit_bytes))
+		kcp_sender_next(sender);
+	return first;
+}
+
+static void flush_data(struct flush *flush)
+{
+	struct kcp *kcp = flush->kcp;
+	struct kcp_sender *sender = &kcp->sender;
+	uint32_t window = window_segments(kcp);
+	uint64_t limit_bytes = kcp_classic_limit_bytes(kcp);
+	bool idle = sender->unacked == 0;
+	uint32_t first = move_queued(kcp, window, limit_bytes, flush->now);
+
+	flush->moved = first != sender->nxt;
+	if (idle && flush->moved)
+		kcp_window_restart(&kcp->window, flush->now);
+	resend(flush, first);
+	send_new(flush, first);
+
+	if (in_flight_cost(kcp) >= limit_bytes)
+		kcp_window_set_full(&kcp->window);
+	else if (sender->queued == 0)
+		kcp_window_set_limited(&kcp->window, in_flight_cost(kcp));
+	if (kcp->config.no_congestion_window)
+		return;
+	if (flush->fast > 0)
+		kcp_cwnd_fast(&kcp->cwnd, sender->nxt - sender->una,
+			kcp->config.fast_resend ? kcp->config.fast_resend : UINT32_MAX,
+			kcp->mss_bytes);
+	if (flush->lost > 0)
+		kcp_cwnd_timeout(&kcp->cwnd, window, kcp->mss_bytes);
+	kcp_cwnd_flushed(&kcp->cwnd, kcp->mss_bytes);
+}
+
+void kcp_classic_flush(struct kcp *kcp, bool acks_only, struct mono now)
+{
+	struct flush flush = {
+		.kcp = kcp,
+		.out = {.kcp = kcp},
+		.segment = {.conv = kcp->config.conv,
+			.cmd = KCP_CMD_ACK,
+			.wnd = kcp_receiver_free(&kcp->receiver),
+			.una = kcp->receiver.nxt},
+		.now = now,
+		.now_ms = kcp_segment_ms(now),
+		.now_ms_us = now.us / 1000 * 1000,
+	};
+
+	write_acks(&flush);
+	if (!acks_only || kcp->config.profile == KCP_PROFILE_5_6_72)
+		write_probes(&flush);
+	if (!acks_only) {
+		flush_data(&flush);
+		kcp->flushed_at = now;
+		kcp->flush_wanted = false;
+	}
+	writer_close(&flush.out);
+}

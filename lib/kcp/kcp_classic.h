@@ -1,0 +1,47 @@
+/*
+ * How kcp-go acknowledges, finds losses and decides what leaves when: one ACK segment per PUSH, timeouts, resends after a
+ * number of later acks. The other half of the engine (codec, queues, windows, order) does not depend on it.
+ */
+#ifndef KCP_CLASSIC_H
+#define KCP_CLASSIC_H
+
+#include "core/mono.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct kcp;
+
+/** What one datagram did to the sending side. */
+struct kcp_progress {
+	bool una_moved;	   /* segments left the window */
+	bool acked;	   /* some segment was acknowledged for the first time */
+	bool saw_ack;	   /* it held an ACK */
+	bool fast_reached; /* a segment counted enough later acks to be resent */
+	uint32_t ack_ts;   /* of the last ACK */
+};
+
+/** The peer has all before `una`. Beyond what was sent: ignored and counted. */
+void kcp_classic_una(struct kcp *kcp, uint32_t una, struct kcp_progress *progress, struct mono now);
+
+/** The peer has segment `sn`, sent at `ts`. */
+void kcp_classic_ack(
+	struct kcp *kcp, uint32_t sn, uint32_t ts, struct kcp_progress *progress, struct mono now);
+
+/** Notes that a PUSH is to be acknowledged. */
+void kcp_classic_note(struct kcp *kcp, uint32_t sn, uint32_t ts);
+
+/** A whole datagram was taken in. @regular  it came from the network, not from FEC */
+void kcp_classic_datagram(
+	struct kcp *kcp, const struct kcp_progress *progress, bool regular, struct mono now);
+
+/** kcp_flush() */
+void kcp_classic_flush(struct kcp *kcp, bool acks_only, struct mono now);
+
+/** True if a queued segment may be sent now. */
+bool kcp_classic_may_send(const struct kcp *kcp);
+
+/** Bytes that may be in flight by measurement; UINT64_MAX if that is off. */
+uint64_t kcp_classic_limit_bytes(const struct kcp *kcp);
+
+#endif

@@ -1,0 +1,85 @@
+/* The sending side's segments: queued, in flight and acknowledged, in one ring by sequence number. */
+#ifndef KCP_SEND_H
+#define KCP_SEND_H
+
+#include "core/mono.h"
+#include "kcp/kcp_ring.h"
+#include "kcp/kcp_window.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pool;
+
+enum {
+	KCP_TX_ACKED = 1,   /* acknowledged out of order; waits for una */
+	KCP_TX_WATCHED = 2, /* in the list of those that later acks count against */
+	KCP_TX_LIMITED = 4, /* sent while the application had no more to send */
+};
+
+/** One segment. A cache line, because a window of them is walked. */
+struct kcp_tx {
+	uint8_t *slot; /* payload; NULL once acknowledged */
+	uint16_t len;
+	uint8_t frg;
+	uint8_t flags;	     /* KCP_TX_... */
+	uint32_t ts_ms;	     /* of the last transmission */
+	uint32_t rto_ms;     /* of the last transmission */
+	uint32_t due_ms;     /* when it times out */
+	uint32_t later_acks; /* acks of later segments since it was sent */
+	uint32_t sendings;
+	uint32_t watch_prev; /* neighbours in the watched list, by number; */
+	uint32_t watch_next; /* without meaning at its ends */
+	struct kcp_flight flight;
+};
+
+_Static_assert(sizeof(struct kcp_tx) <= 64, "a segment's record fits a cache line");
+
+/**
+ * una <= nxt <= nxt + queued: [una, nxt) was sent, [nxt, nxt + queued) waits. Of what was sent, what is not yet
+ * acknowledged and still counts later acks is also in the watched list, in order of number: so an ack costs as many steps
+ * as there are holes below it, not as there are segments in the window.
+ */
+struct kcp_sender {
+	struct kcp_ring ring;
+	uint32_t una;
+	uint32_t nxt;
+	uint32_t queued;
+	uint32_t unacked; /* sent and not acknowledged */
+	uint64_t queued_bytes;
+	uint64_t unacked_bytes;
+	uint32_t watched;
+	uint32_t watch_head;
+	uint32_t watch_tail;
+	uint32_t suspects; /* of the watched, those with later_acks > 0 */
+};
+
+void kcp_sender_init(struct kcp_sender *sender, uint32_t first_sn);
+
+/** Returns all slots and frees the ring. */
+void kcp_sender_fini(struct kcp_sender *sender, struct pool *pool);
+
+/** Segment of number `sn`, una <= sn < nxt + queued. */
+static inline struct kcp_tx *kcp_sender_at(const struct kcp_sender *sender, uint32_t sn)
+{
+	return kcp_ring_at(&sender->ring, sn);
+}
+
+/** Cuts and queues; see kcp_send(). @queue_max  bound on queued segments */
+int kcp_sender_push(struct kcp_sender *sender, struct pool *pool, uint32_t mss_bytes, bool stream,
+	uint32_t queue_max, const uint8_t *data, size_t len);
+
+/** Moves the first queued segment in flight. @return it, not yet watched; there must be one */
+struct kcp_tx *kcp_sender_next(struct kcp_sender *sender);
+
+/** Puts segment `sn` into the watched list, wherever it belongs. */
+void kcp_sender_watch(struct kcp_sender *sender, uint32_t sn);
+
+/** Takes segment `sn` out of the watched list if it is in. */
+void kcp_sender_unwatch(struct kcp_sender *sender, uint32_t sn);
+
+/** Marks a segment in flight as acknowledged and returns its slot. It must not have been. */
+void kcp_sender_ack(struct kcp_sender *sender, struct pool *pool, uint32_t sn);
+
+#endif
