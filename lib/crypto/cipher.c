@@ -4,7 +4,7 @@
  * - libgcrypt's block ciphers in CFB under kcp-go's constant IV, and AES-GCM. A handle with its key schedule is opened
  *   once and gets its IV anew for every packet, which costs some 10 ns.
  * - TEA and XTEA (cipher_tea.c).
- * - xor: a pad made once from the key.
+ * - xor: a pad made once from the key (cipher_xor.c).
  * - Salsa20 by libsodium. Its vector code works on 512 bytes at a time, then 256, and single blocks of 64 for what is
  *   left, at several times the price. So a packet goes through in two pieces: whole 512s in place, and the tail in
  *   `scratch`, rounded up to 256. On 1400 bytes that takes a quarter off, and nothing behind the packet is touched.
@@ -20,10 +20,10 @@
  */
 #include "crypto/cipher.h"
 
-#include "core/endian.h"
 #include "core/err.h"
 #include "crypto/cipher_library.h"
 #include "crypto/cipher_tea.h"
+#include "crypto/cipher_xor.h"
 #include "crypto/pbkdf2.h"
 
 #include <assert.h>
@@ -300,17 +300,7 @@ static void salsa20_run(struct cipher *cipher, uint8_t *packet, size_t len)
 
 static void xor_run(const struct cipher *cipher, uint8_t *buf, size_t len)
 {
-	const uint8_t *pad = cipher->key.pad;
-	size_t covered = len < PBKDF2_XOR_TABLE_BYTES ? len : PBKDF2_XOR_TABLE_BYTES;
-	size_t i = 0;
-
-	for (; i + 32 <= covered; i += 32) {
-		for (size_t word = 0; word < 32; word += 8)
-			store_le64(buf + i + word,
-				load_le64(buf + i + word) ^ load_le64(pad + i + word));
-	}
-	for (; i < covered; i++)
-		buf[i] ^= pad[i];
+	xor_pad(buf, cipher->key.pad, len < PBKDF2_XOR_TABLE_BYTES ? len : PBKDF2_XOR_TABLE_BYTES);
 }
 
 void cipher_encrypt(struct cipher *cipher, uint8_t *buf, size_t len)
