@@ -85,22 +85,15 @@ struct control_server_stats {
 	uint64_t denied;      /* refused by peer credentials */
 	uint64_t evicted;     /* idle clients that had to go for a new one */
 	uint64_t refused;     /* clients that found no place */
-	uint64_t overflowed;  /* clients that did not read */
+	uint64_t stalled;     /* clients that did not read */
 	size_t clients;	      /* now */
-};
-
-/** What a client may do. */
-enum control_access {
-	CONTROL_ACCESS_NONE, /* only `hello` and `version` */
-	CONTROL_ACCESS_READ,
-	CONTROL_ACCESS_WRITE, /* all */
 };
 
 /**
  * Listens on the socket. Makes the last two folders of the path where they are missing; a socket on which nobody
  * answers is replaced. Strings of `config` are copied; `loop`, `ops` (copied, its ctx not), log and ring are borrowed.
  *
- * @err         says what, where and why on failure: code E-CTL-10
+ * @err         says what, where and why on failure: E-CTL-12, or E-CTL-13 if a daemon answers there
  * @ret_server  owned by the caller
  * @return      0; -EADDRINUSE: a daemon answers there ("already running"); another negative errno
  */
@@ -122,15 +115,5 @@ int control_server_set_groups(
 	struct control_server *server, const char *read_group, const char *admin_group);
 
 const struct control_server_stats *control_server_stats(const struct control_server *server);
-
-/**
- * Decides by credentials alone.
- *
- * @groups       supplementary groups of the client, `count` of them; may be NULL if count is 0
- * @trusted_uid  (uid_t)-1 = none
- * @read_gid, @admin_gid  (gid_t)-1 = that group does not exist
- */
-enum control_access control_access_of(uid_t uid, gid_t gid, const gid_t *groups, size_t count,
-	uid_t trusted_uid, gid_t read_gid, gid_t admin_gid);
 
 #endif

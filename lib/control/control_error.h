@@ -30,6 +30,8 @@ enum control_error_class {
 #define CONTROL_CODE_MEMORY "E-CTL-9"	  /* out of memory */
 #define CONTROL_CODE_FAILED "E-CTL-10"	  /* the daemon could not do it; the text says why */
 #define CONTROL_CODE_NOT_BUILT "E-CTL-11" /* known, but not in this version */
+#define CONTROL_CODE_SOCKET "E-CTL-12"	  /* the daemon cannot listen on its control socket */
+#define CONTROL_CODE_RUNNING "E-CTL-13"	  /* a daemon answers on that socket already */
 
 enum {
 	CONTROL_CODE_BYTES = 24,

@@ -84,7 +84,7 @@ struct control_log_line {
 void control_request_fini(struct control_request *request);
 void control_reload_fini(struct control_reload *reload);
 
-/** True for methods that change something (up, down, reload without dry_run). */
+/** True for what only writers may ask: up, down, reload (also as a dry run: it reads files as root). */
 bool control_request_writes(const struct control_request *request);
 
 /** "hello", "up", ... */

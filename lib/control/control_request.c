@@ -65,9 +65,8 @@ bool control_request_writes(const struct control_request *request)
 	switch (request->method) {
 	case CONTROL_METHOD_UP:
 	case CONTROL_METHOD_DOWN:
-		return true;
 	case CONTROL_RELOAD:
-		return !request->dry_run;
+		return true;
 	case CONTROL_HELLO:
 	case CONTROL_STATUS:
 	case CONTROL_WAIT:

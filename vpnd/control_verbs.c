@@ -1,0 +1,361 @@
+/*
+ * The control server's verbs: a request is decoded, the client's right is judged, the daemon's op is called, and its
+ * outcome becomes one answer.
+ *
+ * `wait` and `up --wait` are answered when their state holds. The daemon only marks that something changed; the look at
+ * the states comes after the round, when no state is half way, and is one status document for all waits.
+ */
+#include "vpnd/control_verbs.h"
+
+#include "core/err.h"
+#include "core/log.h"
+#include "vpnd/log_ring.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+	FOLLOW_LINES = 100, /* in one notification */
+};
+
+/* ---- answers ------------------------------------------------------------------------------------------------- */
+
+/* `line` is taken. Notifications (no id) get no answer. */
+static void say(struct control_server *s, struct control_client *c, char *line, size_t len)
+{
+	if (!c->dead && control_client_say(c, line, len))
+		control_server_drop(s, c);
+	else if (c->dead)
+		free(line);
+}
+
+void control_verbs_say_error(struct control_server *s, struct control_client *c, const char *id,
+	const struct control_error *err)
+{
+	size_t len = 0;
+
+	if (id[0])
+		say(s, c, control_answer_error(id, err, &len), len);
+}
+
+/* Makes sure that a failed op is explained. */
+static void complete_error(struct control_error *err, int rc)
+{
+	if (err->code[0])
+		return;
+	if (rc == -ENOMEM)
+		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_MEMORY, "out of memory");
+	else
+		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_FAILED, "%s", err_str(rc));
+}
+
+/* ---- wait ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * 1 = the state holds, 0 = not yet, negative = it never will (`err` says why). Without names it is about every enabled
+ * peer with endpoints; where there is none, about the link alone.
+ */
+static int wait_holds(const struct control_request *request, const struct control_status *status,
+	struct control_error *err)
+{
+	bool want_up = !request->for_down;
+	size_t judged = 0;
+
+	for (size_t i = 0; i < request->peers.count; i++) {
+		const struct control_peer *peer =
+			control_status_peer(status, request->peers.items[i]);
+		if (!peer) {
+			control_error_no_peer(err, request->peers.items[i]);
+			return -ENOENT;
+		}
+		if (control_state_is_up(peer->state) != want_up)
+			return 0;
+	}
+	if (request->peers.count)
+		return 1;
+	for (size_t i = 0; i < status->peer_count; i++) {
+		const struct control_peer *peer = &status->peers[i];
+		if (!peer->enabled || peer->endpoints.count == 0)
+			continue;
+		if (control_state_is_up(peer->state) != want_up)
+			return 0;
+		judged++;
+	}
+	if (want_up)
+		return control_state_is_up(status->state);
+	return judged > 0 || status->state == CONTROL_DOWN;
+}
+
+static void answer_wait(
+	struct control_server *s, struct control_client *c, struct control_error *err, int holds)
+{
+	struct control_request request = c->wait_for;
+	size_t len = 0;
+
+	c->waiting = false;
+	c->wait_for = (struct control_request){0};
+	if (holds < 0)
+		control_verbs_say_error(s, c, request.id, err);
+	else if (request.id[0] && request.method == CONTROL_METHOD_UP)
+		say(s, c, control_answer_changed(request.id, c->wait_changed, &len), len);
+	else if (request.id[0])
+		say(s, c, control_answer_empty(request.id, &len), len);
+	control_request_fini(&request);
+}
+
+/* Looks at one wait, or, if `only` is NULL, at all of them. */
+static void judge_waits(struct control_server *s, struct control_client *only)
+{
+	bool waits = only != NULL;
+	struct control_error err = {0};
+	struct control_status status;
+	int rc;
+
+	list_for_each (node, &s->clients)
+		waits |= control_server_client(node)->waiting;
+	if (!waits)
+		return;
+	control_status_init(&status);
+	rc = s->ops.status(s->ops.ctx, NULL, &status, &err);
+	if (rc)
+		complete_error(&err, rc);
+	list_for_each_safe (node, &s->clients) {
+		struct control_client *c = control_server_client(node);
+		struct control_error own = {0};
+		int holds;
+
+		if (!c->waiting || (only && c != only))
+			continue;
+		holds = rc ? rc : wait_holds(&c->wait_for, &status, &own);
+		if (holds)
+			answer_wait(s, c, rc ? &err : &own, holds);
+		control_error_fini(&own);
+	}
+	control_status_fini(&status);
+	control_error_fini(&err);
+}
+
+/* Takes what the request owns. */
+static void begin_wait(struct control_server *s, struct control_client *c,
+	struct control_request *request, bool changed)
+{
+	c->waiting = true;
+	c->wait_for = *request;
+	c->wait_changed = changed;
+	*request = (struct control_request){0};
+	judge_waits(s, c);
+}
+
+/* ---- verbs --------------------------------------------------------------------------------------------------- */
+
+static void do_up_down(
+	struct control_server *s, struct control_client *c, struct control_request *request)
+{
+	bool up = request->method == CONTROL_METHOD_UP;
+	struct control_error err = {0};
+	bool changed = false;
+	size_t len = 0;
+	int rc;
+
+	rc = (up ? s->ops.up : s->ops.down)(s->ops.ctx, &request->peers, &changed, &err);
+	s->changed = true;
+	log_info(s->log, "control: %s%s%s%s by uid %d, pid %d%s%s", up ? "up" : "down",
+		request->peers.count ? " " : "",
+		request->peers.count ? request->peers.items[0] : "",
+		request->peers.count > 1 ? " ..." : "", (int)c->peer.uid, (int)c->peer.pid,
+		rc ? ": " : "", rc ? err.text : "");
+	if (rc) {
+		complete_error(&err, rc);
+		control_verbs_say_error(s, c, request->id, &err);
+	} else if (up && request->wait) {
+		begin_wait(s, c, request, changed);
+	} else if (request->id[0]) {
+		say(s, c, control_answer_changed(request->id, changed, &len), len);
+	}
+	control_error_fini(&err);
+}
+
+static void do_status(
+	struct control_server *s, struct control_client *c, struct control_request *request)
+{
+	const char *peer = request->peers.count ? request->peers.items[0] : NULL;
+	struct control_error err = {0};
+	struct control_status status;
+	size_t len = 0;
+	int rc;
+
+	control_status_init(&status);
+	rc = s->ops.status(s->ops.ctx, peer, &status, &err);
+	if (rc) {
+		complete_error(&err, rc);
+		control_verbs_say_error(s, c, request->id, &err);
+	} else if (request->id[0]) {
+		say(s, c, control_answer_status(request->id, &status, &len), len);
+	}
+	control_status_fini(&status);
+	control_error_fini(&err);
+}
+
+static void do_reload(
+	struct control_server *s, struct control_client *c, struct control_request *request)
+{
+	struct control_reload reload = {.dry_run = request->dry_run};
+	struct control_error err = {0};
+	size_t len = 0;
+	int rc;
+
+	rc = s->ops.reload(s->ops.ctx, request->dry_run, &reload, &err);
+	s->changed = true;
+	log_info(s->log, "control: reload%s by uid %d, pid %d%s%s",
+		request->dry_run ? " (dry run)" : "", (int)c->peer.uid, (int)c->peer.pid,
+		rc ? ": " : "", rc ? err.text : "");
+	if (rc) {
+		complete_error(&err, rc);
+		control_verbs_say_error(s, c, request->id, &err);
+	} else if (request->id[0]) {
+		reload.dry_run = request->dry_run;
+		say(s, c, control_answer_reload(request->id, &reload, &len), len);
+	}
+	control_reload_fini(&reload);
+	control_error_fini(&err);
+}
+
+/* Sends lines `from` .. as far as `count` goes. @return the number of the next line */
+static uint64_t say_log(struct control_server *s, struct control_client *c, const char *id,
+	uint64_t from, size_t count)
+{
+	struct control_log_line *lines = calloc(count ? count : 1, sizeof(*lines));
+	uint64_t end = s->ring ? s->ring->next_seq : 0;
+	uint64_t at = from;
+	size_t used = 0;
+	size_t len = 0;
+
+	if (!lines) {
+		control_server_drop(s, c);
+		return end;
+	}
+	for (; at < end && at - from < count; at++) {
+		const struct log_ring_line *line = log_ring_at(s->ring, at);
+		if (line)
+			lines[used++] = (struct control_log_line){
+				line->time_ms, log_level_str(line->level), line->text};
+	}
+	if (used || id)
+		say(s, c, control_answer_log(id, lines, used, &len), len);
+	free(lines);
+	return at;
+}
+
+static void do_log(
+	struct control_server *s, struct control_client *c, struct control_request *request)
+{
+	uint64_t end = s->ring ? s->ring->next_seq : 0;
+	uint64_t from = s->ring ? log_ring_first(s->ring) : 0;
+
+	if (end - from > (uint64_t)request->lines)
+		from = end - (uint64_t)request->lines;
+	if (request->id[0])
+		(void)say_log(s, c, request->id, from, (size_t)(end - from));
+	c->following = request->follow && s->ring;
+	c->follow_seq = end;
+}
+
+void control_verbs_follow(struct control_server *s, struct control_client *c)
+{
+	while (!c->dead && c->following && !control_client_pending(c) &&
+		c->follow_seq < s->ring->next_seq) {
+		uint64_t first = log_ring_first(s->ring);
+		if (c->follow_seq < first)
+			c->follow_seq = first; /* slower than the log: what is gone is gone */
+		c->follow_seq = say_log(s, c, NULL, c->follow_seq, FOLLOW_LINES);
+	}
+}
+
+void control_verbs_judge_waits(struct control_server *s)
+{
+	judge_waits(s, NULL);
+}
+
+static const char *needed_for(const struct control_server *s, const struct control_request *request)
+{
+	return control_request_writes(request) ? s->admin_group : s->read_group;
+}
+
+static bool may(const struct control_client *c, const struct control_request *request)
+{
+	if (request->method == CONTROL_HELLO || request->method == CONTROL_VERSION)
+		return true;
+	return c->access >=
+	       (control_request_writes(request) ? CONTROL_ACCESS_WRITE : CONTROL_ACCESS_READ);
+}
+
+static void deny(
+	struct control_server *s, struct control_client *c, const struct control_request *request)
+{
+	struct control_error err = {0};
+	const char *group = needed_for(s, request);
+
+	s->stats.denied++;
+	control_error_set(&err, CONTROL_ERROR_PERMISSION, CONTROL_CODE_PERMISSION,
+		"permission denied: \"%s\" needs root or membership in group \"%.64s\"",
+		control_method_str(request->method), group);
+	control_error_hint(&err,
+		"use sudo, or join the group: sudo usermod -aG %.64s USER (then log in again)",
+		group);
+	control_verbs_say_error(s, c, request->id, &err);
+	control_error_fini(&err);
+}
+
+static void dispatch(
+	struct control_server *s, struct control_client *c, struct control_request *request)
+{
+	size_t len = 0;
+
+	if (!may(c, request)) {
+		deny(s, c, request);
+		return;
+	}
+	switch (request->method) {
+	case CONTROL_HELLO:
+	case CONTROL_VERSION:
+		if (request->id[0])
+			say(s, c, control_answer_hello(request->id, s->version, s->network, &len),
+				len);
+		return;
+	case CONTROL_METHOD_UP:
+	case CONTROL_METHOD_DOWN:
+		do_up_down(s, c, request);
+		return;
+	case CONTROL_STATUS:
+	case CONTROL_PEER_LIST:
+		do_status(s, c, request);
+		return;
+	case CONTROL_WAIT:
+		begin_wait(s, c, request, false);
+		return;
+	case CONTROL_RELOAD:
+		do_reload(s, c, request);
+		return;
+	case CONTROL_LOG:
+		do_log(s, c, request);
+		return;
+	}
+}
+
+void control_verbs_handle(
+	struct control_server *s, struct control_client *c, const char *line, size_t len)
+{
+	struct control_request request;
+	struct control_error err = {0};
+
+	s->stats.requests++;
+	if (control_request_decode(line, len, &request, &err)) {
+		s->stats.bad_requests++;
+		complete_error(&err, -ERR_PROTOCOL);
+		control_verbs_say_error(s, c, request.id, &err);
+	} else {
+		dispatch(s, c, &request);
+		control_request_fini(&request);
+	}
+	control_error_fini(&err);
+}

@@ -1,0 +1,56 @@
+/* What the control server's two files share: control_server.c (clients) and control_verbs.c (requests). Internal. */
+#ifndef VPND_CONTROL_VERBS_H
+#define VPND_CONTROL_VERBS_H
+
+#include "core/list.h"
+#include "vpnd/control_client.h"
+#include "vpnd/control_server.h"
+#include "vpnd/control_socket.h"
+#include "vpnd/loop.h"
+
+struct control_server {
+	struct loop *loop;
+	struct control_ops ops;
+	struct control_socket socket;
+	struct loop_watch listener;
+	int spare_fd; /* given up to refuse a client when descriptors run out */
+	const struct log *log;
+	struct log_ring *ring;
+	char *network;
+	char *version;
+	char *read_group;
+	char *admin_group;
+	gid_t read_gid;
+	gid_t admin_gid;
+	uid_t trusted_uid;
+	struct list clients;
+	struct list dead;
+	bool attention;	   /* a client did something since the last look after a round */
+	uint64_t log_seen; /* the ring's next_seq at that look */
+	bool changed;	   /* states may have changed since the waits were looked at */
+	struct control_server_stats stats;
+};
+
+static inline struct control_client *control_server_client(struct list *node)
+{
+	return list_entry(node, struct control_client, node);
+}
+
+/** Closes a client at once; its memory lives until control_server.c reaps it. Twice is harmless. */
+void control_server_drop(struct control_server *server, struct control_client *client);
+
+/** Decodes, judges and answers one request. The client may be dropped by it. */
+void control_verbs_handle(
+	struct control_server *server, struct control_client *client, const char *line, size_t len);
+
+/** Answers with an error; nothing is said to a notification (`id` is empty). */
+void control_verbs_say_error(struct control_server *server, struct control_client *client,
+	const char *id, const struct control_error *err);
+
+/** Looks at all waits and answers those whose state holds. */
+void control_verbs_judge_waits(struct control_server *server);
+
+/** Sends a following client what it has not seen yet. */
+void control_verbs_follow(struct control_server *server, struct control_client *client);
+
+#endif
