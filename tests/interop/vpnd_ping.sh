@@ -23,14 +23,15 @@ netns_new NS site
 go_start() {
 	local log=$1
 	shift
-	spawn GO "$NS" "$log" "$PEER" icmp-echo "$@"
-	wait_for "the Go end is ready" 10 grep -q READY "$RUN_DIR/log/$log.log"
+	spawn GO "$NS" "go-$log" "$PEER" icmp-echo "$@"
+	wait_for "the Go end is ready" 10 grep -q READY "$RUN_DIR/log/go-$log.log"
 }
 
 # go_stop LOG: it must have seen whole IP packets only
 go_stop() {
 	end_pid "$GO" TERM 5
-	check "the Go end saw whole packets only: $(tail -n 1 "$RUN_DIR/log/$1.log")" [ $? -eq 0 ]
+	local status=$?
+	check "the Go end saw whole packets only: $(tail -n 1 "$RUN_DIR/log/go-$1.log")" [ $status -eq 0 ]
 }
 
 # site FILE KCP_GO_OPTIONS PEER_LINE [LISTEN]
@@ -62,8 +63,8 @@ comes_back() { wait_for "$1" 20 in_ns "$NS" ping -n -c 1 -W 1 10.99.0.2 && pass 
 all_pings() {
 	pings "$1, IPv4" 10.99.0.2 20 -i 0.05 -W 5
 	pings "$1, IPv6" fd99::2 20 -i 0.05 -W 5
-	pings "$1, $MSS bytes" 10.99.0.2 10 -i 0.05 -W 5 -M do -s $((MSS - 28))
-	pings "$1, $MSS bytes, IPv6" fd99::2 10 -i 0.05 -W 5 -M do -s $((MSS - 48))
+	pings "$1, $MSS bytes" 10.99.0.2 10 -i 0.05 -W 5 -M 'do' -s $((MSS - 28))
+	pings "$1, $MSS bytes, IPv6" fd99::2 10 -i 0.05 -W 5 -M 'do' -s $((MSS - 48))
 }
 
 # ---- vpnd dials ----
