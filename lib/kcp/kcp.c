@@ -123,6 +123,13 @@ bool kcp_can_send_now(const struct kcp *kcp)
 	return !kcp->closed && kcp->sender.queued == 0 && kcp_classic_may_send(kcp);
 }
 
+uint32_t kcp_send_room(const struct kcp *kcp)
+{
+	uint32_t room = kcp->closed ? 0 : kcp_classic_room(kcp);
+
+	return room > kcp->sender.queued ? room - kcp->sender.queued : 0;
+}
+
 void kcp_flush(struct kcp *kcp, bool acks_only, struct mono now)
 {
 	if (!kcp->closed)

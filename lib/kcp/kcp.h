@@ -165,6 +165,12 @@ uint32_t kcp_mss_bytes(const struct kcp *kcp);
 bool kcp_can_send_now(const struct kcp *kcp);
 
 /**
+ * Full segments that could be queued now and would all leave at the next flush: what the windows allow less what is
+ * queued already. A caller with a queue of its own asks this, so that packets wait there and not here.
+ */
+uint32_t kcp_send_room(const struct kcp *kcp);
+
+/**
  * Puts out all that may go: acknowledgements, probes, resends that are due, and queued data as far as the windows
  * allow, packed into datagrams.
  *

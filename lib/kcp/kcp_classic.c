@@ -221,6 +221,20 @@ bool kcp_classic_may_send(const struct kcp *kcp)
 	return fits(kcp, window_segments(kcp), kcp_classic_limit_bytes(kcp));
 }
 
+uint32_t kcp_classic_room(const struct kcp *kcp)
+{
+	uint32_t used = kcp->sender.nxt - kcp->sender.una;
+	uint32_t window = window_segments(kcp);
+	uint64_t limit = kcp_classic_limit_bytes(kcp);
+	uint64_t cost = in_flight_cost(kcp);
+
+	if (used >= window || cost >= limit)
+		return 0;
+	/* The last one may pass the limit, as in fits(). */
+	uint64_t by_bytes = (limit - cost + kcp->config.mtu_bytes - 1) / kcp->config.mtu_bytes;
+	return by_bytes < window - used ? (uint32_t)by_bytes : window - used;
+}
+
 /* ---- flush ------------------------------------------------------------------------------------------------------ */
 
 struct flush {

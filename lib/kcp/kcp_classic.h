@@ -38,6 +38,9 @@ void kcp_classic_datagram(
 /** kcp_flush() */
 void kcp_classic_flush(struct kcp *kcp, bool acks_only, struct mono now);
 
+/** Full segments that the windows allow beyond what is in flight. */
+uint32_t kcp_classic_room(const struct kcp *kcp);
+
 /** True if a queued segment may be sent now. */
 bool kcp_classic_may_send(const struct kcp *kcp);
 

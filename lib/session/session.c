@@ -30,6 +30,12 @@ void session_init(struct session *s, const struct session_config *config, struct
 	arm_probe(s, now);
 }
 
+void session_set_config(struct session *s, const struct session_config *config)
+{
+	s->config = *config;
+	arm_probe(s, s->heard_at);
+}
+
 bool session_heard(struct session *s, struct mono now)
 {
 	if (ended(s))

@@ -54,6 +54,9 @@ struct session {
 
 void session_init(struct session *s, const struct session_config *config, struct mono now);
 
+/** Takes over other times; what has begun goes on. */
+void session_set_config(struct session *s, const struct session_config *config);
+
 /** A datagram that passed the checks came. @return true if it is the first one after opening or
  * after a silence. */
 bool session_heard(struct session *s, struct mono now);

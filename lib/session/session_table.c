@@ -39,7 +39,7 @@ static uint64_t hash_of(
 	};
 	_Static_assert(sizeof(key) == 32, "no padding may enter the hash");
 	memcpy(key.address, remote->address, sizeof(key.address));
-	return siphash(&table->key, &key, sizeof(key));
+	return siphash(table->key, &key, sizeof(key));
 }
 
 struct session_table_node *session_table_find(

@@ -37,6 +37,23 @@ size_t kcpvpn_conv_send_space(const struct kcpvpn_conv *conv)
 	return (size_t)kcp_send_space(conv->kcp) * kcp_mss_bytes(conv->kcp);
 }
 
+uint32_t kcpvpn_conv_window_room(struct kcpvpn_conv *conv)
+{
+	uint32_t room = conv->closed == KCPVPN_OPEN ? kcp_send_room(conv->kcp) : 0;
+
+	conv->wants_window = room == 0;
+	return room;
+}
+
+void kcpvpn_conv_set_times(struct kcpvpn_conv *conv, int64_t keepalive_us, int64_t dead_after_us,
+	int64_t idle_after_us)
+{
+	struct session_config times = {keepalive_us, dead_after_us, idle_after_us};
+
+	session_set_config(&conv->session, &times);
+	conv_touch(conv);
+}
+
 /* After the reader took something the peer may have to be told of the window. */
 static void taken(struct kcpvpn_conv *conv)
 {
@@ -173,6 +190,15 @@ static void tell_session(struct kcpvpn_conv *conv, struct mono now)
 		!mono_is_never(conv->session.waiting_since) &&
 		!mono_before(conv->last_rx_at, conv->session.waiting_since))
 		session_answered(&conv->session);
+	conv_tell_room(conv);
+}
+
+void conv_tell_room(struct kcpvpn_conv *conv)
+{
+	if (conv->wants_window && kcp_send_room(conv->kcp) > 0) {
+		conv->wants_window = false;
+		conv_raise(conv, KCPVPN_EVENT_WRITABLE);
+	}
 	if (conv->blocked_segments > 0 && kcp_send_space(conv->kcp) >= conv->blocked_segments) {
 		conv->blocked_segments = 0;
 		conv_raise(conv, KCPVPN_EVENT_WRITABLE);

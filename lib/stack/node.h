@@ -78,9 +78,12 @@ struct kcpvpn_conv {
 	unsigned events; /* enum kcpvpn_event, not yet told */
 	uint32_t
 		blocked_segments; /* kcpvpn_conv_send() was refused for want of so much room, 0 = was not */
-	bool wants_flush;	  /* data to be sent */
+	bool wants_window;     /* kcpvpn_conv_window_room() gave 0 */
+	bool wants_flush;      /* data to be sent */
 	bool wants_input_done; /* datagrams were taken since the last flush */
 	bool sent_data;	       /* data left since the session was last told */
+	bool fec_number_known;
+	uint32_t fec_number; /* highest FEC sequence number received */
 	enum kcpvpn_close_reason closed;
 	struct mono trim_at;	/* MONO_NEVER = trimmed already */
 	struct mono last_rx_at; /* MONO_NEVER = nothing yet */
@@ -107,6 +110,9 @@ void conv_touch(struct kcpvpn_conv *conv);
 
 /** Ends a conversation from within: it leaves the table, drops its data and tells the program. */
 void conv_expire(struct kcpvpn_conv *conv, enum kcpvpn_close_reason reason);
+
+/** Tells the program if there is room again that it asked for. */
+void conv_tell_room(struct kcpvpn_conv *conv);
 
 /** Sends what is to go, tells the session, sets the timer. */
 void conv_settle(struct kcpvpn_conv *conv, struct mono now);

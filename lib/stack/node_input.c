@@ -14,6 +14,8 @@
 
 enum {
 	FEC_DATA_WITH_CONV_BYTES = 32, /* shorter data packets name no conversation, as in kcp-go */
+	FEC_NUMBER_JUMP =
+		4096, /* a longer jump of sequence numbers is a new start or a wrap, not loss */
 };
 
 /* A decrypted datagram, taken apart as far as admission needs it. */
@@ -177,10 +179,28 @@ static void feed_recovered(struct kcpvpn_conv *conv, struct mono now)
 		(void)feed_segments(conv, payload, len, true, now);
 }
 
+/* Counts how many datagrams the peer numbered and how many of them came: the raw loss of this direction. */
+static void count_numbers(struct kcpvpn_conv *conv, uint32_t seqid)
+{
+	int32_t ahead = (int32_t)(seqid - conv->fec_number);
+
+	if (!conv->fec_number_known || ahead > FEC_NUMBER_JUMP || ahead < -FEC_NUMBER_JUMP) {
+		conv->fec_number_known = true;
+		conv->fec_number = seqid;
+		conv->counters.fec_numbers_in++;
+	} else if (ahead > 0) {
+		conv->fec_number = seqid;
+		conv->counters.fec_numbers_in += (uint32_t)ahead;
+	}
+	conv->counters.fec_numbered_in++;
+}
+
 static bool feed(struct kcpvpn_conv *conv, const struct arrival *a, struct mono now)
 {
 	bool good = true;
 
+	if (a->kind == FEC_KIND_DATA || a->kind == FEC_KIND_PARITY)
+		count_numbers(conv, a->fec.seqid);
 	switch (a->kind) {
 	case FEC_KIND_OOB:
 		conv_oob_received(conv, a->fec.payload + FEC_OOB_CONV_BYTES,
@@ -230,6 +250,7 @@ static void take_payload(struct kcpvpn_node *node, const struct kcpvpn_udp_port 
 			conv_raise(conv, KCPVPN_EVENT_ALIVE);
 	}
 	conv->wants_input_done = true;
+	conv_tell_room(conv);
 	if (kcp_readable(conv->kcp) > 0)
 		conv_raise(conv, KCPVPN_EVENT_READABLE);
 	conv_touch(conv);

@@ -201,6 +201,17 @@ KCPVPN_API int kcpvpn_conv_send(
 KCPVPN_API size_t kcpvpn_conv_send_space(const struct kcpvpn_conv *conv);
 
 /**
+ * How many full segments would leave at the next flush if they were sent now, instead of waiting behind the window. For
+ * programs with a queue of their own that want packets to wait there. After a 0, KCPVPN_EVENT_WRITABLE tells when there
+ * is room again.
+ */
+KCPVPN_API uint32_t kcpvpn_conv_window_room(struct kcpvpn_conv *conv);
+
+/** Replaces keepalive_us, dead_after_us and idle_after_us of the node's configuration for this conversation. */
+KCPVPN_API void kcpvpn_conv_set_times(struct kcpvpn_conv *conv, int64_t keepalive_us,
+	int64_t dead_after_us, int64_t idle_after_us);
+
+/**
  * Takes the next message, or in stream mode the next bytes that arrived together.
  *
  * @return  0; -EAGAIN if nothing is whole yet; -EMSGSIZE if `capacity` is too small (nothing is

@@ -63,7 +63,10 @@ struct kcpvpn_conv_stats {
 	uint64_t fec_recovered;
 	uint64_t fec_parity_in;
 	uint64_t fec_parity_out;
-	uint64_t drop_segment;	  /* malformed KCP segments or FEC headers from this peer */
+	uint64_t drop_segment; /* malformed KCP segments or FEC headers from this peer */
+	uint64_t
+		fec_numbers_in; /* datagrams that the peer numbered for FEC: those that came and those missing between */
+	uint64_t fec_numbered_in; /* those that came */
 	int64_t srtt_us;	  /* smoothed round trip, -1 while unknown */
 	int64_t rtt_var_us;	  /* its variation, -1 while unknown */
 	uint64_t rate_bps;	  /* measured delivery rate in bits a second, 0 while unknown */

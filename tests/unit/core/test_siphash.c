@@ -2,28 +2,27 @@
 
 #include <criterion/criterion.h>
 
-/* Messages 00, 0001, ... under a zero key: what CPython 3.11 (siphash13) gives for hash() with
- * PYTHONHASHSEED=0. */
+/* Key 00..0f, messages 00, 00 01, ...: appendix A of the paper for 15 bytes, the reference vectors for the others. */
 Test(siphash, known_answers)
 {
 	static const struct {
 		size_t len;
 		uint64_t want;
 	} rows[] = {
-		{1, 0x68a914128e01e473u},
-		{7, 0x2f098ab0c751325au},
-		{8, 0xead411e67ebe2eeau},
-		{15, 0xf30eb725bb91c9eau},
-		{32, 0x31ef8061c910629bu},
+		{0, 0x726fdb47dd0e0e31},
+		{1, 0x74f839c593dc67fd},
+		{7, 0xab0200f58b01d137},
+		{8, 0x93f5f5799a932462},
+		{15, 0xa129ca6149be45e5},
+		{63, 0x958a324ceb064572},
 	};
-	struct siphash_key key = {{0, 0}};
-	uint8_t message[32];
+	uint8_t key[SIPHASH_KEY_BYTES];
+	uint8_t message[64];
 
 	for (size_t i = 0; i < sizeof(message); i++)
 		message[i] = (uint8_t)i;
+	memcpy(key, message, sizeof(key));
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		cr_expect_eq(siphash(&key, message, rows[i].len), rows[i].want, "row %zu", i);
-
-	struct siphash_key other = {{1, 0}};
-	cr_expect_neq(siphash(&key, message, 8), siphash(&other, message, 8));
+		cr_assert_eq(siphash(siphash_key_of(key), message, rows[i].len), rows[i].want,
+			"%zu bytes", rows[i].len);
 }

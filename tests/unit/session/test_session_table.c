@@ -9,7 +9,7 @@ enum { NODES = 400 };
 /* Against a naive twin: which of the nodes are in, found by a walk. */
 Test(session_table, agrees_with_a_list)
 {
-	struct siphash_key key = {{1, 2}};
+	struct siphash_key key = {1, 2};
 	struct session_table table;
 	static struct session_table_node nodes[NODES];
 	bool in[NODES] = {false};
@@ -42,7 +42,7 @@ Test(session_table, agrees_with_a_list)
 
 Test(session_table, remote_differs_in_every_field)
 {
-	struct siphash_key key = {{1, 2}};
+	struct siphash_key key = {1, 2};
 	struct session_table table;
 	struct session_table_node node = {.remote = {.family = 6, .port = 9, .scope_id = 3}};
 	int port;

@@ -1,0 +1,240 @@
+/*
+ * Packets are read into slots of a pool and stay there until the wire takes them; the other way they go from the
+ * conversation's segments to the device without a copy of their own (a message of one segment; others are put
+ * together first).
+ *
+ * Whatever the two sides send is judged here, once, for every wire. A packet from a peer must be exactly one IP packet
+ * and come from an address that `allowed_ips` gives to that peer; a packet from the host goes to the peer that owns
+ * its destination.
+ */
+#include "vpnd/packet_path.h"
+
+#include "core/icmp_error.h"
+#include "core/tcp_mss.h"
+#include "vpnd/peer.h"
+#include "vpnd/tun.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+
+void packet_path_init(struct packet_path *path, struct tun *tun, uint16_t mtu_bytes, struct mono now)
+{
+	memset(path, 0, sizeof(*path));
+	path->tun = tun;
+	path->mtu_bytes = mtu_bytes;
+	path->icmp_tokens = PACKET_PATH_ICMP_BURST;
+	path->icmp_refilled_at = now;
+	allowed_ips_init(&path->owners);
+	list_init(&path->pump);
+	/* One byte more than the MTU, so that a packet that is longer shows as cut. */
+	pool_init(&path->packets, ingress_slot_bytes((size_t)mtu_bytes + 1), PACKET_PATH_QUEUED_MAX);
+}
+
+void packet_path_fini(struct packet_path *path)
+{
+	allowed_ips_fini(&path->owners);
+	pool_fini(&path->packets);
+}
+
+void packet_path_set_addresses(
+	struct packet_path *path, const struct ip_prefix *addresses, size_t count)
+{
+	path->has_address[0] = path->has_address[1] = false;
+	for (size_t i = 0; i < count; i++) {
+		size_t family = addresses[i].family == 6;
+		if (path->has_address[family])
+			continue;
+		path->has_address[family] = true;
+		memcpy(path->own_address[family], addresses[i].address, 16);
+	}
+}
+
+/* Tells the inner sender, at a bounded rate. */
+static void send_icmp(struct packet_path *path, enum icmp_error error, const uint8_t *packet,
+	const struct ip_header *header, struct mono now)
+{
+	uint8_t message[ICMP_ERROR_BYTES_MAX];
+	size_t family = header->version == 6;
+	const uint8_t *source = path->has_address[family] ? path->own_address[family] : NULL;
+	int64_t fresh = mono_diff_us(now, path->icmp_refilled_at) * PACKET_PATH_ICMP_PER_S / 1000000;
+
+	if (fresh > 0) {
+		int64_t tokens = path->icmp_tokens + fresh;
+		path->icmp_tokens =
+			tokens < PACKET_PATH_ICMP_BURST ? (uint32_t)tokens : PACKET_PATH_ICMP_BURST;
+		path->icmp_refilled_at = now;
+	}
+	if (path->icmp_tokens == 0) {
+		path->counters.icmp_limited++;
+		return;
+	}
+	size_t len = icmp_error_build(error, path->mtu_bytes, packet, header, source, message);
+	if (len == 0)
+		return;
+	struct iovec piece = {message, len};
+	path->icmp_tokens--;
+	if (tun_write(path->tun, &piece, 1) == 0)
+		path->counters.icmp_sent++;
+}
+
+static bool is_group_or_local(const struct ip_header *header)
+{
+	const uint8_t *dst = header->dst;
+
+	if (header->version == 4)
+		return dst[0] >= 224; /* multicast, reserved, broadcast */
+	return dst[0] == 0xff || (dst[0] == 0xfe && (dst[1] & 0xc0) == 0x80);
+}
+
+/* Queues one packet from the host, or drops it and says why. Takes the slot. */
+static void route_packet(struct packet_path *path, struct ingress_packet *packet, struct mono now)
+{
+	struct ip_header header;
+	enum ip_verdict verdict = ip_header_parse(packet->data, packet->len, &header);
+
+	if (verdict != IP_OK) {
+		/* Longer than the slot: the device's MTU is larger than ours for a moment (somebody changed it). */
+		path->counters.malformed[verdict]++;
+		pool_return(&path->packets, packet);
+		return;
+	}
+	struct peer *peer = allowed_ips_lookup(&path->owners, header.version, header.dst);
+	if (!peer) {
+		if (is_group_or_local(&header)) {
+			path->counters.multicast++;
+		} else {
+			path->counters.no_peer++;
+			send_icmp(path, ICMP_ERROR_NO_ROUTE, packet->data, &header, now);
+		}
+		pool_return(&path->packets, packet);
+		return;
+	}
+	if (!peer_wanted(peer)) {
+		peer->counters.drops[PEER_DROP_OUT_DOWN]++;
+		send_icmp(path, ICMP_ERROR_PROHIBITED, packet->data, &header, now);
+		pool_return(&path->packets, packet);
+		return;
+	}
+	if (packet->len > path->mtu_bytes) {
+		peer->counters.drops[PEER_DROP_OUT_TOO_BIG]++;
+		send_icmp(path, ICMP_ERROR_TOO_BIG, packet->data, &header, now);
+		pool_return(&path->packets, packet);
+		return;
+	}
+	(void)tcp_mss_clamp(packet->data, &header, path->mtu_bytes);
+	(void)ingress_push(&peer->queue, packet, &header, now);
+	packet_path_writable(path, peer);
+}
+
+int packet_path_read_tun(struct packet_path *path, struct mono now)
+{
+	for (int i = 0; i < PACKET_PATH_TUN_BATCH; i++) {
+		struct ingress_packet *packet = ingress_packet_take(&path->packets);
+		if (!packet) {
+			uint8_t spare[64];
+			ssize_t n = tun_read(path->tun, spare, sizeof(spare));
+			if (n <= 0)
+				return n == -ENODEV ? -ENODEV : 0;
+			path->counters.no_memory++;
+			continue;
+		}
+		ssize_t n = tun_read(path->tun, packet->data, packet->capacity);
+		if (n <= 0) {
+			pool_return(&path->packets, packet);
+			return n == -ENODEV ? -ENODEV : 0;
+		}
+		packet->len = (uint32_t)n;
+		route_packet(path, packet, now);
+	}
+	return 0;
+}
+
+void packet_path_writable(struct packet_path *path, struct peer *peer)
+{
+	if (!list_linked(&peer->in_pump) && !ingress_empty(&peer->queue))
+		list_add_tail(&path->pump, &peer->in_pump);
+}
+
+void packet_path_pump(struct packet_path *path, struct mono now)
+{
+	struct list *at;
+
+	while ((at = list_pop(&path->pump)) != NULL) {
+		struct peer *peer = list_entry(at, struct peer, in_pump);
+		while (path->wire->ops->ready(path->wire, peer)) {
+			struct ingress_packet *packet = ingress_pop(&peer->queue, now);
+			if (!packet)
+				break;
+			peer->queue_us = mono_diff_us(now, packet->queued_at);
+			if (path->wire->ops->send(path->wire, peer, packet->data, packet->len) == 0) {
+				peer->counters.tx_packets++;
+				peer->counters.tx_bytes += packet->len;
+			} else {
+				peer->counters.drops[PEER_DROP_OUT_REFUSED]++;
+			}
+			pool_return(&path->packets, packet);
+		}
+	}
+}
+
+/* The message as one run of bytes: as it lies, or put together in the scratch buffer. NULL if it is too long. */
+static uint8_t *gather(
+	struct packet_path *path, const struct iovec *pieces, int count, size_t len)
+{
+	if (count == 1)
+		return pieces[0].iov_base;
+	if (count < 1 || len > sizeof(path->scratch))
+		return NULL;
+	size_t at = 0;
+	for (int i = 0; i < count; i++) {
+		memcpy(path->scratch + at, pieces[i].iov_base, pieces[i].iov_len);
+		at += pieces[i].iov_len;
+	}
+	return path->scratch;
+}
+
+struct peer *packet_path_owner(
+	struct packet_path *path, const struct iovec *pieces, int count, size_t len)
+{
+	const uint8_t *packet = gather(path, pieces, count, len);
+	struct ip_header header;
+
+	if (!packet || ip_header_parse(packet, len, &header) != IP_OK)
+		return NULL;
+	return allowed_ips_lookup(&path->owners, header.version, header.src);
+}
+
+/* An opening packet: a bare header to oneself, for the one purpose that the other side learns who calls. */
+static bool is_opening(const struct ip_header *header)
+{
+	return header->protocol == IP_PROTOCOL_NONE &&
+	       header->length_bytes == header->transport_bytes &&
+	       memcmp(header->src, header->dst, sizeof(header->src)) == 0;
+}
+
+void packet_path_received(struct packet_path *path, struct peer *peer, const struct iovec *pieces,
+	int count, size_t len)
+{
+	uint8_t *packet = gather(path, pieces, count, len);
+	struct ip_header header;
+
+	if (!packet || ip_header_parse(packet, len, &header) != IP_OK) {
+		peer->counters.drops[PEER_DROP_IN_MALFORMED]++;
+		return;
+	}
+	if (allowed_ips_lookup(&path->owners, header.version, header.src) != peer) {
+		peer->counters.drops[PEER_DROP_IN_SOURCE]++;
+		return;
+	}
+	if (is_opening(&header))
+		return;
+	(void)tcp_mss_clamp(packet, &header, path->mtu_bytes);
+	struct iovec whole = {packet, len};
+	if (tun_write(path->tun, &whole, 1) < 0) {
+		peer->counters.drops[PEER_DROP_IN_TUN]++;
+		return;
+	}
+	peer->counters.rx_packets++;
+	peer->counters.rx_bytes += len;
+}

@@ -1,0 +1,87 @@
+/*
+ * The way of inner packets between the TUN device and the peers, the same for every wire:
+ *
+ *      TUN -> whose is the destination? -> MSS clamp, size -> the peer's queue -> wire
+ *      wire -> one whole IP packet? -> is the source the peer's? -> MSS clamp -> TUN
+ */
+#ifndef VPND_PACKET_PATH_H
+#define VPND_PACKET_PATH_H
+
+#include "core/ip_header.h"
+#include "core/ip_prefix.h"
+#include "core/list.h"
+#include "core/mono.h"
+#include "core/pool.h"
+#include "vpnd/allowed_ips.h"
+#include "vpnd/wire.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct iovec;
+struct peer;
+struct tun;
+
+enum {
+	PACKET_PATH_TUN_BATCH = 128,	/* packets read from the TUN device in one go */
+	PACKET_PATH_ICMP_BURST = 50,	/* ICMP errors to inner senders */
+	PACKET_PATH_ICMP_PER_S = 100,
+	PACKET_PATH_QUEUED_MAX = 16384, /* packets that wait for all peers together */
+};
+
+struct packet_path_counters {
+	uint64_t no_peer;		 /* from the host: no peer has this destination */
+	uint64_t malformed[IP_VERDICTS]; /* from the host: not an IP packet */
+	uint64_t multicast;		 /* from the host: multicast and link-local, which the tunnel does not carry */
+	uint64_t no_memory;		 /* from the host: too much waits already */
+	uint64_t icmp_sent;
+	uint64_t icmp_limited; /* ICMP errors not sent for there were too many */
+};
+
+struct packet_path {
+	struct tun *tun;
+	struct wire *wire;
+	struct allowed_ips owners; /* inner address -> struct peer */
+	struct pool packets;	   /* that wait in queues */
+	struct list pump;	   /* peers with packets waiting whose wire was ready */
+	struct packet_path_counters counters;
+	uint16_t mtu_bytes; /* largest inner packet of the device */
+	uint32_t icmp_tokens;
+	struct mono icmp_refilled_at;
+	uint8_t own_address[2][16]; /* IPv4, IPv6: source of ICMP errors */
+	bool has_address[2];
+	uint8_t scratch[65536]; /* a message of several pieces, put together */
+};
+
+/** @tun  may be closed as long as nothing is read or written   @mtu_bytes  of the device */
+void packet_path_init(struct packet_path *path, struct tun *tun, uint16_t mtu_bytes, struct mono now);
+
+/** All peers must be gone. */
+void packet_path_fini(struct packet_path *path);
+
+/** Own inner addresses, of which the first of each family speaks in ICMP errors. */
+void packet_path_set_addresses(
+	struct packet_path *path, const struct ip_prefix *addresses, size_t count);
+
+/**
+ * Reads what the host sends and queues it.
+ *
+ * @return  0; -ENODEV: the device is gone
+ */
+int packet_path_read_tun(struct packet_path *path, struct mono now);
+
+/** Hands what waits to the wire, in turns, as far as the wire takes it. */
+void packet_path_pump(struct packet_path *path, struct mono now);
+
+/** The wire can take packets of this peer again. */
+void packet_path_writable(struct packet_path *path, struct peer *peer);
+
+/** A message of `peer` came: checks it and gives it to the host. */
+void packet_path_received(struct packet_path *path, struct peer *peer, const struct iovec *pieces,
+	int count, size_t len);
+
+/** @return the peer whose inner address is the source of this packet, NULL if none's, or no packet */
+struct peer *packet_path_owner(
+	struct packet_path *path, const struct iovec *pieces, int count, size_t len);
+
+#endif

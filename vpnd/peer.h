@@ -1,0 +1,70 @@
+/*
+ * A peer: what the YAML says of it, the queue in front of it, and its counters. How it is reached is the wire's
+ * business (wire.h); which packets are its own is the packet path's (packet_path.h).
+ */
+#ifndef VPND_PEER_H
+#define VPND_PEER_H
+
+#include "config/config.h"
+#include "core/ip_header.h"
+#include "core/list.h"
+#include "core/mono.h"
+#include "session/ingress.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct wire_peer;
+
+/** Why an inner packet was dropped. */
+enum peer_drop {
+	PEER_DROP_IN_SOURCE,	/* from the peer: the inner source address is not the peer's */
+	PEER_DROP_IN_MALFORMED, /* from the peer: not one whole IP packet */
+	PEER_DROP_IN_TUN,	/* from the peer: the host did not take it */
+	PEER_DROP_OUT_TOO_BIG,	/* to the peer: larger than its MTU (the sender was told) */
+	PEER_DROP_OUT_DOWN,	/* to the peer: it is down by order */
+	PEER_DROP_OUT_REFUSED,	/* to the peer: the conversation refused it */
+	PEER_DROPS,
+};
+
+struct peer_counters {
+	uint64_t rx_packets; /* inner packets that reached the host */
+	uint64_t rx_bytes;
+	uint64_t tx_packets; /* inner packets handed to the conversation */
+	uint64_t tx_bytes;
+	uint64_t drops[PEER_DROPS];
+};
+
+struct peer {
+	struct list in_daemon;
+	struct list in_pump; /* has packets waiting and may send */
+	const struct config_peer *config; /* of the configuration in force */
+	char name[CONFIG_NAME_MAX + 1];
+	struct ingress queue;
+	struct peer_counters counters;
+	struct wire_peer *wire; /* the wire's own state */
+	int64_t queue_us; /* how long the packet that left last had waited */
+	bool ordered_down; /* by `kcpctl down`: stays so until `up` */
+};
+
+/** Names of the drop counters, as `kcpctl status` shows them. Static. */
+const char *peer_drop_str(enum peer_drop drop);
+
+/**
+ * @config  lent; peer_set_config() before it goes
+ * @pool    of packets that wait
+ * @return  NULL without memory
+ */
+struct peer *peer_new(
+	const struct config_peer *config, struct pool *pool, const struct rand_source *rnd);
+
+/** The wire must have let go of it. */
+void peer_free(struct peer *peer);
+
+/** Takes over a changed configuration; the name stays. */
+void peer_set_config(struct peer *peer, const struct config_peer *config);
+
+/** It is to be reached: enabled, and not down by order. */
+bool peer_wanted(const struct peer *peer);
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * What lies between the packet path and the network: a wire carries whole inner packets to and from peers. There is
+ * one implementation a protocol; the packet path, the queues and the filter know only this.
+ *
+ *      packet_path  --wire_ops.send-->  wire  --> UDP
+ *      packet_path  <--wire_events----  wire  <-- UDP
+ */
+#ifndef VPND_WIRE_H
+#define VPND_WIRE_H
+
+#include "core/mono.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct control_peer;
+struct control_status;
+struct iovec;
+struct peer;
+struct wire;
+
+enum wire_peer_state {
+	WIRE_PEER_DOWN,	      /* not started */
+	WIRE_PEER_IDLE,	      /* waits for the other side to call */
+	WIRE_PEER_CONNECTING, /* calls, or calls again */
+	WIRE_PEER_UP,
+};
+
+/** What a wire tells. Called from within its own functions; they must not call back into it. */
+struct wire_events {
+	void *ctx;
+	/** A message of a known peer came: `count` pieces, `len` bytes in all, lent. */
+	void (*received)(void *ctx, struct peer *peer, const struct iovec *pieces, int count, size_t len);
+	/** Whose is a packet from an unknown caller, by its inner source address? NULL = nobody's. */
+	struct peer *(*owner)(void *ctx, const struct iovec *pieces, int count, size_t len);
+	/** The peer can take packets again after wire_ops.send gave false. */
+	void (*writable)(void *ctx, struct peer *peer);
+	void (*state_changed)(void *ctx, struct peer *peer);
+};
+
+struct wire_ops {
+	/** Begins to reach a peer. @return 0 or -ENOMEM */
+	int (*peer_start)(struct wire *wire, struct peer *peer);
+	/** Ends it: conversations are closed, what comes from it is dropped. Harmless if it was not started. */
+	void (*peer_stop)(struct wire *wire, struct peer *peer);
+	enum wire_peer_state (*peer_state)(const struct wire *wire, const struct peer *peer);
+	/** True if a packet given now would leave at once; if not, wire_events.writable tells when. */
+	bool (*ready)(struct wire *wire, struct peer *peer);
+	/** Sends one inner packet. @return 0; a negative errno if it was refused and is lost */
+	int (*send)(struct wire *wire, struct peer *peer, const void *packet, size_t len);
+	/** Everything that the calls before made ready leaves; deadlines are set. Once a round. */
+	void (*flush)(struct wire *wire, struct mono now);
+	/** The host's links, addresses or routes changed. */
+	void (*network_changed)(struct wire *wire);
+	/** Fills what it knows of a peer. */
+	void (*peer_status)(const struct wire *wire, const struct peer *peer, struct control_peer *status);
+	/** Fills what it knows of the whole: addresses listened on, warnings. */
+	void (*status)(const struct wire *wire, struct control_status *status);
+	/** Closes everything. All peers are stopped. */
+	void (*free)(struct wire *wire);
+};
+
+/** The first member of every implementation. */
+struct wire {
+	const struct wire_ops *ops;
+	const struct wire_events *events;
+	uint16_t mtu_bytes; /* largest inner packet */
+};
+
+#endif
