@@ -1,0 +1,117 @@
+/*
+ * The engine over an emulated path in virtual time: the figures that the measured window is there for. Nothing here
+ * depends on the speed of the machine.
+ */
+#include "link.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct outcome {
+	double goodput_bps;
+	double first_second_bps;
+	double queue_ms; /* mean */
+	double queue_max_ms;
+	double resent; /* share of data datagrams */
+};
+
+/* A sender that always has data, a reader that always reads. Half a second of warm-up is not counted in the queue. */
+static struct outcome saturate(const struct link_config *config, const struct kcp_config *a,
+	const struct kcp_config *b, int64_t run_us)
+{
+	static struct link link;
+	static uint8_t payload[LINK_MTU_BYTES];
+	struct outcome outcome = {0};
+	uint64_t read = 0;
+	size_t len;
+
+	link_open(&link, config, a, b);
+	struct mono start = link.now;
+	struct mono end = mono_add_us(start, run_us);
+	struct mono warm = mono_add_us(start, 500000);
+	struct mono second = mono_add_us(start, 1000000);
+	uint64_t warm_sent = 0;
+	bool is_warm = false;
+	do {
+		while (kcp_send_space(link.a.kcp) > 0)
+			cr_assert_eq(
+				kcp_send(link.a.kcp, payload, kcp_mss_bytes(link.a.kcp), link.now),
+				0);
+		while (kcp_recv(link.b.kcp, payload, sizeof(payload), &len) == 0)
+			read += len;
+		if (mono_before(link.now, second))
+			outcome.first_second_bps = (double)read * 8;
+		if (!is_warm && mono_due(warm, link.now)) {
+			is_warm = true;
+			link.a.out.queue_max_us = 0;
+			link.a.out.queue_sum_us = 0;
+			warm_sent = link.a.out.sent;
+		}
+	} while (link_step(&link, end));
+	const struct kcp_stats *stats = kcp_stats(link.a.kcp);
+	outcome.goodput_bps = (double)read * 8 / ((double)run_us / 1e6);
+	outcome.queue_ms =
+		link.a.out.queue_sum_us / 1000 / (double)(link.a.out.sent - warm_sent + 1);
+	outcome.queue_max_ms = (double)link.a.out.queue_max_us / 1000;
+	outcome.resent =
+		(double)(stats->lost_segments + stats->fast_segments + stats->early_segments) /
+		(double)link.a.out.sent;
+	if (getenv("KCP_FIGURES"))
+		fprintf(stderr,
+			"rate %.0f Mb/s rtt %.0f ms loss %.0f %%: goodput %.1f Mb/s, first second "
+			"%.1f, "
+			"queue mean %.1f max %.1f ms, resent %.1f %% (lost %lu fast %lu early "
+			"%lu), repeat "
+			"%lu, tail drops %lu, window %u, min rtt %.1f ms, measured %.1f Mb/s, "
+			"wakes %lu, steps\n",
+			(double)config->rate_bps / 1e6, (double)config->delay_us / 500,
+			config->loss * 100, outcome.goodput_bps / 1e6,
+			outcome.first_second_bps / 1e6, outcome.queue_ms, outcome.queue_max_ms,
+			outcome.resent * 100, stats->lost_segments, stats->fast_segments,
+			stats->early_segments, kcp_stats(link.b.kcp)->repeat_segments,
+			link.a.out.dropped, kcp_measured_window(link.a.kcp),
+			(double)kcp_min_rtt_us(link.a.kcp) / 1000,
+			(double)kcp_delivery_bps(link.a.kcp) / 1e6, link.wakes);
+	link_close(&link);
+	return outcome;
+}
+
+static struct link_config long_path(double loss)
+{
+	return (struct link_config){
+		.rate_bps = 100000000,
+		.delay_us = 30000,
+		.queue_bytes = 750000,
+		.loss = loss,
+		.seed = 7,
+	};
+}
+
+static struct kcp_config measured(uint32_t wnd)
+{
+	struct kcp_config config = link_kcp_config();
+
+	config.measured_window = true;
+	config.snd_wnd = wnd;
+	config.rcv_wnd = wnd;
+	return config;
+}
+
+Test(path, figures)
+{
+	if (!getenv("KCP_FIGURES"))
+		return;
+	static const double losses[] = {0, 0.01, 0.05, 0.1, 0.2, 0.3};
+	static const uint32_t wnds[] = {1024, 2048, 4096};
+	for (int w = 0; w < 3; w++)
+		for (size_t i = 0; i < 6; i++)
+			for (int m = 0; m < 2; m++) {
+				struct link_config path = long_path(losses[i]);
+				struct kcp_config config = measured(wnds[w]);
+				config.measured_window = m;
+				fprintf(stderr, "wnd %u measured %d ", wnds[w], m);
+				saturate(&path, &config, &config, 20000000);
+			}
+}
