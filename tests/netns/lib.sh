@@ -326,7 +326,8 @@ tcp_transfer() {
 	wait_for "iperf3 listens" 10 listens "$server" 5201 || return 1
 	in_ns "$client" timeout $((seconds + 30)) iperf3 -J -C "$cc" -c "$address" -t "$seconds" "$@" >"$out" 2>&1
 	local status=$?
-	end_pid "$server_pid" TERM 5
+	[ $status -ne 0 ] || reap "$server_pid" 5
+	end_pid "$server_pid" TERM 5 2>/dev/null
 	if [ $status -ne 0 ]; then
 		tail -n 5 "$out"
 		return 1
@@ -344,7 +345,10 @@ listens() { [ -n "$(in_ns "$1" ss -Htln "sport = :$2")" ]; }
 tcp_copy() {
 	local client=$1 server=$2 address=$3 bytes=$4 seconds=$5 server_pid data=$RUN_DIR/copy.in got=$RUN_DIR/copy.out
 	head -c "$bytes" /dev/urandom >"$data"
-	spawn server_pid "$server" tcp_copy-server sh -c 'exec nc -l 5202 >"$1"' sh "$got"
+	local family=-4
+	[[ $address != *:* ]] || family=-6
+	# shellcheck disable=SC2016
+	spawn server_pid "$server" tcp_copy-server sh -c 'exec nc "$1" -l 5202 >"$2"' sh $family "$got"
 	wait_for "nc listens" 10 listens "$server" 5202 || return 1
 	in_ns "$client" timeout "$seconds" nc -N "$address" 5202 <"$data"
 	local status=$?
