@@ -55,6 +55,8 @@ int kcp_new(const struct kcp_config *config, const struct kcp_output *output, st
 		kcp->config.interval_ms = KCP_INTERVAL_MIN_MS;
 	if (kcp->config.interval_ms > KCP_INTERVAL_MAX_MS)
 		kcp->config.interval_ms = KCP_INTERVAL_MAX_MS;
+	if (config->ack_delay_us == 0 || config->ack_delay_us > kcp->config.interval_ms * 1000)
+		kcp->config.ack_delay_us = kcp->config.interval_ms * 1000;
 	kcp->mss_bytes = config->mtu_bytes - KCP_OVERHEAD_BYTES;
 	kcp_sender_init(&kcp->sender, config->start_sn);
 	kcp_receiver_init(&kcp->receiver, config->start_sn, config->rcv_wnd);
@@ -332,11 +334,11 @@ void kcp_recv_consume(struct kcp *kcp)
 /* Something waits that the next flush would put out, or decide about. */
 static bool work_waits(const struct kcp *kcp)
 {
-	if (kcp->acks_count > 0 || kcp->probe != 0 || kcp->sender.suspects > 0)
+	if (kcp->probe != 0 || kcp->sender.suspects > 0)
 		return true;
 	if (kcp->rmt_wnd == 0 && kcp->probe_wait_ms == 0)
 		return true;
-	return kcp->sender.queued > 0 && kcp_classic_may_send(kcp);
+	return kcp->sender.queued > 0 && !kcp->paced && kcp_classic_may_send(kcp);
 }
 
 static struct mono dead_at(const struct kcp *kcp)
@@ -354,6 +356,10 @@ static struct mono flush_at(const struct kcp *kcp)
 		return kcp->flushed_at;
 	if (kcp->rmt_wnd == 0 && kcp->probe_wait_ms != 0)
 		at = mono_min(at, kcp->probe_at);
+	if (kcp->acks_count > 0)
+		at = mono_min(at, mono_add_us(kcp->flushed_at, kcp->config.ack_delay_us));
+	if (kcp->paced && kcp->sender.queued > 0)
+		at = mono_min(at, kcp->window.pace_at);
 	if (work_waits(kcp))
 		at = mono_min(at, mono_add_ms(kcp->flushed_at, kcp->config.interval_ms));
 	return at;

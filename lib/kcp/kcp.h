@@ -58,8 +58,11 @@ struct kcp_config {
 	uint32_t snd_wnd; /* segments in flight, 1..KCP_WND_MAX */
 	uint32_t rcv_wnd; /* segments held for the reader, 1..KCP_WND_MAX */
 	bool stream; /* writes merge into full segments and boundaries are lost; else messages stay whole */
+	/* Acknowledgements alone wait so long after the last flush at most; 0, or beyond interval_ms: interval_ms */
+	uint32_t ack_delay_us;
 	bool ack_no_delay; /* acknowledge in every kcp_input_done() instead of once an interval */
-	/* In flight at most 1.25 x what the path was measured to hold (KCP_MEASURED_WND_MIN..snd_wnd); off: snd_wnd */
+	/* In flight at most 1.25 x what the path was measured to hold (KCP_MEASURED_WND_MIN..snd_wnd), new data paced at 1.25 x
+	 * its rate, timeouts a little longer. Off: snd_wnd, in bursts, as kcp-go does. */
 	bool measured_window;
 	/* The link counts as dead when something is in flight and nothing was acknowledged for so long; 0 = never */
 	int64_t dead_link_us;

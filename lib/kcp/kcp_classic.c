@@ -343,6 +343,18 @@ static void forget_later_acks(struct kcp_sender *sender, struct kcp_tx *tx)
 	tx->later_acks = 0;
 }
 
+/*
+ * What a timeout allows for beyond kcp-go's, where the window is measured. kcp-go takes its samples from the last ACK of a
+ * datagram, which waited least; those in front of it waited up to an interval more, and our own window makes a queue of up
+ * to a quarter of the round trip. Without this grace one datagram of ACKs that is late sends a whole interval's data again.
+ */
+static uint32_t grace_ms(const struct kcp *kcp)
+{
+	if (!kcp->config.measured_window)
+		return 0;
+	return kcp->config.interval_ms + kcp->rtt.srtt_ms / 4;
+}
+
 /* Resends an unacknowledged segment if there is a reason, the first that holds. */
 static void resend_if_due(struct flush *flush, uint32_t sn, struct kcp_tx *tx)
 {
@@ -356,7 +368,7 @@ static void resend_if_due(struct flush *flush, uint32_t sn, struct kcp_tx *tx)
 		else
 			kcp->stats.early_segments++;
 		flush->fast++;
-		tx->rto_ms = kcp->rtt.rto_ms;
+		tx->rto_ms = kcp->rtt.rto_ms + grace_ms(kcp);
 		if (kcp->config.profile == KCP_PROFILE_5_6_72)
 			kcp_sender_unwatch(sender, sn); /* fast only once per timeout */
 		forget_later_acks(sender, tx);
@@ -369,6 +381,7 @@ static void resend_if_due(struct flush *flush, uint32_t sn, struct kcp_tx *tx)
 	} else {
 		return;
 	}
+	kcp_window_pace(&kcp->window, kcp_cost_bytes(tx), kcp->config.mtu_bytes, flush->now);
 	transmit(flush, sn, tx);
 }
 
@@ -410,7 +423,7 @@ static void send_new(struct flush *flush, uint32_t first)
 
 	for (uint32_t sn = first; sn != sender->nxt; sn++) {
 		struct kcp_tx *tx = kcp_sender_at(sender, sn);
-		tx->rto_ms = kcp->rtt.rto_ms;
+		tx->rto_ms = kcp->rtt.rto_ms + grace_ms(kcp);
 		transmit(flush, sn, tx);
 		kcp_sender_watch(sender, sn);
 		lower_resend_at(flush, tx->due_ms);
@@ -425,8 +438,15 @@ static uint32_t move_queued(struct kcp *kcp, uint32_t window, uint64_t limit_byt
 
 	if (sender->unacked == 0)
 		kcp->progress_at = now;
-	while (sender->queued > 0 && fits(kcp, window, limit_bytes))
-		kcp_sender_next(sender);
+	kcp->paced = false;
+	while (sender->queued > 0 && fits(kcp, window, limit_bytes)) {
+		if (kcp->config.measured_window && !mono_due(kcp->window.pace_at, now)) {
+			kcp->paced = true;
+			break;
+		}
+		const struct kcp_tx *tx = kcp_sender_next(sender);
+		kcp_window_pace(&kcp->window, kcp_cost_bytes(tx), kcp->config.mtu_bytes, now);
+	}
 	return first;
 }
 

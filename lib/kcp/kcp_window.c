@@ -18,6 +18,10 @@
  * much as was acknowledged beyond rate x time is added; on a path with next to no delay, where that is nearly
  * all there is, half again as much, or the window could not grow.
  *
+ * Pace. When a hole is filled, the edge jumps and a whole window may leave at once: more than most queues hold. So new
+ * data leaves at 1.25 x the rate (twice the rate while that still grows), or 64 segments per smallest round trip if that
+ * is more, which on a short path is no limit at all. Resends go at once and are charged.
+ *
  * Losses are not looked at: the delivery rate already counts only what arrived, and a hole is in flight until it is filled.
  *
  * Sources: draft-ietf-ccwg-bbr (delivery rate samples, filters, extra_acked), RFC 9438 for what not to do.
@@ -106,6 +110,12 @@ static void drain_update(struct kcp_window *window, struct mono now)
 static void round_turn(struct kcp_window *window)
 {
 	window->round_end = window->delivered;
+	if (window->rate >= window->flat_rate + window->flat_rate / 4) {
+		window->flat_rate = window->rate;
+		window->flat_rounds = 0;
+	} else if (window->flat_rounds < KCP_WINDOW_START_ROUNDS) {
+		window->flat_rounds++;
+	}
 	if (++window->extra_rounds >= KCP_WINDOW_AGGREGATE_ROUNDS) {
 		window->extra_rounds = 0;
 		window->extra[1] = window->extra[0];
@@ -188,6 +198,27 @@ void kcp_window_set_limited(struct kcp_window *window, uint64_t in_flight_bytes)
 {
 	window->limited = true;
 	window->limited_until = window->delivered + (uint32_t)in_flight_bytes;
+}
+
+void kcp_window_pace(
+	struct kcp_window *window, uint32_t bytes, uint32_t segment_bytes, struct mono now)
+{
+	uint64_t gain = window->flat_rounds < KCP_WINDOW_START_ROUNDS ? KCP_WINDOW_START_PERCENT
+								      : KCP_WINDOW_PACE_PERCENT;
+	uint64_t least, rate;
+
+	if (window->rate == 0 || window->min_rtt_us == 0)
+		return;
+	least = (uint64_t)KCP_WINDOW_PACE_SEGMENTS * segment_bytes * 1000000 /
+		(uint64_t)window->min_rtt_us;
+	rate = window->rate * gain / 100;
+	if (rate < least)
+		rate = least;
+	if (rate == 0)
+		return;
+	window->pace_at = mono_max(window->pace_at, mono_add_us(now, -KCP_WINDOW_PACE_BURST_US));
+	/* nanoseconds would be needed above 1 GB/s; there the burst makes up for what is cut */
+	window->pace_at = mono_add_us(window->pace_at, (int64_t)((uint64_t)bytes * 1000000 / rate));
 }
 
 uint64_t kcp_window_bytes(const struct kcp_window *window)

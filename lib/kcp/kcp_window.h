@@ -19,6 +19,11 @@ enum {
 		75, /* of it while the queue is drained for a look at the bare path */
 	KCP_WINDOW_AGGREGATE_PERCENT =
 		150, /* of the largest burst of acknowledgements, where that is more */
+	KCP_WINDOW_PACE_PERCENT = 125,	 /* of the rate, so that pacing never is the bottleneck */
+	KCP_WINDOW_START_PERCENT = 200,	 /* of it while the rate still grows */
+	KCP_WINDOW_START_ROUNDS = 3,	 /* that grew by less than a quarter end that */
+	KCP_WINDOW_PACE_SEGMENTS = 64,	 /* per smallest round-trip time may always go */
+	KCP_WINDOW_PACE_BURST_US = 2000, /* time for which unused pace is kept; timers are coarse */
 	KCP_WINDOW_AGGREGATE_ROUNDS = 5, /* a burst is remembered for 5 to 10 round trips */
 };
 
@@ -50,6 +55,10 @@ struct kcp_window {
 	uint32_t round_end;			/* `delivered` that ends it */
 	bool round_full;			/* it had a sample that tells of the path */
 	uint64_t rate;				/* bytes/s, largest of all rounds; 0 = unknown */
+	/* pacing */
+	uint64_t flat_rate;   /* the rate when it last had grown by a quarter */
+	uint32_t flat_rounds; /* rounds since */
+	struct mono pace_at;  /* when the next segment may leave */
 	/* bursts of acknowledgements */
 	struct mono burst_at;
 	uint64_t burst_bytes;
@@ -99,6 +108,10 @@ static inline bool kcp_window_limited(const struct kcp_window *window)
 {
 	return window->limited;
 }
+
+/** Charges `bytes` to the pace. @segment_bytes  a full segment's */
+void kcp_window_pace(
+	struct kcp_window *window, uint32_t bytes, uint32_t segment_bytes, struct mono now);
 
 /** Bytes that may be in flight; 0 = nothing measured yet. */
 uint64_t kcp_window_bytes(const struct kcp_window *window);
