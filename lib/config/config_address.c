@@ -103,6 +103,14 @@ void address_clear_host_bits(struct config_cidr *cidr)
 	}
 }
 
+bool address_is_mapped(const struct config_cidr *cidr)
+{
+	static const uint8_t PREFIX[12] = {[10] = 0xff, [11] = 0xff};
+
+	return cidr->family == 6 && cidr->prefix_len >= 96 &&
+	       memcmp(cidr->address, PREFIX, sizeof(PREFIX)) == 0;
+}
+
 const char *address_unusable(const struct config_cidr *cidr)
 {
 	static const uint8_t ZERO[16];
@@ -122,8 +130,7 @@ const char *address_unusable(const struct config_cidr *cidr)
 		return "the loopback address";
 	if (cidr->address[0] == 0xff)
 		return "a multicast address";
-	if (memcmp(cidr->address, ZERO, 10) == 0 && cidr->address[10] == 0xff &&
-		cidr->address[11] == 0xff)
+	if (address_is_mapped(cidr))
 		return "an IPv4 address in IPv6 form; write it as IPv4";
 	return NULL;
 }

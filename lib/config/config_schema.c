@@ -339,6 +339,12 @@ const char *config_schema_nearest(
 	bool in_peer = strncmp(section, "peers.NAME", sizeof("peers.NAME") - 1) == 0;
 	struct nearest n = nearest_begin(key);
 
+	/* a secret written where its file belongs */
+	(void)snprintf(path, sizeof(path), "%s%s%.60s_file", section, section_len ? "." : "", key);
+	if (config_schema_find(path)) {
+		(void)snprintf(buffer, buffer_len, "%.60s_file", key);
+		return buffer;
+	}
 	for (size_t i = 0; i < 2 * ROW_COUNT; i++) {
 		const char *candidate = row_path(&ROWS[i / 2], i % 2, path, sizeof(path));
 		if (!candidate)

@@ -209,6 +209,44 @@ static void on_start(
 			"tags are not used here; the schema knows each key's type");
 }
 
+static int compare_keys(const void *a, const void *b)
+{
+	const struct tree_node *x = *(struct tree_node *const *)a;
+	const struct tree_node *y = *(struct tree_node *const *)b;
+	int order = strcmp(x->key->text, y->key->text);
+
+	if (order)
+		return order;
+	if (x->place.line != y->place.line)
+		return x->place.line < y->place.line ? -1 : 1;
+	return (x->place.column > y->place.column) - (x->place.column < y->place.column);
+}
+
+/* Tells values whose key came before. Sorted, because a map can have as many keys as a file has lines. */
+static void mark_twins(struct builder *b, const struct tree_node *map)
+{
+	size_t count = 0;
+
+	if (map->count < 2)
+		return;
+	struct tree_node **sorted = calloc(map->count, sizeof(struct tree_node *));
+	if (!sorted) {
+		b->error = -ENOMEM;
+		return;
+	}
+	for (struct tree_node *n = map->first; n; n = n->next) {
+		if (n->key->kind == TREE_SCALAR)
+			sorted[count++] = n;
+	}
+	qsort(sorted, count, sizeof(struct tree_node *), compare_keys);
+	for (size_t i = 1; i < count; i++) {
+		struct tree_node *before = sorted[i - 1];
+		if (strcmp(before->key->text, sorted[i]->key->text) == 0)
+			sorted[i]->twin = before->twin ? before->twin : before;
+	}
+	free(sorted);
+}
+
 static void on_event(struct builder *b, const yaml_event_t *event)
 {
 	switch (event->type) {
@@ -235,8 +273,11 @@ static void on_event(struct builder *b, const yaml_event_t *event)
 	case YAML_MAPPING_START_EVENT:
 		on_start(b, TREE_MAP, event, event->data.mapping_start.tag);
 		return;
-	case YAML_SEQUENCE_END_EVENT:
 	case YAML_MAPPING_END_EVENT:
+		mark_twins(b, b->stack[b->depth - 1].node);
+		b->depth--;
+		return;
+	case YAML_SEQUENCE_END_EVENT:
 		b->depth--;
 		return;
 	case YAML_NO_EVENT:

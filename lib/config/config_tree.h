@@ -29,6 +29,8 @@ struct tree_node {
 	struct tree_node *last;
 	struct tree_node *next;
 	size_t count; /* of children */
+	const struct tree_node
+		*twin; /* in a map: the first value of the same key, NULL = this is it */
 };
 
 struct tree_block;

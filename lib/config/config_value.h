@@ -56,6 +56,9 @@ bool value_equal(const struct config_row *row, const void *a, const void *b);
 /** True for a text that was never set. */
 bool value_is_absent(const struct config_row *row, const void *field);
 
+/** "auto" for CONFIG_AUTO; NULL for a number that is no enum config_word. */
+const char *value_number_word(int64_t value);
+
 /** Writes a text as a YAML scalar, quoted where others would read it as something else. */
 void value_write_text(const char *text, FILE *out);
 

@@ -1,0 +1,493 @@
+/*
+ * Cross checks: what no single key can be blamed for.
+ *
+ * allowed_ips of different peers must not overlap, or a packet's next hop would depend on chance. Sorted by
+ * (family, address, prefix length), prefixes that contain each other are neighbours in the sense of
+ * a stack: all that contain the next one are still open when it comes. So one pass finds every
+ * overlap among any number of peers.
+ */
+#include "config/config_address.h"
+#include "config/config_loader.h"
+#include "config/config_value.h"
+#include "core/err.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	KEY_FILE_MAX_BYTES = 64 << 10,
+	OTHERS_READ = 04,
+	OTHERS_WRITE = 02,
+};
+
+/* The value node of a top-level key, NULL if it was not given. */
+static const struct tree_node *node_of(const struct loader *l, const char *key)
+{
+	return l->places[config_row_index(config_schema_find(key))];
+}
+
+static struct finding_place place_of(const struct loader *l, const char *key)
+{
+	const struct tree_node *node = node_of(l, key);
+
+	return node ? node->place : loader_file(0);
+}
+
+/* A value that was given and not taken: what depends on it is not judged. */
+static bool is_bad(const struct loader *l, const char *key)
+{
+	return node_of(l, key) && !config_is_given(&l->config->given, config_schema_find(key));
+}
+
+/* ---- required ------------------------------------------------------------------------------------------------- */
+
+static void check_required(struct loader *l)
+{
+	size_t count = 0;
+	const struct config_row *rows = config_schema_rows(&count);
+	const struct config_row *wire = config_schema_find("wire");
+
+	for (size_t i = 0; i < l->tree_count; i++) {
+		if (!l->trees[i].whole)
+			return; /* it may stand where reading did not come to */
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (!(rows[i].flags & CONFIG_ROW_REQUIRED) || l->places[i])
+			continue;
+		findings_error(&l->findings, CONFIG_E_MISSING, loader_file(0), NULL,
+			"%s is missing; write `%s: %lld`", rows[i].key, rows[i].key,
+			(long long)rows[i].min);
+	}
+	if (!node_of(l, "wire") && config_words_index(wire->words_later, wire->def) >= 0)
+		findings_error(&l->findings, CONFIG_E_LATER, loader_file(0), NULL,
+			"wire: %s, the default, is not in this version; write `wire: kcp-go`",
+			wire->def);
+	if (l->wire == CONFIG_WIRE_KCP_GO && !node_of(l, "kcp_go.key") &&
+		!node_of(l, "kcp_go.key_file"))
+		findings_error(&l->findings, CONFIG_E_MISSING, loader_file(0), NULL,
+			"kcp_go.key_file is missing; the wire needs it, or kcp_go.key");
+}
+
+/* The network's name: as given, else the file's base name. */
+static int check_name(struct loader *l)
+{
+	struct config *config = l->config;
+
+	if (config->name || node_of(l, "identity.name"))
+		return 0;
+	const char *slash = strrchr(config->file, '/');
+	char *name = strdup(slash ? slash + 1 : config->file);
+	if (!name)
+		return -ENOMEM;
+	size_t len = strlen(name);
+	if (len > 5 && strcmp(name + len - 5, ".yaml") == 0)
+		name[len - 5] = '\0';
+	else if (len > 4 && strcmp(name + len - 4, ".yml") == 0)
+		name[len - 4] = '\0';
+	if (!config_name_ok(name))
+		findings_error(&l->findings, CONFIG_E_NAME, loader_file(0), NULL,
+			"the file's base name \"%.60s\" cannot name the network; set identity.name",
+			name);
+	config->name = name;
+	return 0;
+}
+
+/* ---- keys ----------------------------------------------------------------------------------------------------- */
+
+/* The first line of a key file becomes the key. Wipes what was read. */
+static int take_key(struct loader *l, char *data, size_t len)
+{
+	struct finding_place place = place_of(l, "kcp_go.key_file");
+	const char *end = memchr(data, '\n', len);
+	size_t line = end ? (size_t)(end - data) : len;
+	int error = 0;
+
+	if (line > 0 && data[line - 1] == '\r')
+		line--;
+	if (line == 0) {
+		findings_error(&l->findings, CONFIG_E_SECRET, place, NULL,
+			"kcp_go.key_file: the first line of the file is empty");
+	} else if (line > CONFIG_SECRET_MAX || memchr(data, '\0', line)) {
+		findings_error(&l->findings, CONFIG_E_SECRET, place, NULL,
+			"kcp_go.key_file: the first line of the file is no key: longer than %d "
+			"bytes, or binary",
+			CONFIG_SECRET_MAX);
+	} else {
+		l->config->kcp_go.key = strndup(data, line);
+		error = l->config->kcp_go.key ? 0 : -ENOMEM;
+	}
+	explicit_bzero(data, len);
+	free(data);
+	return error;
+}
+
+static int check_key(struct loader *l)
+{
+	struct config_kcp_go *kcp_go = &l->config->kcp_go;
+	const struct tree_node *inline_key = node_of(l, "kcp_go.key");
+	const struct tree_node *file = node_of(l, "kcp_go.key_file");
+	char *data = NULL;
+	size_t len = 0;
+	unsigned mode = 0;
+
+	if (l->wire != CONFIG_WIRE_KCP_GO)
+		return 0;
+	if (inline_key && file) {
+		const struct tree_node *later = file;
+		if (inline_key->place.source > file->place.source ||
+			(inline_key->place.source == file->place.source &&
+				inline_key->place.line > file->place.line))
+			later = inline_key;
+		findings_error(&l->findings, CONFIG_E_SECRET, later->key->place, NULL,
+			"kcp_go.key and kcp_go.key_file are both given; keep one of them");
+		return 0;
+	}
+	if (!kcp_go->key_file || !l->ops || l->ops->skip_secrets)
+		return 0;
+	int error =
+		l->ops->read(l->ops->ctx, kcp_go->key_file, KEY_FILE_MAX_BYTES, &data, &len, &mode);
+	if (error == -ENOMEM)
+		return error;
+	if (error) {
+		findings_error(&l->findings, CONFIG_E_READ, file->place, NULL,
+			"kcp_go.key_file: %.200s cannot be read: %s", kcp_go->key_file,
+			err_str(error));
+		if (!l->findings.report->read_error)
+			l->findings.report->read_error = error;
+		return 0;
+	}
+	if (mode & OTHERS_READ)
+		findings_warning(&l->findings, CONFIG_W_KEY_READABLE, file->place,
+			"every user can read %.200s; use: chmod 0600 %.200s", kcp_go->key_file,
+			kcp_go->key_file);
+	return take_key(l, data, len);
+}
+
+static void check_modes(struct loader *l)
+{
+	for (unsigned i = 0; i < l->findings.source_count; i++) {
+		const struct source *source = &l->findings.sources[i];
+		if (source->inline_key && (source->mode & OTHERS_READ))
+			findings_warning(&l->findings, CONFIG_W_KEY_READABLE, loader_file(i),
+				"it holds a key and every user can read it; use: chmod 0640 "
+				"%.200s, "
+				"or kcp_go.key_file",
+				source->path);
+		if (source->mode & OTHERS_WRITE)
+			findings_warning(&l->findings, CONFIG_W_FILE_WRITABLE, loader_file(i),
+				"every user can write it; use: chmod o-w %.200s", source->path);
+	}
+}
+
+/* ---- the wire ------------------------------------------------------------------------------------------------- */
+
+static bool has_ipv6(const struct config_cidrs *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (list->items[i].family == 6)
+			return true;
+	}
+	return false;
+}
+
+static void check_mtu(struct loader *l)
+{
+	struct config *config = l->config;
+	bool ipv6 = has_ipv6(&config->interface.addresses);
+	int least = ipv6 ? CONFIG_MTU_MIN_IPV6 : CONFIG_MTU_MIN;
+	int mss = config_kcp_go_mss(&config->kcp_go);
+	char note[CONFIG_REPORT_NOTE_BYTES];
+
+	config->interface.mtu_bytes =
+		config->interface.mtu == CONFIG_AUTO ? mss : config->interface.mtu;
+	if (is_bad(l, "kcp_go.mtu") || is_bad(l, "kcp_go.crypt") || is_bad(l, "kcp_go.datashard") ||
+		is_bad(l, "kcp_go.parityshard") || is_bad(l, "interface.mtu"))
+		return;
+	if (mss < least) {
+		(void)snprintf(note, sizeof(note), "at least %d", least + config->kcp_go.mtu - mss);
+		findings_error(&l->findings, CONFIG_E_MTU, place_of(l, "kcp_go.mtu"), note,
+			"kcp_go.mtu: %d leaves %d bytes for a packet; %d are needed%s",
+			config->kcp_go.mtu, mss, least,
+			ipv6 ? " with an IPv6 address in interface.addresses" : "");
+		return;
+	}
+	if (config->interface.mtu_bytes > mss) {
+		(void)snprintf(note, sizeof(note), "at most %d, or auto", mss);
+		findings_error(&l->findings, CONFIG_E_MTU, place_of(l, "interface.mtu"), note,
+			"interface.mtu: %d is more than the %d bytes that one segment carries "
+			"(kcp_go.mtu %d, less headers)",
+			config->interface.mtu_bytes, mss, config->kcp_go.mtu);
+	} else if (config->interface.mtu_bytes < least) {
+		(void)snprintf(note, sizeof(note), "at least %d, or auto", least);
+		findings_error(&l->findings, CONFIG_E_MTU, place_of(l, "interface.mtu"), note,
+			"interface.mtu: %d is less than IPv6 needs, and interface.addresses has an "
+			"IPv6 address",
+			config->interface.mtu_bytes);
+	}
+}
+
+static void check_kcp_go(struct loader *l)
+{
+	const struct config_kcp_go *kcp_go = &l->config->kcp_go;
+	int shards = kcp_go->datashard + kcp_go->parityshard;
+
+	if (shards > 255) {
+		const char *key = node_of(l, "kcp_go.parityshard") ? "kcp_go.parityshard"
+								   : "kcp_go.datashard";
+		findings_error(&l->findings, CONFIG_E_FEC, place_of(l, key), NULL,
+			"kcp_go: datashard %d and parityshard %d are %d together; at most 255",
+			kcp_go->datashard, kcp_go->parityshard, shards);
+	}
+	if (l->config->interface.queues > 1)
+		findings_error(&l->findings, CONFIG_E_WIRE, place_of(l, "interface.queues"),
+			"auto or 1", "interface.queues: the kcp-go wire has one queue, not %d",
+			l->config->interface.queues);
+	check_mtu(l);
+	findings_warning(&l->findings, CONFIG_W_UNAUTHENTICATED, place_of(l, "wire"),
+		"the kcp-go wire is not authenticated: who knows the key, or replays recorded "
+		"packets, can send into this network");
+	if (strcmp(kcp_go->crypt, "none") == 0 || strcmp(kcp_go->crypt, "null") == 0 ||
+		strcmp(kcp_go->crypt, "xor") == 0)
+		findings_warning(&l->findings, CONFIG_W_WEAK_CIPHER, place_of(l, "kcp_go.crypt"),
+			"kcp_go.crypt: %s hides %s; who sees the packets can read them",
+			kcp_go->crypt, kcp_go->crypt[0] == 'x' ? "next to nothing" : "nothing");
+}
+
+/* ---- peers ---------------------------------------------------------------------------------------------------- */
+
+/* What a peer does not set, the network sets for it. */
+static void inherit(struct config *config)
+{
+	size_t count = 0;
+	const struct config_row *rows = config_schema_rows(&count);
+	const struct config_row *persistent = config_schema_find("session.persistent");
+
+	for (size_t p = 0; p < config->peer_count; p++) {
+		struct config_peer *peer = &config->peers[p];
+		for (size_t i = 0; i < count; i++) {
+			void *to = rows[i].flags & CONFIG_ROW_INHERIT
+					   ? config_row_peer_field(&rows[i], peer)
+					   : NULL;
+			if (to && !config_is_given(&peer->given, &rows[i]))
+				value_copy(&rows[i], config_row_field(&rows[i], config), to);
+		}
+		if (!config_is_given(&peer->given, persistent) &&
+			!config_is_given(&config->given, persistent))
+			peer->session.persistent = peer->endpoints.count > 0;
+	}
+}
+
+static int compare_names(const void *a, const void *b, void *ctx)
+{
+	const struct config *config = ctx;
+	const size_t *x = a;
+	const size_t *y = b;
+	int order = strcmp(config->peers[*x].name, config->peers[*y].name);
+
+	return order ? order : (*x > *y) - (*x < *y);
+}
+
+/* The same name in two files. Within one file the walk has seen it. */
+static int check_names(struct loader *l)
+{
+	struct config *config = l->config;
+	size_t *order = calloc(config->peer_count ? config->peer_count : 1, sizeof(*order));
+
+	if (!order)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->peer_count; i++)
+		order[i] = i;
+	qsort_r(order, config->peer_count, sizeof(*order), compare_names, config);
+	for (size_t i = 1; i < config->peer_count; i++) {
+		const struct tree_node *first = l->peers[order[i - 1]].name;
+		const struct tree_node *again = l->peers[order[i]].name;
+		if (strcmp(first->text, again->text) == 0)
+			findings_error(&l->findings, CONFIG_E_DUPLICATE, again->place, NULL,
+				"peers.%s is given twice; the first is at %s:%u", again->text,
+				l->findings.sources[first->place.source].path, first->place.line);
+	}
+	free(order);
+	return 0;
+}
+
+/* One item of somebody's allowed_ips. */
+struct claim {
+	struct config_cidr cidr;
+	size_t peer;
+	size_t index; /* in the peer's list */
+	const struct tree_node *node;
+};
+
+static int compare_claims(const void *a, const void *b)
+{
+	const struct claim *x = a;
+	const struct claim *y = b;
+
+	if (x->cidr.family != y->cidr.family)
+		return x->cidr.family < y->cidr.family ? -1 : 1;
+	int order = memcmp(x->cidr.address, y->cidr.address, sizeof(x->cidr.address));
+	if (order)
+		return order;
+	if (x->cidr.prefix_len != y->cidr.prefix_len)
+		return x->cidr.prefix_len < y->cidr.prefix_len ? -1 : 1;
+	if (x->peer != y->peer)
+		return x->peer < y->peer ? -1 : 1;
+	return (x->index > y->index) - (x->index < y->index);
+}
+
+static void report_overlap(struct loader *l, const struct claim *a, const struct claim *b)
+{
+	char mine[CONFIG_CIDR_TEXT_BYTES];
+	char other[CONFIG_CIDR_TEXT_BYTES];
+	char where[CONFIG_REPORT_FILE_BYTES + 16];
+	bool a_first = a->node->place.source != b->node->place.source
+			       ? a->node->place.source < b->node->place.source
+			       : a->node->place.line < b->node->place.line ||
+					 (a->node->place.line == b->node->place.line &&
+						 a->node->place.column < b->node->place.column);
+	const struct claim *first = a_first ? a : b;
+	const struct claim *later = a_first ? b : a;
+
+	if (first->node->place.source == later->node->place.source)
+		(void)snprintf(where, sizeof(where), "line %u", first->node->place.line);
+	else
+		(void)snprintf(where, sizeof(where), "%.200s:%u",
+			l->findings.sources[first->node->place.source].path,
+			first->node->place.line);
+	findings_error(&l->findings, CONFIG_E_OVERLAP, later->node->place, NULL,
+		"peers.%s.allowed_ips: %s overlaps %s of peers.%s at %s",
+		l->config->peers[later->peer].name, config_cidr_format(&later->cidr, mine),
+		config_cidr_format(&first->cidr, other), l->config->peers[first->peer].name, where);
+}
+
+/* Collects all items that were taken, in the order of the trees. */
+static size_t collect_claims(const struct loader *l, struct claim *claims)
+{
+	const struct config *config = l->config;
+	size_t count = 0;
+
+	for (size_t p = 0; p < config->peer_count; p++) {
+		const struct config_cidrs *list = &config->peers[p].allowed_ips;
+		const struct tree_node *node =
+			l->peers[p].allowed_ips ? l->peers[p].allowed_ips->first : NULL;
+		for (size_t i = 0; i < list->count && node; i++, node = node->next)
+			claims[count++] = (struct claim){list->items[i], p, i, node};
+	}
+	return count;
+}
+
+/* Takes out the items that the sweep marked as repeated. */
+static void drop_repeated(struct config_cidrs *list)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < list->count; i++) {
+		if (list->items[i].family)
+			list->items[kept++] = list->items[i];
+	}
+	list->count = kept;
+}
+
+static int check_overlaps(struct loader *l)
+{
+	struct config *config = l->config;
+	const struct claim *open[129 + 1]; /* one per prefix length, and the one that came */
+	size_t depth = 0;
+	size_t total = 0;
+
+	for (size_t p = 0; p < config->peer_count; p++)
+		total += config->peers[p].allowed_ips.count;
+	struct claim *claims = calloc(total ? total : 1, sizeof(*claims));
+	if (!claims)
+		return -ENOMEM;
+	size_t count = collect_claims(l, claims);
+	qsort(claims, count, sizeof(*claims), compare_claims);
+	for (size_t i = 0; i < count; i++) {
+		while (depth && !config_cidr_contains(&open[depth - 1]->cidr, &claims[i].cidr))
+			depth--;
+		const struct claim *top = depth ? open[depth - 1] : NULL;
+		bool equal = top && config_cidr_equal(&top->cidr, &claims[i].cidr);
+		if (top && top->peer != claims[i].peer)
+			report_overlap(l, top, &claims[i]);
+		else if (equal)
+			config->peers[claims[i].peer].allowed_ips.items[claims[i].index].family = 0;
+		if (!equal)
+			open[depth++] = &claims[i];
+	}
+	free(claims);
+	for (size_t p = 0; p < config->peer_count; p++)
+		drop_repeated(&config->peers[p].allowed_ips);
+	return 0;
+}
+
+static void check_reach(struct loader *l)
+{
+	const struct config *config = l->config;
+	size_t without = 0;
+
+	for (size_t p = 0; p < config->peer_count; p++)
+		without += config->peers[p].endpoints.count == 0;
+	for (size_t p = 0; p < config->peer_count; p++) {
+		const struct config_peer *peer = &config->peers[p];
+		if (peer->endpoints.count)
+			continue;
+		if (config->listen.count == 0)
+			findings_warning(&l->findings, CONFIG_W_UNREACHABLE,
+				l->peers[p].name->place,
+				"peers.%s has no endpoints and listen is empty: it must call, but "
+				"there is no fixed port to call",
+				peer->name);
+		else if (without > 1 && peer->allowed_ips.count == 0)
+			findings_warning(&l->findings, CONFIG_W_UNREACHABLE,
+				l->peers[p].name->place,
+				"peers.%s has neither endpoints nor allowed_ips: nothing tells it "
+				"from "
+				"the other callers",
+				peer->name);
+	}
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------------ */
+
+static void check_addresses(struct loader *l)
+{
+	const struct config_cidrs *list = &l->config->interface.addresses;
+	char text[CONFIG_CIDR_TEXT_BYTES];
+
+	/* short: the walk bounds it */
+	for (size_t i = 1; i < list->count; i++) {
+		for (size_t j = 0; j < i; j++) {
+			if (config_cidr_equal(&list->items[i], &list->items[j]))
+				findings_error(&l->findings, CONFIG_E_DUPLICATE,
+					place_of(l, "interface.addresses"), NULL,
+					"interface.addresses: %s is given twice",
+					config_cidr_format(&list->items[i], text));
+		}
+	}
+}
+
+int config_check(struct loader *l)
+{
+	int error = check_name(l);
+
+	if (!error)
+		error = check_names(l);
+	if (!error)
+		error = check_key(l);
+	if (!error)
+		error = check_overlaps(l);
+	if (error)
+		return error;
+	check_required(l);
+	check_addresses(l);
+	if (l->wire == CONFIG_WIRE_KCP_GO)
+		check_kcp_go(l);
+	check_modes(l);
+	inherit(l->config);
+	if (l->findings.report->error_total ==
+		0) /* else it may be what was refused that is missing */
+		check_reach(l);
+	return 0;
+}

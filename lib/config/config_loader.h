@@ -1,0 +1,70 @@
+/* What loading one configuration goes through: sources, trees, the schema, cross checks. */
+#ifndef CONFIG_LOADER_H
+#define CONFIG_LOADER_H
+
+#include "config/config.h"
+#include "config/config_findings.h"
+#include "config/config_tree.h"
+
+enum {
+	LOADER_ROWS_MAX = 128,
+};
+
+/** Where a peer's values stand. */
+struct peer_places {
+	const struct tree_node *name;
+	const struct tree_node *allowed_ips; /* a list, or NULL */
+};
+
+struct loader {
+	const struct config_file_ops *ops; /* NULL: no file is touched */
+	struct findings findings;
+	struct tree *trees; /* one per source, in the same order */
+	size_t tree_count;
+	char *folder; /* of the main file: "" or up to the last slash */
+	struct config *config;
+	enum config_wire wire;
+	const struct tree_node
+		*places[LOADER_ROWS_MAX]; /* values of top-level rows, NULL = not given */
+	struct peer_places *peers;	  /* as config->peers */
+	size_t peer_capacity;
+};
+
+/** The place of a file as a whole. */
+struct finding_place loader_file(unsigned source);
+
+/**
+ * Reads one tree through the schema into loader->config.
+ *
+ * @folder    where the file's relative paths begin
+ * @included  true: `include` is refused, `version` is only checked
+ * @return    0 (also with findings) or -ENOMEM
+ */
+int config_walk(
+	struct loader *loader, const struct tree_node *root, const char *folder, bool included);
+
+/**
+ * Everything that concerns more than one key: requirements, keys, MTU, FEC, overlaps. Fills what is
+ * derived: interface.mtu_bytes, what peers inherit, the key from its file.
+ *
+ * @return  0 (also with findings) or -ENOMEM
+ */
+int config_check(struct loader *loader);
+
+/** Only the values of built rows; frees nothing. @return 0 or -ENOMEM */
+int config_set_defaults(struct config *config);
+
+/** Frees what a peer holds, not the peer. */
+void config_peer_clear(struct config_peer *peer);
+
+/** The storage of a built row; NULL if it has none there. */
+void *config_row_field(const struct config_row *row, struct config *config);
+void *config_row_peer_field(const struct config_row *row, struct config_peer *peer);
+
+bool config_is_given(const struct config_given *given, const struct config_row *row);
+void config_set_given(struct config_given *given, const struct config_row *row);
+
+/** Index of a row in the table. */
+size_t config_row_index(const struct config_row *row);
+
+#endif
