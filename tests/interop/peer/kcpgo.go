@@ -16,21 +16,25 @@ var ciphers = []string{"aes", "aes-128", "aes-192", "tea", "twofish", "blowfish"
 	"salsa20", "none"}
 
 // sizes are smaller where the program under test is a slow build.
-type sizes struct{ small, bulk int64 }
+type sizes struct {
+	small, bulk int64
+	loss        float64
+}
 
 func kcpgoMain(args []string) error {
 	s := newSuite("kcpgo")
 	small := s.set.Int64("bytes", 1<<20, "bytes each way of an ordinary case")
 	bulk := s.set.Int64("bulk", 64<<20, "bytes of the long case")
+	loss := s.set.Float64("loss", 5, "percent lost in each direction of the cases with loss")
 	if err := s.parse(args); err != nil {
 		return err
 	}
-	z := sizes{*small, *bulk}
+	z := sizes{*small, *bulk, *loss / 100}
 	var cases []testCase
 	for _, goDials := range []bool{true, false} {
 		cases = append(cases, cipherCases(goDials, z)...)
 		cases = append(cases, fecCases(goDials, z)...)
-		cases = append(cases, messageCases(goDials)...)
+		cases = append(cases, messageCases(goDials, z)...)
 		cases = append(cases, optionCases(goDials, z)...)
 		cases = append(cases, bulkCase(goDials, z))
 	}
@@ -86,9 +90,9 @@ func fecCases(goDials bool, z sizes) (cases []testCase) {
 		cases = append(cases, asCase(both(goDials, z.small, shards(fec[0], fec[1])), "FEC %d/%d", fec[0], fec[1]))
 	}
 	for _, fec := range [][2]int{{3, 1}, {10, 3}, {20, 10}} {
-		x := lossyBothWays(both(goDials, z.small, shards(fec[0], fec[1])))
+		x := lossyBothWays(both(goDials, z.small, shards(fec[0], fec[1])), z)
 		x.recovers = true
-		cases = append(cases, asCase(x, "FEC %d/%d, 5 %% loss", fec[0], fec[1]))
+		cases = append(cases, asCase(x, "FEC %d/%d, loss", fec[0], fec[1]))
 	}
 	for _, pair := range [][4]int{{10, 3, 3, 1}, {3, 1, 10, 3}, {0, 0, 10, 3}, {0, 0, 3, 1}} {
 		x := both(goDials, z.small, shards(pair[0], pair[1]))
@@ -96,8 +100,8 @@ func fecCases(goDials bool, z sizes) (cases []testCase) {
 		name := fmt.Sprintf("FEC kcpcat %d/%d, Go %d/%d", pair[0], pair[1], pair[2], pair[3])
 		clean := asCase(x, "%s", name)
 		clean.notReference = pair[0] == 0
-		x.loss, x.idle, x.recovers = 0.05, 2, true
-		lossy := asCase(x, "%s, 5 %% loss to kcpcat", name)
+		x.loss, x.idle, x.recovers = z.loss, 2, true
+		lossy := asCase(x, "%s, loss to kcpcat", name)
 		lossy.notReference = true
 		cases = append(cases, clean, lossy)
 	}
@@ -106,17 +110,17 @@ func fecCases(goDials bool, z sizes) (cases []testCase) {
 	return append(cases, asCase(x, "FEC kcpcat 10/3, Go 0/0, no parity yet"))
 }
 
-func lossyBothWays(x transfer) transfer {
-	x.loss, x.lossToGo, x.idle = 0.05, 0.05, 2
+func lossyBothWays(x transfer, z sizes) transfer {
+	x.loss, x.lossToGo, x.idle = z.loss, z.loss, 2
 	return x
 }
 
-func messageCases(goDials bool) (cases []testCase) {
+func messageCases(goDials bool, z sizes) (cases []testCase) {
 	message := func(o *options) { o.message = true }
 	for _, lossy := range []bool{false, true} {
 		x, path := both(goDials, 500, message), "clean path"
 		if lossy {
-			x, path = lossyBothWays(x), "5 % loss"
+			x, path = lossyBothWays(x, z), "loss"
 		}
 		x.kind = stdioPackets
 		cases = append(cases, asCase(x, "messages of a segment, %s", path))
@@ -148,19 +152,24 @@ func optionCases(goDials bool, z sizes) (cases []testCase) {
 	x = both(goDials, z.small, nil)
 	x.kind = stdioFile
 	cases = append(cases, asCase(x, "regular files as input and output"))
-	x = both(goDials, z.small, func(o *options) { o.conv = 0xfffffffe })
+	x = both(goDials, z.small, nil)
+	if goDials {
+		x.goe.conv = 0xfffffffe
+	} else {
+		x.kcpcat.conv = 0xfffffffe
+	}
 	return append(cases, asCase(x, "conversation 0xfffffffe"))
 }
 
 // bulkCase is the long one, in the direction of the dialler.
 func bulkCase(goDials bool, z sizes) testCase {
-	x := lossyBothWays(both(goDials, z.bulk, func(o *options) { o.mode = "fast3" }))
+	x := lossyBothWays(both(goDials, z.bulk, func(o *options) { o.mode = "fast3" }), z)
 	if goDials {
 		x.fromKcpcat, x.recovers = 0, true
 	} else {
 		x.toKcpcat = 0
 	}
-	c := asCase(x, "%d MB, 5 %% loss, sha256", z.bulk>>20)
+	c := asCase(x, "%d MB, %.0f %% loss, sha256", z.bulk>>20, z.loss*100)
 	c.limit, c.alone = 120*time.Second, true
 	return c
 }
@@ -168,14 +177,14 @@ func bulkCase(goDials bool, z sizes) testCase {
 func serverCases(z sizes) []testCase {
 	echo := both(true, z.small, nil)
 	echo.echo = true
-	echoMessages := lossyBothWays(both(true, 500, func(o *options) { o.message = true }))
+	echoMessages := lossyBothWays(both(true, 500, func(o *options) { o.message = true }), z)
 	echoMessages.echo = true
 	sink := both(true, z.small, nil)
 	sink.sink = true
 	limit := 60 * time.Second
 	return []testCase{
 		asCase(echo, "-e echoes a stream"),
-		asCase(echoMessages, "-e echoes messages, 5 %% loss"),
+		asCase(echoMessages, "-e echoes messages, loss"),
 		asCase(sink, "--sink counts"),
 		{name: "go->kcpcat -k serves 16 sessions at once", limit: limit,
 			run: func(t *trial) error { return manySessions(t, 16, z.small/16) }},
