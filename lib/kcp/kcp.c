@@ -359,7 +359,7 @@ static struct mono flush_at(const struct kcp *kcp)
 	if (kcp->acks_count > 0)
 		at = mono_min(at, mono_add_us(kcp->flushed_at, kcp->config.ack_delay_us));
 	if (kcp->paced && kcp->sender.queued > 0)
-		at = mono_min(at, kcp->window.pace_at);
+		at = mono_min(at, mono_add_us(kcp->window.pace_at, KCP_WINDOW_PACE_BURST_US / 2));
 	if (work_waits(kcp))
 		at = mono_min(at, mono_add_ms(kcp->flushed_at, kcp->config.interval_ms));
 	return at;

@@ -316,7 +316,7 @@ static void transmit(struct flush *flush, uint32_t sn, struct kcp_tx *tx)
 {
 	struct kcp *kcp = flush->kcp;
 
-	kcp_window_sent(&kcp->window, &tx->flight, flush->now);
+	kcp_window_sent(&kcp->window, &tx->flight, tx->sendings > 0, flush->now);
 	if (kcp_window_limited(&kcp->window))
 		tx->flags |= KCP_TX_LIMITED;
 	else

@@ -41,6 +41,7 @@ void kcp_window_init(struct kcp_window *window, int64_t ack_delay_us)
 		.ack_delay_us = ack_delay_us,
 		.drain_until = MONO_NEVER,
 		.drain_rtt_us = INT64_MAX,
+		.loss_ppm = {UINT32_MAX, UINT32_MAX},
 	};
 }
 
@@ -50,8 +51,11 @@ void kcp_window_restart(struct kcp_window *window, struct mono now)
 	window->delivered_us = us32(now);
 }
 
-void kcp_window_sent(struct kcp_window *window, struct kcp_flight *ret_flight, struct mono now)
+void kcp_window_sent(
+	struct kcp_window *window, struct kcp_flight *ret_flight, bool again, struct mono now)
 {
+	window->sendings++;
+	window->resendings += again;
 	if (window->limited && (int32_t)(window->delivered - window->limited_until) > 0)
 		window->limited = false;
 	*ret_flight = (struct kcp_flight){
@@ -105,6 +109,43 @@ static void drain_update(struct kcp_window *window, struct mono now)
 		/* half a round trip for the queue to run empty, one and a half to see it so */
 		window->drain_until = mono_add_us(now, 2 * window->min_rtt_us);
 	}
+}
+
+static void loss_update(struct kcp_window *window, struct mono now)
+{
+	uint32_t loss_ppm;
+
+	if (window->sendings < KCP_WINDOW_LOSS_SENDINGS)
+		return;
+	loss_ppm = (uint32_t)((uint64_t)window->resendings * 1000000 / window->sendings);
+	window->sendings = 0;
+	window->resendings = 0;
+	if (mono_due(mono_add_us(window->loss_at, KCP_WINDOW_LOSS_US), now)) {
+		window->loss_at = now;
+		window->loss_ppm[1] = window->loss_ppm[0];
+		window->loss_ppm[0] = loss_ppm;
+	} else if (loss_ppm < window->loss_ppm[0]) {
+		window->loss_ppm[0] = loss_ppm;
+	}
+}
+
+/* The rate still grows from round to round. */
+static bool starting(const struct kcp_window *window)
+{
+	return window->flat_rounds < KCP_WINDOW_START_ROUNDS;
+}
+
+/* `gain` percent of `amount`, and what will be lost of it on top. */
+static uint64_t amplify(const struct kcp_window *window, uint64_t amount, uint64_t gain)
+{
+	uint32_t loss_ppm = window->loss_ppm[0] < window->loss_ppm[1] ? window->loss_ppm[0]
+								      : window->loss_ppm[1];
+
+	if (loss_ppm == UINT32_MAX)
+		loss_ppm = 0; /* no sample yet */
+	else if (loss_ppm > KCP_WINDOW_LOSS_MAX_PPM)
+		loss_ppm = KCP_WINDOW_LOSS_MAX_PPM;
+	return amount / 100 * gain * 1000 / (1000 - loss_ppm / 1000);
 }
 
 static void round_turn(struct kcp_window *window)
@@ -174,8 +215,10 @@ void kcp_window_update(struct kcp_window *window, struct mono now)
 	uint32_t send_us = flight->sent_us - flight->first_sent_us;
 	uint32_t interval_us = ack_us > send_us ? ack_us : send_us;
 
-	if ((int32_t)(flight->delivered - window->round_end) >= 0)
+	if ((int32_t)(flight->delivered - window->round_end) >= 0) {
 		round_turn(window);
+		loss_update(window, now);
+	}
 	if (interval_us > 0 && interval_us >= window->min_rtt_us) {
 		uint64_t rate = (uint64_t)delivered * 1000000 / interval_us;
 		bool full = !window->newest_limited || queued(window, now);
@@ -203,15 +246,16 @@ void kcp_window_set_limited(struct kcp_window *window, uint64_t in_flight_bytes)
 void kcp_window_pace(
 	struct kcp_window *window, uint32_t bytes, uint32_t segment_bytes, struct mono now)
 {
-	uint64_t gain = window->flat_rounds < KCP_WINDOW_START_ROUNDS ? KCP_WINDOW_START_PERCENT
-								      : KCP_WINDOW_PACE_PERCENT;
+	uint64_t gain = starting(window) ? KCP_WINDOW_START_PERCENT : KCP_WINDOW_PACE_PERCENT;
 	uint64_t least, rate;
 
 	if (window->rate == 0 || window->min_rtt_us == 0)
 		return;
 	least = (uint64_t)KCP_WINDOW_PACE_SEGMENTS * segment_bytes * 1000000 /
 		(uint64_t)window->min_rtt_us;
-	rate = window->rate * gain / 100;
+	if (!mono_is_never(window->drain_until))
+		gain = KCP_WINDOW_DRAIN_PERCENT;
+	rate = amplify(window, window->rate, gain);
 	if (rate < least)
 		rate = least;
 	if (rate == 0)
@@ -232,9 +276,12 @@ uint64_t kcp_window_bytes(const struct kcp_window *window)
 		return UINT64_MAX / 1000;
 	product /= 1000000;
 	if (!mono_is_never(window->drain_until))
-		return product * KCP_WINDOW_DRAIN_PERCENT / 100;
+		return amplify(window, product, KCP_WINDOW_DRAIN_PERCENT);
 	extra = window->extra[0] > window->extra[1] ? window->extra[0] : window->extra[1];
-	window_bytes = product * KCP_WINDOW_GAIN_PERCENT / 100 + extra;
+	window_bytes = amplify(window, product,
+			       starting(window) ? KCP_WINDOW_START_GAIN_PERCENT
+						: KCP_WINDOW_GAIN_PERCENT) +
+		       extra;
 	burst = extra * KCP_WINDOW_AGGREGATE_PERCENT / 100;
 	return window_bytes > burst ? window_bytes : burst;
 }

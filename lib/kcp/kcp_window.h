@@ -11,10 +11,15 @@
 #include <stdint.h>
 
 enum {
-	KCP_WINDOW_ROUNDS = 10,		      /* the rate is the largest of so many round trips */
-	KCP_WINDOW_MIN_RTT_US = 10 * 1000000, /* how long a smallest round-trip time is believed */
+	KCP_WINDOW_ROUNDS = 10,		     /* the rate is the largest of so many round trips */
+	KCP_WINDOW_MIN_RTT_US = 5 * 1000000, /* how long a smallest round-trip time is believed */
+	KCP_WINDOW_LOSS_US =
+		5500000, /* the smallest loss of once to twice that time counts: a drain is in it */
+	KCP_WINDOW_LOSS_SENDINGS = 128,	  /* make a sample of it */
+	KCP_WINDOW_LOSS_MAX_PPM = 300000, /* more is not made up for */
 	KCP_WINDOW_GAIN_PERCENT =
 		125, /* of the measured product; what is above finds out about more */
+	KCP_WINDOW_START_GAIN_PERCENT = 150, /* of it while the rate still grows */
 	KCP_WINDOW_DRAIN_PERCENT =
 		75, /* of it while the queue is drained for a look at the bare path */
 	KCP_WINDOW_AGGREGATE_PERCENT =
@@ -55,6 +60,11 @@ struct kcp_window {
 	uint32_t round_end;			/* `delivered` that ends it */
 	bool round_full;			/* it had a sample that tells of the path */
 	uint64_t rate;				/* bytes/s, largest of all rounds; 0 = unknown */
+	/* loss that does not come from our own queue */
+	uint32_t sendings;
+	uint32_t resendings;
+	uint32_t loss_ppm[2]; /* smallest of this and the last KCP_WINDOW_LOSS_US */
+	struct mono loss_at;  /* when this period began */
 	/* pacing */
 	uint64_t flat_rate;   /* the rate when it last had grown by a quarter */
 	uint32_t flat_rounds; /* rounds since */
@@ -79,8 +89,9 @@ void kcp_window_init(struct kcp_window *window, int64_t ack_delay_us);
 /** Something is about to be sent while nothing is in flight: the clocks of the samples start anew. */
 void kcp_window_restart(struct kcp_window *window, struct mono now);
 
-/** Notes a transmission. */
-void kcp_window_sent(struct kcp_window *window, struct kcp_flight *ret_flight, struct mono now);
+/** Notes a transmission. @again  not the first of its segment */
+void kcp_window_sent(
+	struct kcp_window *window, struct kcp_flight *ret_flight, bool again, struct mono now);
 
 /**
  * One segment was acknowledged for the first time.
