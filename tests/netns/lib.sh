@@ -174,7 +174,7 @@ netns_new() {
 cleanup() {
 	local status=$? name pid ns file
 	trap - EXIT
-	trap '' INT TERM HUP
+	trap '' INT TERM HUP PIPE
 	for name in "${!VPND_PID[@]}"; do
 		pid=${VPND_PID[$name]}
 		if is_ours "$pid"; then
@@ -216,7 +216,7 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+trap 'exit 143' TERM HUP PIPE
 
 # ---- the emulated link -------------------------------------------------------------------------------------------
 
