@@ -156,13 +156,16 @@ struct wheel_timer *wheel_pop_due(struct wheel *wheel, struct mono now)
 	}
 	for (;;) {
 		struct wheel_slot *slot = &wheel->slots[0][(size_t)wheel->tick & SLOT_MASK];
+		struct mono earliest = MONO_NEVER;
 		list_for_each (node, &slot->timers) {
 			struct wheel_timer *timer = list_entry(node, struct wheel_timer, node);
 			if (mono_due(timer->at, now)) {
 				wheel_disarm(wheel, timer);
 				return timer;
 			}
+			earliest = mono_min(earliest, timer->at);
 		}
+		slot->earliest = earliest; /* or who asks for the next deadline would spin until then */
 		if (wheel->tick >= now_tick)
 			return NULL;
 		size_t index = first_used(wheel, 0, ((size_t)wheel->tick & SLOT_MASK) + 1);
