@@ -328,7 +328,8 @@ tcp_transfer() {
 	local status=$?
 	[ $status -ne 0 ] || reap "$server_pid" 5
 	end_pid "$server_pid" TERM 5 2>/dev/null
-	if [ $status -ne 0 ]; then
+	# iperf3 may say that it failed and exit with 0.
+	if [ $status -ne 0 ] || ! jq -e '.end.sum_received.bits_per_second' "$out" >/dev/null; then
 		tail -n 5 "$out"
 		return 1
 	fi
