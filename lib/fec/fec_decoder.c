@@ -22,6 +22,11 @@
  * A sender that starts again from 0, or one forged number far ahead, leaves the window of the new profile ahead of all
  * that follows. After as many stale packets in a row as three groups have, the window follows.
  *
+ * Wrong shard counts that were not noticed yet are worse than no recovery. Each parity row sums up to 1, so bytes that
+ * are equal in all packets (conv, cmd, len of full segments) come out right even if a group is taken for another one,
+ * and sn lands in the window: KCP takes such a segment for a good one. The caller can therefore ask for a proof, a run
+ * of packets that fit: wrong counts pass only if all the packets that contradict them are lost.
+ *
  * Anybody who can make packets that pass the layers outside can make the decoder rebuild nonsense; KCP's own checks
  * stand behind it. Rebuilding costs at most parity_shards passes over data_shards packets for each data_shards packets
  * received.
@@ -143,11 +148,18 @@ static void tune(struct fec_decoder *dec)
 	if (dec->profile == FEC_PROFILE_NEW && data_shards + parity_shards >= NEW_SHARDS_END)
 		return;
 	dec->tuning = false;
+	if (dec->fitting_run < dec->proof_packets)
+		dec->fitting_run = dec->proof_packets; /* whole runs were seen: no better proof */
 	if (data_shards == dec->data_shards && parity_shards == dec->parity_shards)
 		return;
 	drop_all(dec);
 	set_shards(dec, data_shards, parity_shards);
 	dec->stats.tunes++;
+}
+
+static bool proven(const struct fec_decoder *dec)
+{
+	return dec->fitting_run >= dec->proof_packets;
 }
 
 static bool fits(const struct fec_decoder *dec, uint32_t seqid, bool is_data)
@@ -160,9 +172,11 @@ static bool watch_shards(struct fec_decoder *dec, uint32_t seqid, bool is_data)
 {
 	fec_autotune_sample(&dec->tune, dec->pool, seqid, is_data);
 	if (fits(dec, seqid, is_data)) {
+		if (dec->fitting_run < UINT32_MAX)
+			dec->fitting_run++;
 		if (!dec->tuning)
 			return true;
-		if (++dec->fitting_run >= FITTING_GROUPS * shards(dec)) {
+		if (dec->fitting_run >= FITTING_GROUPS * shards(dec) && proven(dec)) {
 			dec->tuning = false;
 			return true;
 		}
@@ -264,6 +278,12 @@ static enum fec_verdict close_group(struct fec_decoder *dec, struct fec_group **
 		fec_group_free(group, dec->pool);
 		dec->stats.full_groups++;
 		return FEC_COMPLETE;
+	}
+	if (!proven(dec)) {
+		dec->stats.short_groups++;
+		dec->stats.short_shards += group->data_count;
+		fec_group_free(group, dec->pool);
+		return FEC_TUNING;
 	}
 	if (!dec->matrix)
 		dec->matrix = fec_matrix_acquire(dec->cache, dec->data_shards, dec->parity_shards);

@@ -32,6 +32,8 @@ enum {
 	FEC_DECODER_OLD_SETS = 3, /* old profile: packets kept, in multiples of a group's length */
 	FEC_DECODER_OLD_AGE_MS = 60000, /* old profile: groups older than this go */
 	FEC_DECODER_START_SHARDS = 1,	/* data and parity shards of a decoder made on demand */
+	FEC_DECODER_PROOF_PACKETS =
+		32, /* at 25 % loss wrong counts pass once in 10^4 times or less */
 };
 
 /** What became of a packet in the decoder; it says nothing about what KCP makes of it. */
@@ -42,8 +44,8 @@ enum fec_verdict {
 	FEC_LATE,      /* its group is closed already */
 	FEC_DUPLICATE, /* its group has it already */
 	FEC_STALE,     /* its group is too far behind the newest */
-	FEC_TUNING, /* its kind does not fit its number, or new shard counts are being looked for */
-	FEC_PAWS,   /* a number that no sender with these shard counts uses */
+	FEC_TUNING, /* its kind does not fit its number, or shard counts are being looked for or not proven */
+	FEC_PAWS, /* a number that no sender with these shard counts uses */
 	FEC_MALFORMED, /* neither data nor parity, or shorter than its header, or longer than packet_bytes_max */
 	FEC_NO_MEMORY, /* the pool or the cache is at its bound */
 	FEC_VERDICTS,
@@ -62,7 +64,13 @@ struct fec_decoder_stats {
 	uint64_t resyncs;	/* times that the window followed a sender that went back */
 };
 
-/** Visible so that it embeds; `stats` and the shard counts are for reading from outside. */
+/**
+ * Visible so that it embeds; `stats` and the shard counts are for reading from outside.
+ *
+ * `proof_packets` may be set after fec_decoder_init(): nothing is rebuilt before that many packets in a row fitted the
+ * shard counts, or the tuner read them off the numbers. 0, the default, rebuilds at once as kcp-go does, and with
+ * wrong counts then hands out segments that pass KCP's checks and hold bytes that nobody sent.
+ */
 struct fec_decoder {
 	struct pool *pool;
 	struct fec_matrix_cache *cache;
@@ -76,7 +84,8 @@ struct fec_decoder {
 	uint32_t paws;
 	uint32_t stored; /* packets kept */
 	uint32_t stale_run;
-	uint32_t fitting_run;
+	uint32_t fitting_run; /* packets in a row whose kind fits their number */
+	uint32_t proof_packets;
 	uint16_t data_shards;
 	uint16_t parity_shards;
 	uint16_t packet_bytes_max;

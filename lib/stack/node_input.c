@@ -137,7 +137,9 @@ static struct fec_decoder *decoder_of(struct kcpvpn_conv *conv)
 		    &node->matrices, &node->shards) < 0) {
 		free(conv->decoder);
 		conv->decoder = NULL;
+		return NULL;
 	}
+	conv->decoder->proof_packets = FEC_DECODER_PROOF_PACKETS;
 	return conv->decoder;
 }
 
