@@ -338,7 +338,12 @@ static bool work_waits(const struct kcp *kcp)
 		return true;
 	if (kcp->rmt_wnd == 0 && kcp->probe_wait_ms == 0)
 		return true;
-	return kcp->sender.queued > 0 && !kcp->paced && kcp_classic_may_send(kcp);
+	if (kcp->sender.queued == 0 || kcp->paced)
+		return false;
+	/* kcp-go's congestion window opens at the end of the first flush */
+	if (!kcp->config.no_congestion_window && kcp->cwnd.segments == 0)
+		return true;
+	return kcp_classic_may_send(kcp);
 }
 
 static struct mono dead_at(const struct kcp *kcp)
