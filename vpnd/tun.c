@@ -194,6 +194,8 @@ int tun_write(struct tun *tun, const struct iovec *pieces, int count)
 
 	for (int i = 0; i < count; i++)
 		len += pieces[i].iov_len;
+	if (len == 0) /* the kernel would call it a success */
+		return write_failed(&tun->counters, EINVAL);
 	do
 		put = writev(tun->fd, pieces, count);
 	while (put < 0 && errno == EINTR);

@@ -253,7 +253,7 @@ int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *
 		.kcpvpn = {.send = send_by_port, .ctx = socket},
 	};
 	/* A connected socket has one family only: then IPv4 works on hosts without IPv6, too. */
-	if (options->remote.family && local.family == 6 && unspecified(&local))
+	if (options->remote.family && unspecified(&local))
 		local.family = options->remote.family;
 	if (local.family != 4 && local.family != 6)
 		return open_failed(-EINVAL, &local, fault);
@@ -455,6 +455,12 @@ static void prepare_send(
 		message->msg_control = batch->controls[i].bytes;
 }
 
+/* True if the reason may be an own address that the host no longer has; which number it is depends on the kernel. */
+static bool maybe_gone(enum udp_error error)
+{
+	return error == UDP_ERROR_ADDRESS || error == UDP_ERROR_UNREACHABLE;
+}
+
 /* True if the error may be about an earlier datagram, so that the same one is worth another attempt. */
 static bool maybe_pending(enum udp_error error)
 {
@@ -496,7 +502,7 @@ void udp_socket_send(
 			socket->counters.tx_errors[error] += count - first;
 			return;
 		}
-		if (!repeated && error == UDP_ERROR_ADDRESS && message->msg_controllen) {
+		if (!repeated && maybe_gone(error) && message->msg_controllen) {
 			message->msg_control = NULL;
 			message->msg_controllen = 0;
 			repeated = true;
