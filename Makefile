@@ -58,18 +58,18 @@ CPPFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-3.0 libnl-route-3.0 2>/dev/null
 STACK_LAYERS := core udp crypto fec kcp session stack
 LAYERS := $(STACK_LAYERS) config control
 lib_src = $(sort $(wildcard lib/$(1)/*.c))
-lib_obj = $(patsubst %.c,$(B)/%.o,$(call lib_src,$(1)))
+lib_obj = $(patsubst %.c,$(B)/obj/%.o,$(call lib_src,$(1)))
 archive = $(B)/lib/lib$(1).a
 # Order matters to the linker: who calls comes before who is called.
 ARCHIVES_stack := $(foreach l,stack session kcp fec crypto udp core,$(call archive,$(l)))
 ARCHIVES_all := $(call archive,control) $(call archive,config) $(ARCHIVES_stack)
 
 VPND_SRC := $(sort $(wildcard vpnd/*.c))
-VPND_OBJ := $(patsubst %.c,$(B)/%.o,$(VPND_SRC))
+VPND_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(VPND_SRC))
 CLI_SRC := $(sort $(wildcard cli/*.c))
-CLI_OBJ := $(patsubst %.c,$(B)/%.o,$(CLI_SRC))
+CLI_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(CLI_SRC))
 KCPCAT_SRC := $(sort $(wildcard cli/kcpcat/*.c))
-KCPCAT_OBJ := $(patsubst %.c,$(B)/%.o,$(KCPCAT_SRC))
+KCPCAT_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(KCPCAT_SRC))
 PROGRAMS := $(if $(VPND_SRC),vpnd) $(if $(CLI_SRC),kcpctl) $(if $(KCPCAT_SRC),kcpcat)
 LIBRARIES := libkcpvpn.a libkcpvpn.so
 
@@ -83,7 +83,7 @@ endif
 programs: $(addprefix $(B)/,$(PROGRAMS))
 profile: programs $(addprefix $(B)/,$(LIBRARIES))
 
-$(B)/%.o: %.c Makefile
+$(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(WARNINGS) -MMD -MP -c -o $@ $<
@@ -117,13 +117,13 @@ $(B)/kcpcat: $(KCPCAT_OBJ) $(B)/libkcpvpn.a
 # ---- tests -------------------------------------------------------------------------------------------------------
 # tests/unit/LAYER/*.c and tests/vectors/LAYER/*.c become one Criterion program each. A layer's tests are linked with
 # the whole of their own layer and with core alone, so that a call upwards does not link.
-test_obj = $(patsubst %.c,$(B)/%.o,$(sort $(wildcard $(1)/*.c)))
+test_obj = $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard $(1)/*.c)))
 TEST_DIRS := $(sort $(patsubst %/,%,$(wildcard tests/unit/*/ tests/vectors/*/ tests/sim/)))
 TEST_DIRS := $(foreach d,$(TEST_DIRS),$(if $(wildcard $(d)/*.c),$(d)))
 test_name = $(subst /,-,$(patsubst tests/%,%,$(1)))
 TEST_PROGRAMS := $(foreach d,$(TEST_DIRS),$(B)/tests/$(call test_name,$(d)))
 
-$(B)/tests/%.o: tests/%.c Makefile
+$(B)/obj/tests/%.o: tests/%.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) -DTESTS_DIR='"tests"' $(CFLAGS_ALL) $(TEST_WARNINGS) -MMD -MP -c -o $@ $<
@@ -132,8 +132,8 @@ whole = -Wl,--whole-archive $(1) -Wl,--no-whole-archive
 define test_rule
 # $(1) directory, $(2) layer or program under test
 $(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(if $(filter $(LAYERS),$(2)),$(call archive,$(2)) $(call archive,core)) \
-		$(if $(filter vpnd,$(2)),$(filter-out $(B)/vpnd/main.o,$(VPND_OBJ)) $(ARCHIVES_all)) \
-		$(if $(filter cli,$(2)),$(filter-out $(B)/cli/main.o,$(CLI_OBJ)) $(ARCHIVES_all)) \
+		$(if $(filter vpnd,$(2)),$(filter-out $(B)/obj/vpnd/main.o,$(VPND_OBJ)) $(ARCHIVES_all)) \
+		$(if $(filter cli,$(2)),$(filter-out $(B)/obj/cli/main.o,$(CLI_OBJ)) $(ARCHIVES_all)) \
 		$(if $(filter lab sim,$(2)),$(LAB_PART_OBJ)) $(if $(filter lab,$(2)),$(call archive,core)) \
 		$(if $(filter stack sim,$(2)),$(ARCHIVES_stack))
 	@mkdir -p $$(@D)
@@ -142,8 +142,8 @@ $(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(if $(filter $(LAYERS)
 		$(if $(filter $(LAYERS),$(2)),$(call whole,$(call archive,$(2)))) $$(filter-out %/lib$(2).a,$$(filter %.a,$$^)) \
 		$(LIBS_criterion) $(LIBS_vpnd) $(LIBS_control) $(LIBS_config) $(LIBS_kcpvpn)
 endef
-LAB_OBJ := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/lab/*.c)))
-LAB_PART_OBJ := $(filter-out $(B)/tests/lab/main.o,$(LAB_OBJ))
+LAB_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tests/lab/*.c)))
+LAB_PART_OBJ := $(filter-out $(B)/obj/tests/lab/main.o,$(LAB_OBJ))
 $(foreach d,$(TEST_DIRS),$(eval $(call test_rule,$(d),$(notdir $(d)))))
 
 $(B)/lab: $(LAB_OBJ) $(call archive,core)
@@ -154,8 +154,8 @@ $(B)/lab: $(LAB_OBJ) $(call archive,core)
 # others a small main replays the files of tests/fuzz/corpus/NAME.
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_PROGRAMS := $(addprefix $(B)/tests/fuzz-,$(FUZZ_NAMES))
-FUZZ_MAIN := $(if $(filter fuzz,$(PROFILE)),,$(B)/tests/fuzz/replay_main.o)
-$(B)/tests/fuzz-%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(ARCHIVES_all)
+FUZZ_MAIN := $(if $(filter fuzz,$(PROFILE)),,$(B)/obj/tests/fuzz/replay_main.o)
+$(B)/tests/fuzz-%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(ARCHIVES_all)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_EXE) $(if $(filter fuzz,$(PROFILE)),-fsanitize=fuzzer) -o $@ $^ \
@@ -164,7 +164,7 @@ $(B)/tests/fuzz-%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(ARCHIVES_all)
 # Programs with a main of their own that need the stack: benchmarks and threaded tests.
 BENCH_NAMES := $(patsubst tests/bench/%.c,%,$(sort $(wildcard tests/bench/bench_*.c)))
 BENCH_PROGRAMS := $(addprefix $(B)/tests/,$(BENCH_NAMES))
-$(B)/tests/bench_%: $(B)/tests/bench/bench_%.o $(ARCHIVES_stack)
+$(B)/tests/bench_%: $(B)/obj/tests/bench/bench_%.o $(ARCHIVES_stack)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_kcpvpn) -lpthread -lm

@@ -18,7 +18,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
-void packet_path_init(struct packet_path *path, struct tun *tun, uint16_t mtu_bytes, struct mono now)
+void packet_path_init(
+	struct packet_path *path, struct tun *tun, uint16_t mtu_bytes, struct mono now)
 {
 	memset(path, 0, sizeof(*path));
 	path->tun = tun;
@@ -27,8 +28,17 @@ void packet_path_init(struct packet_path *path, struct tun *tun, uint16_t mtu_by
 	path->icmp_refilled_at = now;
 	allowed_ips_init(&path->owners);
 	list_init(&path->pump);
-	/* One byte more than the MTU, so that a packet that is longer shows as cut. */
-	pool_init(&path->packets, ingress_slot_bytes((size_t)mtu_bytes + 1), PACKET_PATH_QUEUED_MAX);
+	/* At least one byte more than the MTU, so that a packet that is longer shows as cut. */
+	size_t room =
+		mtu_bytes < PACKET_PATH_SLOT_BYTES ? PACKET_PATH_SLOT_BYTES : (size_t)mtu_bytes + 1;
+	pool_init(&path->packets, ingress_slot_bytes(room), PACKET_PATH_QUEUED_MAX);
+}
+
+void packet_path_set_mtu(struct packet_path *path, uint16_t mtu_bytes)
+{
+	size_t room = path->packets.slot_bytes - ingress_slot_bytes(0);
+
+	path->mtu_bytes = mtu_bytes < room ? mtu_bytes : (uint16_t)(room - 1);
 }
 
 void packet_path_fini(struct packet_path *path)
@@ -37,17 +47,19 @@ void packet_path_fini(struct packet_path *path)
 	pool_fini(&path->packets);
 }
 
-void packet_path_set_addresses(
-	struct packet_path *path, const struct ip_prefix *addresses, size_t count)
+void packet_path_clear_addresses(struct packet_path *path)
 {
 	path->has_address[0] = path->has_address[1] = false;
-	for (size_t i = 0; i < count; i++) {
-		size_t family = addresses[i].family == 6;
-		if (path->has_address[family])
-			continue;
-		path->has_address[family] = true;
-		memcpy(path->own_address[family], addresses[i].address, 16);
-	}
+}
+
+void packet_path_add_address(struct packet_path *path, uint8_t family, const uint8_t *address)
+{
+	size_t index = family == 6;
+
+	if (path->has_address[index])
+		return;
+	path->has_address[index] = true;
+	memcpy(path->own_address[index], address, family == 6 ? 16 : 4);
 }
 
 /* Tells the inner sender, at a bounded rate. */
@@ -57,7 +69,8 @@ static void send_icmp(struct packet_path *path, enum icmp_error error, const uin
 	uint8_t message[ICMP_ERROR_BYTES_MAX];
 	size_t family = header->version == 6;
 	const uint8_t *source = path->has_address[family] ? path->own_address[family] : NULL;
-	int64_t fresh = mono_diff_us(now, path->icmp_refilled_at) * PACKET_PATH_ICMP_PER_S / 1000000;
+	int64_t fresh =
+		mono_diff_us(now, path->icmp_refilled_at) * PACKET_PATH_ICMP_PER_S / 1000000;
 
 	if (fresh > 0) {
 		int64_t tokens = path->icmp_tokens + fresh;
@@ -167,7 +180,8 @@ void packet_path_pump(struct packet_path *path, struct mono now)
 			if (!packet)
 				break;
 			peer->queue_us = mono_diff_us(now, packet->queued_at);
-			if (path->wire->ops->send(path->wire, peer, packet->data, packet->len) == 0) {
+			if (path->wire->ops->send(path->wire, peer, packet->data, packet->len) ==
+				0) {
 				peer->counters.tx_packets++;
 				peer->counters.tx_bytes += packet->len;
 			} else {
@@ -179,8 +193,7 @@ void packet_path_pump(struct packet_path *path, struct mono now)
 }
 
 /* The message as one run of bytes: as it lies, or put together in the scratch buffer. NULL if it is too long. */
-static uint8_t *gather(
-	struct packet_path *path, const struct iovec *pieces, int count, size_t len)
+static uint8_t *gather(struct packet_path *path, const struct iovec *pieces, int count, size_t len)
 {
 	if (count == 1)
 		return pieces[0].iov_base;

@@ -23,17 +23,19 @@ struct peer;
 struct tun;
 
 enum {
-	PACKET_PATH_TUN_BATCH = 128,	/* packets read from the TUN device in one go */
-	PACKET_PATH_ICMP_BURST = 50,	/* ICMP errors to inner senders */
+	PACKET_PATH_TUN_BATCH = 128, /* packets read from the TUN device in one go */
+	PACKET_PATH_ICMP_BURST = 50, /* ICMP errors to inner senders */
 	PACKET_PATH_ICMP_PER_S = 100,
+	PACKET_PATH_SLOT_BYTES = 2048,	/* room for a packet, if the MTU is not larger */
 	PACKET_PATH_QUEUED_MAX = 16384, /* packets that wait for all peers together */
 };
 
 struct packet_path_counters {
 	uint64_t no_peer;		 /* from the host: no peer has this destination */
 	uint64_t malformed[IP_VERDICTS]; /* from the host: not an IP packet */
-	uint64_t multicast;		 /* from the host: multicast and link-local, which the tunnel does not carry */
-	uint64_t no_memory;		 /* from the host: too much waits already */
+	uint64_t
+		multicast; /* from the host: multicast and link-local, which the tunnel does not carry */
+	uint64_t no_memory; /* from the host: too much waits already */
 	uint64_t icmp_sent;
 	uint64_t icmp_limited; /* ICMP errors not sent for there were too many */
 };
@@ -54,14 +56,20 @@ struct packet_path {
 };
 
 /** @tun  may be closed as long as nothing is read or written   @mtu_bytes  of the device */
-void packet_path_init(struct packet_path *path, struct tun *tun, uint16_t mtu_bytes, struct mono now);
+void packet_path_init(
+	struct packet_path *path, struct tun *tun, uint16_t mtu_bytes, struct mono now);
+
+/** Takes over another MTU, as far as the slots have room for it. */
+void packet_path_set_mtu(struct packet_path *path, uint16_t mtu_bytes);
 
 /** All peers must be gone. */
 void packet_path_fini(struct packet_path *path);
 
-/** Own inner addresses, of which the first of each family speaks in ICMP errors. */
-void packet_path_set_addresses(
-	struct packet_path *path, const struct ip_prefix *addresses, size_t count);
+/** Forgets the own inner addresses. */
+void packet_path_clear_addresses(struct packet_path *path);
+
+/** An own inner address; the first of each family speaks in ICMP errors. @family 4 or 6 */
+void packet_path_add_address(struct packet_path *path, uint8_t family, const uint8_t *address);
 
 /**
  * Reads what the host sends and queues it.

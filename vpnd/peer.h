@@ -37,14 +37,14 @@ struct peer_counters {
 
 struct peer {
 	struct list in_daemon;
-	struct list in_pump; /* has packets waiting and may send */
+	struct list in_pump;		  /* has packets waiting and may send */
 	const struct config_peer *config; /* of the configuration in force */
 	char name[CONFIG_NAME_MAX + 1];
 	struct ingress queue;
 	struct peer_counters counters;
 	struct wire_peer *wire; /* the wire's own state */
-	int64_t queue_us; /* how long the packet that left last had waited */
-	bool ordered_down; /* by `kcpctl down`: stays so until `up` */
+	int64_t queue_us;	/* how long the packet that left last had waited */
+	bool ordered_down;	/* by `kcpctl down`: stays so until `up` */
 };
 
 /** Names of the drop counters, as `kcpctl status` shows them. Static. */

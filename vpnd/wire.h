@@ -14,8 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct config;
 struct control_peer;
 struct control_status;
+struct fault;
 struct iovec;
 struct peer;
 struct wire;
@@ -31,7 +33,8 @@ enum wire_peer_state {
 struct wire_events {
 	void *ctx;
 	/** A message of a known peer came: `count` pieces, `len` bytes in all, lent. */
-	void (*received)(void *ctx, struct peer *peer, const struct iovec *pieces, int count, size_t len);
+	void (*received)(
+		void *ctx, struct peer *peer, const struct iovec *pieces, int count, size_t len);
 	/** Whose is a packet from an unknown caller, by its inner source address? NULL = nobody's. */
 	struct peer *(*owner)(void *ctx, const struct iovec *pieces, int count, size_t len);
 	/** The peer can take packets again after wire_ops.send gave false. */
@@ -45,16 +48,26 @@ struct wire_ops {
 	/** Ends it: conversations are closed, what comes from it is dropped. Harmless if it was not started. */
 	void (*peer_stop)(struct wire *wire, struct peer *peer);
 	enum wire_peer_state (*peer_state)(const struct wire *wire, const struct peer *peer);
+	/** `peer->config` changed in what needs no new session: times, limits. */
+	void (*peer_changed)(struct wire *wire, struct peer *peer);
+	/**
+	 * Takes over another configuration, whose peers are started and stopped by other calls: opens what is new to
+	 * listen on, closes what is gone. On failure everything stays as it was. @return 0 or a negative errno
+	 */
+	int (*set_config)(struct wire *wire, const struct config *config, struct fault *fault);
 	/** True if a packet given now would leave at once; if not, wire_events.writable tells when. */
 	bool (*ready)(struct wire *wire, struct peer *peer);
 	/** Sends one inner packet. @return 0; a negative errno if it was refused and is lost */
 	int (*send)(struct wire *wire, struct peer *peer, const void *packet, size_t len);
-	/** Everything that the calls before made ready leaves; deadlines are set. Once a round. */
+	/** Does what is due and serves what arrived, by wire_events. @return true if there was anything */
+	bool (*turn)(struct wire *wire, struct mono now);
+	/** Everything that the calls before made ready leaves; deadlines are set. After each turn. */
 	void (*flush)(struct wire *wire, struct mono now);
 	/** The host's links, addresses or routes changed. */
 	void (*network_changed)(struct wire *wire);
 	/** Fills what it knows of a peer. */
-	void (*peer_status)(const struct wire *wire, const struct peer *peer, struct control_peer *status);
+	void (*peer_status)(
+		const struct wire *wire, const struct peer *peer, struct control_peer *status);
 	/** Fills what it knows of the whole: addresses listened on, warnings. */
 	void (*status)(const struct wire *wire, struct control_status *status);
 	/** Closes everything. All peers are stopped. */

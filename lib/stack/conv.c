@@ -112,6 +112,11 @@ void kcpvpn_conv_close(struct kcpvpn_conv *conv, int64_t now_us)
 	node_conv_free(conv);
 }
 
+int64_t kcpvpn_conv_last_rx(const struct kcpvpn_conv *conv)
+{
+	return mono_is_never(conv->last_rx_at) ? -1 : conv->last_rx_at.us;
+}
+
 enum kcpvpn_close_reason kcpvpn_conv_close_reason(const struct kcpvpn_conv *conv)
 {
 	return conv->closed;
@@ -292,7 +297,7 @@ void kcpvpn_conv_stats(const struct kcpvpn_conv *conv, struct kcpvpn_conv_stats 
 		ret->fec_in_data = conv->decoder->data_shards;
 		ret->fec_in_parity = conv->decoder->parity_shards;
 	}
-	ret->last_rx_us = mono_is_never(conv->last_rx_at) ? -1 : conv->last_rx_at.us;
+	ret->last_rx_us = kcpvpn_conv_last_rx(conv);
 	ret->memory_bytes = sizeof(*conv) + kcp_memory_bytes(conv->kcp) +
 			    (conv->decoder ? sizeof(*conv->decoder) : 0);
 }

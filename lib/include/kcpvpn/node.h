@@ -255,6 +255,9 @@ KCPVPN_API void kcpvpn_conv_close(struct kcpvpn_conv *conv, int64_t now_us);
 /** @return true once all that was sent is acknowledged and nothing waits */
 KCPVPN_API bool kcpvpn_conv_drained(const struct kcpvpn_conv *conv);
 
+/** @return when the last good datagram came, -1 = none yet */
+KCPVPN_API int64_t kcpvpn_conv_last_rx(const struct kcpvpn_conv *conv);
+
 KCPVPN_API enum kcpvpn_close_reason kcpvpn_conv_close_reason(const struct kcpvpn_conv *conv);
 KCPVPN_API uint32_t kcpvpn_conv_number(const struct kcpvpn_conv *conv);
 KCPVPN_API const struct kcpvpn_endpoint *kcpvpn_conv_remote(const struct kcpvpn_conv *conv);

@@ -1,0 +1,444 @@
+/*
+ * Start: configuration (read by main), loop, netlink, device, wire, peers, link, control socket, READY. The end is the
+ * same in reverse, whatever was reached.
+ *
+ * A round of the loop: sockets hand datagrams to the wire, the TUN device packets to the packet path; afterwards the
+ * wire serves its events, the path hands on what waits, and everything leaves in batches. Events of that (a window
+ * opened, a call came) are served in the same round, a bounded number of times.
+ */
+#include "vpnd/daemon.h"
+
+#include "core/log.h"
+#include "core/rand.h"
+#include "vpnd/fault.h"
+#include "vpnd/netlink.h"
+#include "vpnd/peer.h"
+#include "vpnd/wire_kcp_go.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+
+enum {
+	TURNS_PER_ROUND = 16,
+};
+
+static void fill_random(void *ctx, void *buf, size_t len)
+{
+	(void)ctx;
+	if (getrandom(buf, len, 0) != (ssize_t)len) /* at most 256 bytes: never short */
+		abort();
+}
+
+static void say(const struct fault *fault)
+{
+	(void)fprintf(stderr, "vpnd: %s %s\n", fault->code, fault->text);
+	if (fault->hint[0])
+		(void)fprintf(stderr, "  %s\n", fault->hint);
+}
+
+static int status_of(int error)
+{
+	return error == -EPERM || error == -EACCES ? EXIT_STATUS_PERMISSION : EXIT_STATUS_OTHER;
+}
+
+/* ---- what wires tell -------------------------------------------------------------------------------------------- */
+
+static void on_received(
+	void *ctx, struct peer *peer, const struct iovec *pieces, int count, size_t len)
+{
+	struct daemon *daemon = ctx;
+
+	packet_path_received(&daemon->path, peer, pieces, count, len);
+}
+
+static struct peer *on_owner(void *ctx, const struct iovec *pieces, int count, size_t len)
+{
+	struct daemon *daemon = ctx;
+
+	return packet_path_owner(&daemon->path, pieces, count, len);
+}
+
+static void on_writable(void *ctx, struct peer *peer)
+{
+	struct daemon *daemon = ctx;
+
+	packet_path_writable(&daemon->path, peer);
+}
+
+static void on_state_changed(void *ctx, struct peer *peer)
+{
+	struct daemon *daemon = ctx;
+
+	(void)peer;
+	if (daemon->control)
+		control_server_state_changed(daemon->control);
+}
+
+/* ---- peers ------------------------------------------------------------------------------------------------------ */
+
+struct peer *daemon_peer(struct daemon *daemon, const char *name)
+{
+	list_for_each (at, &daemon->peers) {
+		struct peer *peer = list_entry(at, struct peer, in_daemon);
+		if (strcmp(peer->name, name) == 0)
+			return peer;
+	}
+	return NULL;
+}
+
+int daemon_peer_own(struct daemon *daemon, struct peer *peer)
+{
+	const struct config_cidrs *list = &peer->config->allowed_ips;
+
+	(void)allowed_ips_remove_owner(&daemon->path.owners, peer);
+	for (size_t i = 0; i < list->count; i++) {
+		struct ip_prefix prefix = {
+			.family = list->items[i].family,
+			.length = list->items[i].prefix_len,
+		};
+		memcpy(prefix.address, list->items[i].address, sizeof(prefix.address));
+		int error = allowed_ips_insert(&daemon->path.owners, &prefix, peer);
+		if (error < 0)
+			return error;
+	}
+	return 0;
+}
+
+void daemon_peer_apply(struct daemon *daemon, struct peer *peer)
+{
+	if (!daemon->wire)
+		return;
+	if (!peer_wanted(peer) || !daemon->device.up) {
+		daemon->wire->ops->peer_stop(daemon->wire, peer);
+		ingress_clear(&peer->queue);
+		list_remove(&peer->in_pump);
+	} else if (daemon->wire->ops->peer_start(daemon->wire, peer) < 0) {
+		log_error(&daemon->logger->log, "peer %s: out of memory", peer->name);
+	}
+	on_state_changed(daemon, peer);
+}
+
+int daemon_peer_add(struct daemon *daemon, const struct config_peer *config)
+{
+	struct rand_source rnd = {fill_random, NULL};
+	struct peer *peer = peer_new(config, &daemon->path.packets, &rnd);
+
+	if (!peer)
+		return -ENOMEM;
+	list_add_tail(&daemon->peers, &peer->in_daemon);
+	int error = daemon_peer_own(daemon, peer);
+	if (error < 0)
+		daemon_peer_remove(daemon, peer);
+	return error;
+}
+
+void daemon_peer_remove(struct daemon *daemon, struct peer *peer)
+{
+	if (daemon->wire)
+		daemon->wire->ops->peer_stop(daemon->wire, peer);
+	(void)allowed_ips_remove_owner(&daemon->path.owners, peer);
+	peer_free(peer);
+}
+
+static bool routes_wanted(void *ctx, const char *name)
+{
+	const struct peer *peer = daemon_peer(ctx, name);
+
+	return !peer || peer_wanted(peer);
+}
+
+/* ---- the link --------------------------------------------------------------------------------------------------- */
+
+static void on_tun(struct loop_watch *watch, uint32_t events)
+{
+	struct daemon *daemon = list_entry(watch, struct daemon, tun_watch);
+
+	(void)events;
+	if (packet_path_read_tun(&daemon->path, loop_now(daemon->loop)) == -ENODEV) {
+		log_error(&daemon->logger->log,
+			"interface %s was deleted by somebody; stopping, a restart makes it anew",
+			daemon->device.tun.name);
+		loop_watch_remove(daemon->loop, &daemon->tun_watch);
+		daemon->exit_status = EXIT_STATUS_OTHER;
+		loop_stop(daemon->loop);
+	}
+}
+
+void daemon_set_addresses(struct daemon *daemon)
+{
+	const struct config_cidrs *list = &daemon->config->interface.addresses;
+
+	packet_path_clear_addresses(&daemon->path);
+	for (size_t i = 0; i < list->count; i++)
+		packet_path_add_address(
+			&daemon->path, list->items[i].family, list->items[i].address);
+}
+
+int daemon_link_up(struct daemon *daemon, struct fault *fault)
+{
+	int error = device_up(&daemon->device, daemon->config, fault);
+
+	if (error < 0)
+		return error;
+	daemon->up_at = loop_now(daemon->loop);
+	list_for_each (at, &daemon->peers)
+		daemon_peer_apply(daemon, list_entry(at, struct peer, in_daemon));
+	return 0;
+}
+
+void daemon_link_down(struct daemon *daemon)
+{
+	device_down(&daemon->device, daemon->config);
+	daemon->up_at = MONO_NEVER;
+	list_for_each (at, &daemon->peers)
+		daemon_peer_apply(daemon, list_entry(at, struct peer, in_daemon));
+}
+
+static void on_network_changed(void *ctx)
+{
+	struct daemon *daemon = ctx;
+
+	daemon->network_changed = true;
+}
+
+/* ---- the loop --------------------------------------------------------------------------------------------------- */
+
+static void after_round(void *ctx, struct mono now)
+{
+	struct daemon *daemon = ctx;
+
+	if (!daemon->wire)
+		return;
+	if (daemon->network_changed) {
+		daemon->network_changed = false;
+		daemon->wire->ops->network_changed(daemon->wire);
+	}
+	for (int i = 0; i < TURNS_PER_ROUND; i++) {
+		bool any = daemon->wire->ops->turn(daemon->wire, now);
+		packet_path_pump(&daemon->path, now);
+		daemon->wire->ops->flush(daemon->wire, now);
+		if (!any)
+			break;
+	}
+	if (daemon->control)
+		control_server_after_round(daemon->control);
+}
+
+static void reload_by_signal(struct daemon *daemon)
+{
+	struct control_reload result = {0};
+	struct control_error err = {0};
+
+	if (daemon_reload(daemon, false, &result, &err) < 0) {
+		log_error(&daemon->logger->log, "reload refused, nothing changed: %s %s", err.code,
+			err.text);
+		if (err.detail)
+			(void)fputs(err.detail, stderr);
+	} else {
+		log_info(&daemon->logger->log,
+			"reloaded: %zu peers added, %zu changed, %zu removed", result.added.count,
+			result.changed.count, result.removed.count);
+	}
+	control_reload_fini(&result);
+	control_error_fini(&err);
+}
+
+static void on_signal(void *ctx, int number)
+{
+	struct daemon *daemon = ctx;
+
+	if (number == SIGHUP) {
+		reload_by_signal(daemon);
+		return;
+	}
+	log_info(&daemon->logger->log, "stopping on SIG%s", sigabbrev_np(number));
+	loop_stop(daemon->loop);
+}
+
+void daemon_configure_log(struct daemon *daemon)
+{
+	const struct options *o = daemon->options;
+	const struct config *c = daemon->config;
+
+	logger_configure(daemon->logger,
+		o->log_level >= 0 ? (enum log_level)o->log_level : (enum log_level)c->log.level,
+		(o->log_format >= 0 ? o->log_format : c->log.format) == CONFIG_LOG_JSON);
+}
+
+/* ---- start and end ---------------------------------------------------------------------------------------------- */
+
+int daemon_wire_new(struct daemon *daemon, const struct config *config, struct wire **ret_wire,
+	struct fault *fault)
+{
+	return wire_kcp_go_new(daemon->loop, config, daemon->netlink, &daemon->logger->log,
+		&daemon->wire_events, ret_wire, fault);
+}
+
+static int start_control(struct daemon *daemon)
+{
+	struct control_ops ops = daemon_control_ops(daemon);
+	struct control_error err = {0};
+	char path[128];
+	struct control_server_config config = {
+		.path = daemon->options->control,
+		.network = daemon->config->name,
+		.version = KCPVPN_VERSION,
+		.read_group = daemon->config->control.group,
+		.admin_group = daemon->config->control.admin_group,
+		.trusted_uid = (uid_t)-1,
+		.log = &daemon->logger->log,
+		.ring = &daemon->logger->ring,
+	};
+
+	if (!config.path) {
+		(void)snprintf(
+			path, sizeof(path), "/run/vpnd/%s/control.sock", daemon->config->name);
+		config.path = path;
+	}
+	int error = control_server_new(daemon->loop, &config, &ops, &daemon->control, &err);
+	if (error < 0) {
+		(void)fprintf(stderr, "vpnd: %s %s\n", err.code, err.text);
+		if (err.hint[0])
+			(void)fprintf(stderr, "  %s\n", err.hint);
+	}
+	control_error_fini(&err);
+	return error;
+}
+
+/* Everything up to the device, in order. */
+static int open_all(struct daemon *daemon, struct fault *fault)
+{
+	const struct config *config = daemon->config;
+	int error = loop_new(&daemon->loop);
+
+	if (error < 0)
+		return fault_set(fault, error, "E-VPND-1", NULL, "cannot make an event loop: %s",
+			strerror(-error));
+	error = loop_catch_signals(daemon->loop, on_signal, daemon);
+	if (error < 0)
+		return fault_set(fault, error, "E-VPND-1", NULL, "cannot catch signals: %s",
+			strerror(-error));
+	packet_path_init(&daemon->path, &daemon->device.tun, (uint16_t)config->interface.mtu_bytes,
+		loop_now(daemon->loop));
+	error = netlink_new(&daemon->netlink, fault);
+	if (error == 0)
+		error = device_open(&daemon->device, config->interface.name, daemon->netlink,
+			&daemon->logger->log, routes_wanted, daemon, fault);
+	if (error == 0)
+		error = netlink_monitor_new(daemon->loop, daemon->device.tun.ifindex,
+			(uint8_t)config->routes.protocol, on_network_changed, daemon,
+			&daemon->monitor, fault);
+	if (error == 0)
+		error = daemon_wire_new(daemon, config, &daemon->wire, fault);
+	return error;
+}
+
+static int start(struct daemon *daemon, struct fault *fault)
+{
+	const struct config *config = daemon->config;
+	int error;
+
+	daemon->path.wire = daemon->wire;
+	daemon_set_addresses(daemon);
+	for (size_t i = 0; i < config->peer_count; i++) {
+		error = daemon_peer_add(daemon, &config->peers[i]);
+		if (error < 0)
+			return fault_set(fault, error, "E-VPND-2", NULL, "cannot add peer %s: %s",
+				config->peers[i].name, strerror(-error));
+	}
+	daemon->tun_watch = (struct loop_watch){.fd = daemon->device.tun.fd, .on_event = on_tun};
+	error = loop_watch_add(daemon->loop, &daemon->tun_watch, EPOLLIN);
+	if (error < 0)
+		return fault_set(fault, error, "E-VPND-1", NULL, "cannot watch the device: %s",
+			strerror(-error));
+	loop_set_after_round(daemon->loop, after_round, daemon);
+	return daemon_link_up(daemon, fault);
+}
+
+int daemon_new(const struct options *options, struct logger *logger, struct config *config,
+	struct daemon **ret_daemon)
+{
+	struct daemon *daemon = calloc(1, sizeof(*daemon));
+	struct fault fault = {0};
+
+	if (!daemon) {
+		config_free(config);
+		(void)fprintf(stderr, "vpnd: E-VPND-2 out of memory\n");
+		return EXIT_STATUS_OTHER;
+	}
+	daemon->options = options;
+	daemon->logger = logger;
+	daemon->config = config;
+	daemon->generation = 1;
+	daemon->device.tun.fd = -1;
+	daemon->up_at = MONO_NEVER;
+	daemon->notify.fd = -1;
+	list_init(&daemon->peers);
+	daemon->wire_events =
+		(struct wire_events){daemon, on_received, on_owner, on_writable, on_state_changed};
+	daemon_configure_log(daemon);
+	int error = open_all(daemon, &fault);
+	if (error == 0)
+		error = start(daemon, &fault);
+	if (error < 0)
+		say(&fault);
+	else
+		error = start_control(daemon);
+	if (error < 0) {
+		daemon_free(daemon);
+		return status_of(error);
+	}
+	error = notify_open(&daemon->notify);
+	if (error < 0)
+		log_warn(&logger->log, "NOTIFY_SOCKET cannot be used: %s", strerror(-error));
+	*ret_daemon = daemon;
+	return EXIT_STATUS_OK;
+}
+
+int daemon_run(struct daemon *daemon)
+{
+	log_info(&daemon->logger->log, "network %s is up on %s, mtu %d, %zu peers",
+		daemon->config->name, daemon->device.tun.name, daemon->config->interface.mtu_bytes,
+		daemon->config->peer_count);
+	log_warn(&daemon->logger->log, "wire kcp-go proves nobody's identity: whoever knows the "
+				       "key can read and forge everything");
+	notify_ready(&daemon->notify);
+	int error = loop_run(daemon->loop);
+	if (error < 0) {
+		log_error(&daemon->logger->log, "the event loop failed: %s", strerror(-error));
+		daemon->exit_status = EXIT_STATUS_OTHER;
+	}
+	notify_stopping(&daemon->notify);
+	return daemon->exit_status;
+}
+
+void daemon_free(struct daemon *daemon)
+{
+	if (!daemon)
+		return;
+	notify_close(&daemon->notify);
+	control_server_free(daemon->control);
+	daemon->control = NULL;
+	while (!list_empty(&daemon->peers))
+		daemon_peer_remove(daemon, list_entry(daemon->peers.next, struct peer, in_daemon));
+	if (daemon->wire) {
+		daemon->wire->ops->flush(daemon->wire, loop_now(daemon->loop));
+		daemon->wire->ops->free(daemon->wire);
+	}
+	netlink_monitor_free(daemon->monitor);
+	if (daemon->loop)
+		loop_watch_remove(daemon->loop, &daemon->tun_watch);
+	if (daemon->device.tun.fd >= 0)
+		device_close(&daemon->device, daemon->config);
+	netlink_free(daemon->netlink);
+	if (daemon->loop)
+		packet_path_fini(&daemon->path);
+	loop_free(daemon->loop);
+	config_free(daemon->config);
+	free(daemon);
+}

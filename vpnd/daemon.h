@@ -1,0 +1,105 @@
+/*
+ * The daemon of one network: where device, packet path, wire, peers, control socket and configuration meet.
+ *
+ *      daemon.c          start, stop, one round of the loop, peers
+ *      daemon_control.c  what the verbs of kcpctl do
+ *      daemon_reload.c   another configuration, all or nothing
+ *      daemon_status.c   the status document
+ */
+#ifndef VPND_DAEMON_H
+#define VPND_DAEMON_H
+
+#include "config/config.h"
+#include "core/list.h"
+#include "vpnd/control_server.h"
+#include "vpnd/device.h"
+#include "vpnd/logger.h"
+#include "vpnd/loop.h"
+#include "vpnd/notify.h"
+#include "vpnd/options.h"
+#include "vpnd/packet_path.h"
+#include "vpnd/wire.h"
+
+struct netlink;
+struct netlink_monitor;
+struct peer;
+
+struct daemon {
+	const struct options *options; /* lent */
+	struct logger *logger;	       /* lent */
+	struct config *config;	       /* in force */
+	int64_t generation;	       /* of the configuration */
+	struct loop *loop;
+	struct netlink *netlink;
+	struct netlink_monitor *monitor;
+	struct device device;
+	struct loop_watch tun_watch;
+	struct packet_path path;
+	struct wire *wire; /* NULL only while stopping, after a reload that could not be undone */
+	struct wire_events wire_events;
+	struct control_server *control;
+	struct notify notify;
+	struct list peers;    /* struct peer */
+	struct mono up_at;    /* since when the link is up */
+	bool network_changed; /* to be told to the wire after this round */
+	int exit_status;
+};
+
+/**
+ * Starts everything: device, addresses, routes, listening, dialling, control socket. Says on stderr what failed.
+ *
+ * @options, @logger  lent
+ * @config            taken, also on failure
+ * @ret_daemon        freed by daemon_free()
+ * @return            EXIT_STATUS_OK or the status to leave with
+ */
+int daemon_new(const struct options *options, struct logger *logger, struct config *config,
+	struct daemon **ret_daemon);
+
+/** Runs until SIGTERM, SIGINT or a fatal error. @return the exit status */
+int daemon_run(struct daemon *daemon);
+
+/** Closes sessions, withdraws routes and addresses, removes device and socket. NULL is fine. */
+void daemon_free(struct daemon *daemon);
+
+/* for the other files of the daemon */
+
+struct peer *daemon_peer(struct daemon *daemon, const char *name);
+
+/** Adds a peer of the configuration in force: owner of its addresses, started if wanted. @return 0 or -ENOMEM */
+int daemon_peer_add(struct daemon *daemon, const struct config_peer *config);
+void daemon_peer_remove(struct daemon *daemon, struct peer *peer);
+
+/** Starts or stops a peer as the configuration, orders and the link say. */
+void daemon_peer_apply(struct daemon *daemon, struct peer *peer);
+
+/** Gives a peer the addresses of its configuration. */
+int daemon_peer_own(struct daemon *daemon, struct peer *peer);
+
+/** Makes the wire that `config` asks for. @return 0 or a negative errno with `*fault` filled */
+int daemon_wire_new(struct daemon *daemon, const struct config *config, struct wire **ret_wire,
+	struct fault *fault);
+
+/** Tells the packet path the own addresses of the configuration in force. */
+void daemon_set_addresses(struct daemon *daemon);
+
+int daemon_link_up(struct daemon *daemon, struct fault *fault);
+void daemon_link_down(struct daemon *daemon);
+
+/** Tells the log which level and format hold: the command line's, else the configuration's. */
+void daemon_configure_log(struct daemon *daemon);
+
+/** The ops of the control socket. */
+struct control_ops daemon_control_ops(struct daemon *daemon);
+
+/** Reads the file again. @return 0 or a negative errno with `err` filled */
+int daemon_reload(
+	struct daemon *daemon, bool dry_run, struct control_reload *ret, struct control_error *err);
+
+int daemon_status(struct daemon *daemon, const char *peer, struct control_status *status,
+	struct control_error *err);
+
+/** Fills a control error from a fault. */
+void daemon_fault_error(const struct fault *fault, struct control_error *err);
+
+#endif

@@ -1,0 +1,122 @@
+/* The verbs of kcpctl. Names are all checked before anything is done; what is as wanted already is a success. */
+#include "core/log.h"
+#include "vpnd/daemon.h"
+#include "vpnd/fault.h"
+#include "vpnd/peer.h"
+
+#include <errno.h>
+#include <string.h>
+
+void daemon_fault_error(const struct fault *fault, struct control_error *err)
+{
+	enum control_error_class class = fault->err == -EPERM || fault->err == -EACCES
+						 ? CONTROL_ERROR_PERMISSION
+						 : CONTROL_ERROR_OTHER;
+
+	control_error_set(
+		err, class, fault->code[0] ? fault->code : CONTROL_CODE_FAILED, "%s", fault->text);
+	if (fault->hint[0])
+		control_error_hint(err, "%s", fault->hint);
+}
+
+static int check_names(
+	struct daemon *daemon, const struct control_strings *names, struct control_error *err)
+{
+	for (size_t i = 0; i < names->count; i++) {
+		if (!daemon_peer(daemon, names->items[i])) {
+			control_error_no_peer(err, names->items[i]);
+			return -ENOENT;
+		}
+	}
+	return 0;
+}
+
+/* Takes the order of `down` back, or gives it. @return whether that changed anything */
+static bool order(struct daemon *daemon, struct peer *peer, bool down)
+{
+	if (peer->ordered_down == down)
+		return false;
+	peer->ordered_down = down;
+	device_peer_routes(&daemon->device, daemon->config, peer->config, !down);
+	daemon_peer_apply(daemon, peer);
+	log_info(&daemon->logger->log, "peer %s: %s by order", peer->name, down ? "down" : "up");
+	return true;
+}
+
+static int up(void *ctx, const struct control_strings *peers, bool *ret_changed,
+	struct control_error *err)
+{
+	struct daemon *daemon = ctx;
+	struct fault fault = {0};
+	bool changed = false;
+
+	if (check_names(daemon, peers, err) < 0)
+		return -ENOENT;
+	for (size_t i = 0; i < peers->count; i++) {
+		const struct peer *peer = daemon_peer(daemon, peers->items[i]);
+		if (peer->config->enabled)
+			continue;
+		control_error_set(err, CONTROL_ERROR_OTHER, "E-VPND-3",
+			"peer %s has enabled: false in %s", peer->name, daemon->config->file);
+		control_error_hint(err, "set enabled: true there, then: kcpctl reload");
+		return -EINVAL;
+	}
+	if (peers->count == 0) {
+		list_for_each (at, &daemon->peers)
+			changed |= order(daemon, list_entry(at, struct peer, in_daemon), false);
+	}
+	for (size_t i = 0; i < peers->count; i++)
+		changed |= order(daemon, daemon_peer(daemon, peers->items[i]), false);
+	if (!daemon->device.up) {
+		int error = daemon_link_up(daemon, &fault);
+		if (error < 0) {
+			daemon_fault_error(&fault, err);
+			return error;
+		}
+		log_info(&daemon->logger->log, "link up by order");
+		changed = true;
+	}
+	*ret_changed = changed;
+	return 0;
+}
+
+static int down(void *ctx, const struct control_strings *peers, bool *ret_changed,
+	struct control_error *err)
+{
+	struct daemon *daemon = ctx;
+	bool changed = false;
+
+	if (check_names(daemon, peers, err) < 0)
+		return -ENOENT;
+	for (size_t i = 0; i < peers->count; i++)
+		changed |= order(daemon, daemon_peer(daemon, peers->items[i]), true);
+	if (peers->count == 0 && daemon->device.up) {
+		daemon_link_down(daemon);
+		log_info(&daemon->logger->log, "link down by order");
+		changed = true;
+	}
+	*ret_changed = changed;
+	return 0;
+}
+
+static int status(
+	void *ctx, const char *peer, struct control_status *document, struct control_error *err)
+{
+	return daemon_status(ctx, peer, document, err);
+}
+
+static int reload(void *ctx, bool dry_run, struct control_reload *result, struct control_error *err)
+{
+	return daemon_reload(ctx, dry_run, result, err);
+}
+
+struct control_ops daemon_control_ops(struct daemon *daemon)
+{
+	return (struct control_ops){
+		.ctx = daemon,
+		.up = up,
+		.down = down,
+		.status = status,
+		.reload = reload,
+	};
+}

@@ -1,0 +1,140 @@
+/* Fills the status document: what the daemon knows, what the packet path counted, and what the wire adds. */
+#include "vpnd/daemon.h"
+#include "vpnd/peer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const double DEGRADED_RAW_LOSS = 0.05;
+static const double DEGRADED_RESIDUAL_LOSS = 0.01;
+
+static enum control_state state_of(
+	const struct daemon *daemon, const struct peer *peer, const struct control_peer *filled)
+{
+	switch (daemon->wire->ops->peer_state(daemon->wire, peer)) {
+	case WIRE_PEER_DOWN:
+		return CONTROL_DOWN;
+	case WIRE_PEER_IDLE:
+		return CONTROL_IDLE;
+	case WIRE_PEER_CONNECTING:
+		return CONTROL_CONNECTING;
+	case WIRE_PEER_UP:
+		break;
+	}
+	if (filled->loss_raw_in > DEGRADED_RAW_LOSS ||
+		filled->loss_residual_in > DEGRADED_RESIDUAL_LOSS)
+		return CONTROL_DEGRADED;
+	return CONTROL_UP;
+}
+
+static void add_drop(struct control_peer *status, const char *name, uint64_t count)
+{
+	if (count > 0)
+		(void)control_peer_add_drop(status, name, count);
+}
+
+static int fill_peer(struct daemon *daemon, const struct peer *peer, struct control_status *status)
+{
+	const struct config_peer *config = peer->config;
+	const struct ingress_counters *queue = &peer->queue.counters;
+	struct control_peer *to = control_status_add_peer(status, peer->name);
+	char text[CONFIG_CIDR_TEXT_BYTES];
+
+	if (!to)
+		return -ENOMEM;
+	daemon->wire->ops->peer_status(daemon->wire, peer, to);
+	to->enabled = config->enabled;
+	to->state = state_of(daemon, peer, to);
+	to->queue_ms = (double)peer->queue_us / 1e3;
+	to->aqm_drops =
+		(int64_t)(queue->dropped_codel + queue->dropped_old + queue->dropped_overflow);
+	to->aqm_marks = (int64_t)queue->marked;
+	to->rx_packets = (int64_t)peer->counters.rx_packets;
+	to->rx_bytes = (int64_t)peer->counters.rx_bytes;
+	to->tx_packets = (int64_t)peer->counters.tx_packets;
+	to->tx_bytes = (int64_t)peer->counters.tx_bytes;
+	for (enum peer_drop drop = 0; drop < PEER_DROPS; drop++)
+		add_drop(to, peer_drop_str(drop), peer->counters.drops[drop]);
+	add_drop(to, "queue_codel", queue->dropped_codel);
+	add_drop(to, "queue_old", queue->dropped_old);
+	add_drop(to, "queue_overflow", queue->dropped_overflow);
+	for (size_t i = 0; i < config->endpoints.count; i++) {
+		const struct config_endpoint *e = &config->endpoints.items[i];
+		(void)control_strings_addf(&to->endpoints,
+			strchr(e->host, ':') ? "[%s]:%u" : "%s:%u", e->host, e->port);
+	}
+	for (size_t i = 0; i < config->allowed_ips.count; i++)
+		(void)control_strings_add(
+			&to->allowed_ips, config_cidr_format(&config->allowed_ips.items[i], text));
+	return 0;
+}
+
+static enum control_state network_state(
+	const struct daemon *daemon, const struct control_status *status)
+{
+	if (!daemon->device.up)
+		return CONTROL_DOWN;
+	for (size_t i = 0; i < status->peer_count; i++) {
+		if (status->peers[i].state == CONTROL_DEGRADED ||
+			status->peers[i].state == CONTROL_CONNECTING)
+			return CONTROL_DEGRADED;
+	}
+	return CONTROL_UP;
+}
+
+static void fill_network(struct daemon *daemon, struct control_status *status)
+{
+	const struct config *config = daemon->config;
+	char text[CONFIG_CIDR_TEXT_BYTES];
+
+	(void)snprintf(status->network, sizeof(status->network), "%s", config->name);
+	(void)snprintf(status->version, sizeof(status->version), "%s", KCPVPN_VERSION);
+	(void)snprintf(status->wire, sizeof(status->wire), "%s",
+		config->wire == CONFIG_WIRE_KCP_GO ? "kcp-go" : "native");
+	status->uptime_s =
+		mono_is_never(daemon->up_at)
+			? 0
+			: (double)mono_diff_us(loop_now(daemon->loop), daemon->up_at) / 1e6;
+	(void)snprintf(status->interface.name, sizeof(status->interface.name), "%s",
+		daemon->device.tun.name);
+	status->interface.ifindex = daemon->device.tun.ifindex;
+	status->interface.mtu = config->interface.mtu_bytes;
+	status->interface.mtu_source =
+		config->interface.mtu == CONFIG_AUTO ? CONTROL_MTU_DERIVED : CONTROL_MTU_CONFIGURED;
+	status->interface.queues = 1;
+	status->interface.offload = false;
+	for (size_t i = 0; i < config->interface.addresses.count; i++)
+		(void)control_strings_add(&status->interface.addresses,
+			config_cidr_format(&config->interface.addresses.items[i], text));
+	(void)control_status_set_file(status, config->file);
+	status->config.generation = daemon->generation;
+	daemon->wire->ops->status(daemon->wire, status);
+	if (daemon->path.counters.no_peer > 0)
+		(void)control_strings_addf(&status->warnings,
+			"%llu packets from the host had a destination that no peer's allowed_ips "
+			"hold",
+			(unsigned long long)daemon->path.counters.no_peer);
+}
+
+int daemon_status(struct daemon *daemon, const char *name, struct control_status *status,
+	struct control_error *err)
+{
+	if (!daemon->wire) {
+		control_error_set(
+			err, CONTROL_ERROR_OTHER, CONTROL_CODE_FAILED, "the daemon is stopping");
+		return -ESHUTDOWN;
+	}
+	if (name && !daemon_peer(daemon, name)) {
+		control_error_no_peer(err, name);
+		return -ENOENT;
+	}
+	fill_network(daemon, status);
+	list_for_each (at, &daemon->peers) {
+		int error = fill_peer(daemon, list_entry(at, struct peer, in_daemon), status);
+		if (error < 0)
+			return error;
+	}
+	status->state = network_state(daemon, status);
+	return 0;
+}

@@ -1,0 +1,243 @@
+/*
+ * Addresses first, then the link, then routes: the kernel refuses routes over a link that is down. A prefix that the
+ * interface's own addresses cover already has its route from the kernel and is not added twice.
+ *
+ * Routes carry `routes.protocol`, so that only own ones are ever removed.
+ */
+#include "vpnd/device.h"
+
+#include "core/log.h"
+#include "vpnd/fault.h"
+#include "vpnd/netlink.h"
+
+#include <errno.h>
+#include <string.h>
+
+static struct ip_prefix prefix_of(const struct config_cidr *cidr)
+{
+	struct ip_prefix prefix = {.family = cidr->family, .length = cidr->prefix_len};
+
+	memcpy(prefix.address, cidr->address, sizeof(prefix.address));
+	return prefix;
+}
+
+static void warn(struct device *device, const struct fault *fault)
+{
+	log_warn(device->log, "%s %s%s%s", fault->code, fault->text, fault->hint[0] ? "; " : "",
+		fault->hint);
+}
+
+int device_open(struct device *device, const char *name, struct netlink *netlink,
+	const struct log *log, device_wanted_fn wanted, void *wanted_ctx, struct fault *fault)
+{
+	struct tun_options options = {.name = name};
+
+	*device = (struct device){
+		.tun.fd = -1,
+		.wanted = wanted,
+		.wanted_ctx = wanted_ctx,
+		.netlink = netlink,
+		.log = log,
+	};
+	return tun_open(&device->tun, &options, fault);
+}
+
+void device_close(struct device *device, const struct config *config)
+{
+	device_down(device, config);
+	tun_close(&device->tun);
+}
+
+/* ---- routes ----------------------------------------------------------------------------------------------------- */
+
+/* The kernel has a route to what an address of the interface covers. */
+static bool covered(const struct config *config, const struct config_cidr *destination)
+{
+	for (size_t i = 0; i < config->interface.addresses.count; i++) {
+		struct config_cidr own = config->interface.addresses.items[i];
+		struct ip_prefix masked = prefix_of(&own);
+		struct ip_prefix inner = prefix_of(destination);
+		ip_prefix_mask(&masked);
+		if (ip_prefix_contains(&masked, &inner))
+			return true;
+	}
+	return false;
+}
+
+static bool wants_routes(const struct config *config, const struct config_peer *peer)
+{
+	return peer->enabled && config->routes.table != CONFIG_OFF;
+}
+
+static struct netlink_route route_of(const struct device *device, const struct config *config,
+	const struct config_cidr *destination)
+{
+	return (struct netlink_route){
+		.destination = prefix_of(destination),
+		.ifindex = device->tun.ifindex,
+		.table = config->routes.table > 0 ? (uint32_t)config->routes.table
+						  : NETLINK_TABLE_MAIN,
+		.metric = (uint32_t)config->routes.metric,
+		.protocol = (uint8_t)config->routes.protocol,
+	};
+}
+
+static void change_route(struct device *device, const struct config *config,
+	const struct config_cidr *destination, bool add)
+{
+	struct netlink_route route = route_of(device, config, destination);
+	struct fault fault = {0};
+	int error;
+
+	if (covered(config, destination))
+		return;
+	error = add ? netlink_route_add(device->netlink, &route, &fault)
+		    : netlink_route_remove(device->netlink, &route, &fault);
+	if (error < 0)
+		warn(device, &fault);
+}
+
+void device_peer_routes(struct device *device, const struct config *config,
+	const struct config_peer *peer, bool add)
+{
+	if (!device->up || !wants_routes(config, peer) ||
+		(add && !device->wanted(device->wanted_ctx, peer->name)))
+		return;
+	for (size_t i = 0; i < peer->allowed_ips.count; i++)
+		change_route(device, config, &peer->allowed_ips.items[i], add);
+}
+
+static void all_routes(struct device *device, const struct config *config, bool add)
+{
+	for (size_t i = 0; i < config->peer_count; i++)
+		device_peer_routes(device, config, &config->peers[i], add);
+}
+
+/* ---- addresses and link ----------------------------------------------------------------------------------------- */
+
+static int change_address(
+	struct device *device, const struct config_cidr *address, bool add, struct fault *fault)
+{
+	struct ip_prefix prefix = prefix_of(address);
+
+	return add ? netlink_address_add(device->netlink, device->tun.ifindex, &prefix, fault)
+		   : netlink_address_remove(device->netlink, device->tun.ifindex, &prefix, fault);
+}
+
+static void remove_addresses(struct device *device, const struct config *config)
+{
+	struct fault fault = {0};
+
+	for (size_t i = 0; i < config->interface.addresses.count; i++) {
+		if (change_address(device, &config->interface.addresses.items[i], false, &fault) <
+			0)
+			warn(device, &fault);
+	}
+}
+
+int device_up(struct device *device, const struct config *config, struct fault *fault)
+{
+	int ifindex = device->tun.ifindex;
+	int error;
+
+	if (device->up)
+		return 0;
+	error = netlink_link_set_mtu(
+		device->netlink, ifindex, (uint32_t)config->interface.mtu_bytes, fault);
+	for (size_t i = 0; error == 0 && i < config->interface.addresses.count; i++)
+		error = change_address(device, &config->interface.addresses.items[i], true, fault);
+	if (error == 0)
+		error = netlink_link_set_up(device->netlink, ifindex, true, fault);
+	if (error < 0) {
+		remove_addresses(device, config);
+		return error;
+	}
+	device->up = true;
+	all_routes(device, config, true);
+	return 0;
+}
+
+void device_down(struct device *device, const struct config *config)
+{
+	struct fault fault = {0};
+
+	if (!device->up)
+		return;
+	all_routes(device, config, false);
+	device->up = false;
+	remove_addresses(device, config);
+	if (netlink_link_set_up(device->netlink, device->tun.ifindex, false, &fault) < 0)
+		warn(device, &fault);
+}
+
+/* ---- a reload --------------------------------------------------------------------------------------------------- */
+
+static bool has_cidr(const struct config_cidrs *list, const struct config_cidr *cidr)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (config_cidr_equal(&list->items[i], cidr))
+			return true;
+	}
+	return false;
+}
+
+/* True if `config` wants a route to exactly this destination. */
+static bool has_route(const struct config *config, const struct config_cidr *destination)
+{
+	for (size_t i = 0; i < config->peer_count; i++) {
+		if (wants_routes(config, &config->peers[i]) &&
+			has_cidr(&config->peers[i].allowed_ips, destination))
+			return !covered(config, destination);
+	}
+	return false;
+}
+
+static bool same_route_settings(const struct config *a, const struct config *b)
+{
+	return a->routes.table == b->routes.table && a->routes.metric == b->routes.metric &&
+	       a->routes.protocol == b->routes.protocol;
+}
+
+/* Adds or removes the routes of `config` that `other` does not have. */
+static void different_routes(
+	struct device *device, const struct config *config, const struct config *other, bool add)
+{
+	bool same = same_route_settings(config, other);
+
+	for (size_t i = 0; i < config->peer_count; i++) {
+		const struct config_peer *peer = &config->peers[i];
+		if (!wants_routes(config, peer) ||
+			(add && !device->wanted(device->wanted_ctx, peer->name)))
+			continue;
+		for (size_t k = 0; k < peer->allowed_ips.count; k++) {
+			if (!same || !has_route(other, &peer->allowed_ips.items[k]))
+				change_route(device, config, &peer->allowed_ips.items[k], add);
+		}
+	}
+}
+
+void device_change(struct device *device, const struct config *before, const struct config *after)
+{
+	const struct config_cidrs *old = &before->interface.addresses;
+	const struct config_cidrs *new = &after->interface.addresses;
+	struct fault fault = {0};
+
+	if (!device->up)
+		return;
+	different_routes(device, before, after, false);
+	if (before->interface.mtu_bytes != after->interface.mtu_bytes &&
+		netlink_link_set_mtu(device->netlink, device->tun.ifindex,
+			(uint32_t)after->interface.mtu_bytes, &fault) < 0)
+		warn(device, &fault);
+	for (size_t i = 0; i < old->count; i++) {
+		if (!has_cidr(new, &old->items[i]) &&
+			change_address(device, &old->items[i], false, &fault) < 0)
+			warn(device, &fault);
+	}
+	for (size_t i = 0; i < new->count; i++) {
+		if (!has_cidr(old, &new->items[i]) &&
+			change_address(device, &new->items[i], true, &fault) < 0)
+			warn(device, &fault);
+	}
+	different_routes(device, after, before, true);
+}

@@ -1,0 +1,59 @@
+/* vpnd: one process, one network, one YAML file. See daemon.h for what it is made of. */
+#include "config/config.h"
+#include "vpnd/daemon.h"
+#include "vpnd/logger.h"
+#include "vpnd/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Reads the configuration; all that is wrong with it goes to stderr. */
+static int load(const struct options *options, struct config **ret_config)
+{
+	struct config_report *report = calloc(1, sizeof(*report));
+	char *text = NULL;
+
+	if (!report) {
+		(void)fprintf(stderr, "vpnd: E-VPND-2 out of memory\n");
+		return EXIT_STATUS_OTHER;
+	}
+	int error = config_load(options->file, NULL, ret_config, report);
+	if (config_report_format(report, "vpnd", &text) == 0)
+		(void)fputs(text, stderr);
+	free(text);
+	free(report);
+	return error < 0 ? EXIT_STATUS_CONFIG : EXIT_STATUS_OK;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	struct config *config = NULL;
+	struct logger *logger = NULL;
+	struct daemon *daemon = NULL;
+
+	int status = options_parse(argc, argv, &options);
+	if (status != EXIT_STATUS_OK)
+		goto free_options;
+	status = load(&options, &config);
+	if (status != EXIT_STATUS_OK || options.check)
+		goto free_config;
+	logger = malloc(sizeof(*logger));
+	if (!logger) {
+		status = EXIT_STATUS_OTHER;
+		goto free_config;
+	}
+	logger_init(logger);
+	status = daemon_new(&options, logger, config, &daemon);
+	config = NULL;
+	if (status == EXIT_STATUS_OK)
+		status = daemon_run(daemon);
+	daemon_free(daemon);
+	logger_fini(logger);
+	free(logger);
+free_config:
+	config_free(config);
+free_options:
+	options_fini(&options);
+	return status < 0 ? EXIT_STATUS_OK : status;
+}

@@ -1,0 +1,123 @@
+/* vpnd [-c FILE | NAME] [--check] [--control PATH] [--log-level L] [--log-format text|json] */
+#include "vpnd/options.h"
+
+#include "config/config.h"
+#include "core/log.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	OPT_CHECK = 256,
+	OPT_CONTROL,
+	OPT_STATE,
+	OPT_LOG_LEVEL,
+	OPT_LOG_FORMAT,
+	OPT_HELP,
+	OPT_VERSION,
+};
+
+static const char USAGE[] =
+	"usage: vpnd [-c FILE | NAME] [options]\n"
+	"  NAME                   a network: /etc/vpnd/NAME.yaml\n"
+	"  -c FILE                its file\n"
+	"  --check                read and check the file, then exit with 0 or 5\n"
+	"  --control PATH         control socket (/run/vpnd/NAME/control.sock)\n"
+	"  --log-level LEVEL      error, warn, info or debug\n"
+	"  --log-format FORMAT    text or json\n";
+
+static const struct option LONG_OPTIONS[] = {
+	{"check", no_argument, NULL, OPT_CHECK},
+	{"control", required_argument, NULL, OPT_CONTROL},
+	{"state", required_argument, NULL, OPT_STATE},
+	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+	{"log-format", required_argument, NULL, OPT_LOG_FORMAT},
+	{"help", no_argument, NULL, OPT_HELP},
+	{"version", no_argument, NULL, OPT_VERSION},
+	{NULL, 0, NULL, 0},
+};
+
+static int usage(const char *what)
+{
+	(void)fprintf(stderr, "vpnd: E-CLI-1 %s\n  see:  vpnd --help\n", what);
+	return EXIT_STATUS_USAGE;
+}
+
+static int set_word(const char *option, const char *words, const char *value, int *ret)
+{
+	char text[160];
+	int index = config_words_index(words, value);
+
+	if (index >= 0) {
+		*ret = index;
+		return EXIT_STATUS_OK;
+	}
+	(void)snprintf(text, sizeof(text), "%s: \"%.40s\" is not one of %s", option, value, words);
+	return usage(text);
+}
+
+static int set_copy(char **place, const char *value)
+{
+	free(*place);
+	*place = strdup(value);
+	return *place ? EXIT_STATUS_OK : EXIT_STATUS_OTHER;
+}
+
+static int set_option(int id, const char *value, struct options *o)
+{
+	switch (id) {
+	case 'c':
+		return set_copy(&o->file, value);
+	case OPT_CHECK:
+		o->check = true;
+		return EXIT_STATUS_OK;
+	case OPT_CONTROL:
+		return set_copy(&o->control, value);
+	case OPT_STATE:
+		return usage("--state is not in this version: the kcp-go wire keeps no state");
+	case OPT_LOG_LEVEL:
+		return set_word("--log-level", "error warn info debug", value, &o->log_level);
+	case OPT_LOG_FORMAT:
+		return set_word("--log-format", "text json", value, &o->log_format);
+	case OPT_HELP:
+		(void)fputs(USAGE, stdout);
+		return -1;
+	case OPT_VERSION:
+		(void)puts("vpnd " KCPVPN_VERSION);
+		return -1;
+	default:
+		(void)fputs("  see:  vpnd --help\n", stderr);
+		return EXIT_STATUS_USAGE;
+	}
+}
+
+int options_parse(int argc, char **argv, struct options *o)
+{
+	int id;
+
+	_Static_assert(
+		(int)LOG_LEVEL_ERROR == 0 && (int)LOG_LEVEL_DEBUG == 3, "words are in order");
+	*o = (struct options){.log_level = -1, .log_format = -1};
+	while ((id = getopt_long(argc, argv, "c:", LONG_OPTIONS, NULL)) != -1) {
+		int status = set_option(id, optarg, o);
+		if (status != EXIT_STATUS_OK)
+			return status;
+	}
+	if (optind < argc && o->file)
+		return usage("give either -c FILE or NAME");
+	if (optind + 1 < argc)
+		return usage("one network a process: give one NAME");
+	if (optind < argc && config_default_path(argv[optind], &o->file) < 0)
+		return usage("NAME is 1 to 63 letters, digits, '.', '_' and '-'; for a path use -c "
+			     "FILE");
+	return o->file ? EXIT_STATUS_OK : usage("give a NAME or -c FILE");
+}
+
+void options_fini(struct options *o)
+{
+	free(o->file);
+	free(o->control);
+	o->file = o->control = NULL;
+}
