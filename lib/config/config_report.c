@@ -93,6 +93,13 @@ static void write_finding(FILE *out, const struct config_finding *f, const char 
 	(void)fprintf(out, "%s%s\n", f->note[0] ? " " : "", f->note);
 }
 
+static void write_rest(FILE *out, const char *program, const char *what, size_t count)
+{
+	if (count)
+		(void)fprintf(out, "%s: %zu more %s%s not shown\n", program, count, what,
+			count == 1 ? " is" : "s are");
+}
+
 int config_report_format(const struct config_report *report, const char *program, char **ret_text)
 {
 	char *text = NULL;
@@ -103,14 +110,10 @@ int config_report_format(const struct config_report *report, const char *program
 		return -ENOMEM;
 	for (size_t i = 0; i < report->error_count; i++)
 		write_finding(out, &report->errors[i], program);
-	if (report->error_total > report->error_count)
-		(void)fprintf(out, "%s: %zu more errors are not shown\n", program,
-			report->error_total - report->error_count);
+	write_rest(out, program, "error", report->error_total - report->error_count);
 	for (size_t i = 0; i < report->warning_count; i++)
 		write_finding(out, &report->warnings[i], program);
-	if (report->warning_total > report->warning_count)
-		(void)fprintf(out, "%s: %zu more warnings are not shown\n", program,
-			report->warning_total - report->warning_count);
+	write_rest(out, program, "warning", report->warning_total - report->warning_count);
 	int failed = ferror(out);
 	if (fclose(out) != 0 || failed) {
 		free(text);

@@ -307,23 +307,26 @@ struct nearest {
 
 static struct nearest nearest_begin(const char *word)
 {
-	size_t len = strlen(word);
-
-	/* a third of the letters may be wrong; best_distance is the first value that is too far */
 	return (struct nearest){
 		.word = word,
-		.word_len = len,
-		.best_distance = len == 0 || len > NEAR_MAX ? 0 : (len < 3 ? 2 : len / 3 + 1),
+		.word_len = strlen(word),
+		.best_distance = SIZE_MAX,
 	};
 }
 
-/* @return true if the candidate is the best so far */
+/* @return true if the candidate is near enough and the best so far */
 static bool nearest_try(struct nearest *n, const char *candidate, size_t len)
 {
-	if (n->best_distance == 0 || len == 0 || len > NEAR_MAX)
+	size_t shorter = least(n->word_len, len);
+	size_t longer = n->word_len + len - shorter;
+
+	if (shorter == 0 || longer > NEAR_MAX)
 		return false;
 	size_t d = distance(n->word, n->word_len, candidate, len);
-	if (d >= n->best_distance || d >= len)
+	/* a third of the letters may be wrong, or the rest of the word may be missing or too much */
+	size_t most = longer < 6 ? 1 : longer / 3;
+	bool begins_same = shorter >= 3 && strncmp(n->word, candidate, shorter) == 0;
+	if (d >= n->best_distance || d >= shorter || (d > most && !begins_same))
 		return false;
 	n->best = candidate;
 	n->best_len = len;

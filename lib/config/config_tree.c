@@ -153,6 +153,19 @@ static void refuse_tag(struct builder *b, struct tree_node *node, const yaml_cha
 	node->kind = TREE_BAD;
 }
 
+static void mask_event(struct builder *b, const yaml_event_t *event)
+{
+	struct source_mask mask = {
+		.line = (unsigned)event->start_mark.line + 1,
+		.column = (unsigned)event->start_mark.column + 1,
+		.end_line = (unsigned)event->end_mark.line + 1,
+		.end_column = (unsigned)event->end_mark.column + 1,
+	};
+
+	if (source_mask(&b->findings->sources[b->source], mask))
+		b->error = -ENOMEM;
+}
+
 static void on_scalar(struct builder *b, const yaml_event_t *event)
 {
 	const char *value = (const char *)event->data.scalar.value;
@@ -170,17 +183,8 @@ static void on_scalar(struct builder *b, const yaml_event_t *event)
 	}
 	memcpy(node->text, value, len);
 	node->text[len] = '\0';
-	if (secret && len > 0) {
-		struct source *source = &b->findings->sources[b->source];
-		struct source_mask mask = {
-			.line = node->place.line,
-			.column = node->place.column,
-			.end_line = (unsigned)event->end_mark.line + 1,
-			.end_column = (unsigned)event->end_mark.column + 1,
-		};
-		if (source_mask(source, mask))
-			b->error = -ENOMEM;
-	}
+	if (secret && len > 0)
+		mask_event(b, event);
 	refuse_tag(b, node, event->data.scalar.tag);
 	if (node->kind == TREE_SCALAR && strlen(node->text) != len) {
 		findings_error(b->findings, CONFIG_E_VALUE, node->place, NULL,
@@ -258,6 +262,8 @@ static void on_event(struct builder *b, const yaml_event_t *event)
 		b->error = -E2BIG;
 		return;
 	case YAML_ALIAS_EVENT: {
+		if (value_is_secret(b))
+			mask_event(b, event); /* `key: *word` may be a password without quotes */
 		struct tree_node *node = add_node(b, TREE_BAD, event);
 		if (node)
 			findings_error(b->findings, CONFIG_E_ALIAS, node->place, NULL,

@@ -128,10 +128,25 @@ static int64_t suffix_factor(const struct config_row *row, const char *suffix)
 	return 0;
 }
 
+/* "a b c" as "a, b, c". */
+static const char *words_list(const char *words, char *buffer, size_t buffer_len)
+{
+	size_t len = 0;
+
+	for (const char *at = words; *at && len + 3 < buffer_len; at++) {
+		if (*at == ' ')
+			buffer[len++] = ',';
+		buffer[len++] = *at;
+	}
+	buffer[len] = '\0';
+	return buffer;
+}
+
 static int refuse_number(
 	const struct config_row *row, const char *text, struct value_problem *problem)
 {
 	char near[64];
+	char list[160];
 	const char *hint = row->type == CONFIG_TYPE_DURATION ? "a duration such as 300ms or 25s"
 			   : row->type == CONFIG_TYPE_RATE   ? "a rate such as 50M"
 							     : "a whole number";
@@ -141,10 +156,10 @@ static int refuse_number(
 			problem, CONFIG_E_VALUE, "", "\"%.*s\" is not %s", SHOWN_MAX, text, hint);
 	if (config_words_nearest(row->words, text, near, sizeof(near)))
 		return refuse(problem, CONFIG_E_VALUE, "",
-			"\"%.*s\" is neither %s nor one of: %s; did you mean \"%s\"?", SHOWN_MAX,
-			text, hint, row->words, near);
-	return refuse(problem, CONFIG_E_VALUE, "", "\"%.*s\" is neither %s nor one of: %s",
-		SHOWN_MAX, text, hint, row->words);
+			"\"%.*s\" is neither %s nor %s; did you mean \"%s\"?", SHOWN_MAX, text,
+			hint, words_list(row->words, list, sizeof(list)), near);
+	return refuse(problem, CONFIG_E_VALUE, "", "\"%.*s\" is neither %s nor %s", SHOWN_MAX, text,
+		hint, words_list(row->words, list, sizeof(list)));
 }
 
 /*
@@ -240,20 +255,6 @@ static int parse_number(const struct config_row *row, const char *text, int64_t 
 }
 
 /* ---- words ---------------------------------------------------------------------------------------------------- */
-
-/* "a b c" as "a, b, c". */
-static const char *words_list(const char *words, char *buffer, size_t buffer_len)
-{
-	size_t len = 0;
-
-	for (const char *at = words; *at && len + 3 < buffer_len; at++) {
-		if (*at == ' ')
-			buffer[len++] = ',';
-		buffer[len++] = *at;
-	}
-	buffer[len] = '\0';
-	return buffer;
-}
 
 /* Words that are not in this version: says which are. */
 static int refuse_later(
@@ -498,7 +499,7 @@ static int add_listen(const char *text, struct config_listen *list, struct value
 	struct kcpvpn_endpoint endpoint;
 
 	if (address_parse_listen(text, &endpoint)) {
-		if (text[0] == ':')
+		if (text[0] == ':' && text[1] != ':')
 			return refuse(problem, CONFIG_E_ENDPOINT, "",
 				"\"%.*s\" lacks the address; for all of them write \"[::]%.*s\"",
 				SHOWN_MAX, text, SHOWN_MAX, text);

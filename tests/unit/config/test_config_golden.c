@@ -1,0 +1,148 @@
+/*
+ * Messages, byte for byte: golden/NAME.yaml must give golden/NAME.err. And the examples that are
+ * installed must load.
+ */
+#include "config_fixture.h"
+
+#include <glob.h>
+
+static glob_t find(const char *pattern)
+{
+	glob_t found = {0};
+
+	cr_assert_eq(glob(pattern, 0, NULL, &found), 0, "%s", pattern);
+	return found;
+}
+
+Test(golden, messages_are_byte_for_byte)
+{
+	static struct config_report report;
+	glob_t found = find(TESTS_DIR "/unit/config/golden/*.yaml");
+
+	cr_assert(found.gl_pathc >= 50, "%zu files", found.gl_pathc);
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		const char *path = found.gl_pathv[i];
+		char expected_path[512];
+		size_t len = 0;
+		size_t expected_len = 0;
+		char *text = slurp(path, &len);
+		char *got = NULL;
+		struct config *config = NULL;
+
+		snprintf(expected_path, sizeof(expected_path), "%.*serr", (int)strlen(path) - 4,
+			path);
+		char *expected = slurp(expected_path, &expected_len);
+		int error = config_parse_text(
+			strrchr(path, '/') + 1, text, len, NULL, &config, &report);
+		cr_assert_eq(error == 0, report.error_total == 0, "%s", path);
+		cr_assert_eq(config != NULL, error == 0, "%s", path);
+		cr_assert_eq(config_report_format(&report, "vpnd", &got), 0);
+		cr_assert_str_eq(
+			got, expected, "%s gives\n%s\ninstead of\n%s", path, got, expected);
+		/* no file here holds its key in a message */
+		cr_assert_eq(strstr(got, "never"), NULL, "%s", path);
+		config_free(config);
+		free(text);
+		free(expected);
+		free(got);
+	}
+	globfree(&found);
+}
+
+/* The form that the documentation promises, not as a file that could be regenerated with a mistake in it. */
+Test(golden, the_documented_form)
+{
+	static struct config_report report;
+	size_t len = 0;
+	char *text = slurp(TESTS_DIR "/unit/config/golden/office.yaml", &len);
+	char *got = NULL;
+	struct config *config = NULL;
+
+	cr_assert(config_parse_text("office.yaml", text, len, NULL, &config, &report) < 0);
+	cr_assert_eq(config_report_format(&report, "vpnd", &got), 0);
+	cr_assert(strstr(got,
+		"vpnd: E-CFG-12 office.yaml:17:15: peers.branch-2.fec.parity: 40 is out of range "
+		"0..32\n"
+		"   17 |       parity: 40\n"
+		"      |               ^~ at most 32\n"));
+	cr_assert(
+		strstr(got, "vpnd: E-CFG-3 office.yaml:9:3: unknown key \"adresses\" in interface; "
+			    "did you mean \"addresses\"?\n"));
+	cr_assert(strstr(got, "vpnd: E-CFG-4 office.yaml:21:3: peers.branch-2 is given twice; the "
+			      "first is at line 14\n"));
+	free(text);
+	free(got);
+}
+
+static int read_example(void *ctx, const char *path, size_t max, char **ret_data, size_t *ret_len,
+	unsigned *ret_mode)
+{
+	const char *dot = strrchr(path, '.');
+
+	(void)ctx;
+	(void)max;
+	*ret_mode = 0600;
+	if (dot && strcmp(dot, ".key") == 0) {
+		*ret_data = strdup("password\n");
+		*ret_len = strlen(*ret_data);
+	} else {
+		*ret_data = slurp(path, ret_len);
+	}
+	return 0;
+}
+
+Test(golden, examples_load)
+{
+	static struct config_report report;
+	struct config_file_ops ops = *config_file_ops_default();
+	glob_t found = find("configs/*.yaml");
+
+	ops.read = read_example;
+	cr_assert_eq(found.gl_pathc, 4u);
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		struct config *config = NULL;
+		int error = config_load(found.gl_pathv[i], &ops, &config, &report);
+		cr_assert_eq(error, 0, "%s: %s", found.gl_pathv[i], report.errors[0].text);
+		cr_assert_str_eq(config->kcp_go.key, "password");
+		/* the one standing warning of this wire and nothing else */
+		cr_assert_eq(report.warning_total, 1u, "%s: %s", found.gl_pathv[i],
+			report.warnings[1].text);
+		cr_assert_eq(report.warnings[0].number, (unsigned)CONFIG_W_UNAUTHENTICATED);
+		cr_assert_eq(config->interface.mtu_bytes, 1298);
+		cr_assert(config->peer_count > 0);
+		config_free(config);
+	}
+	globfree(&found);
+}
+
+/* Both ends of the two-site example fit each other. */
+Test(golden, two_sites_match)
+{
+	static struct config_report report;
+	struct config_file_ops ops = *config_file_ops_default();
+	struct config *a = NULL;
+	struct config *b = NULL;
+
+	ops.read = read_example;
+	cr_assert_eq(config_load("configs/site-a.yaml", &ops, &a, &report), 0);
+	cr_assert_eq(config_load("configs/site-b.yaml", &ops, &b, &report), 0);
+	cr_assert_str_eq(a->kcp_go.crypt, b->kcp_go.crypt);
+	cr_assert_str_eq(strrchr(a->kcp_go.key_file, '/'), strrchr(b->kcp_go.key_file, '/'));
+	cr_assert_eq(a->listen.items[0].port, b->peers[0].endpoints.items[0].port);
+	cr_assert_eq(b->listen.items[0].port, a->peers[0].endpoints.items[0].port);
+	for (int side = 0; side < 2; side++) {
+		const struct config *here = side ? b : a;
+		const struct config *there = side ? a : b;
+		for (size_t i = 0; i < there->interface.addresses.count; i++) {
+			struct config_cidr host = there->interface.addresses.items[i];
+			bool reachable = false;
+			host.prefix_len = host.family == 4 ? 32 : 128;
+			for (size_t k = 0; k < here->peers[0].allowed_ips.count; k++)
+				reachable |= config_cidr_contains(
+					&here->peers[0].allowed_ips.items[k], &host);
+			cr_assert(reachable, "side %d", side);
+		}
+	}
+	config_free(a);
+	config_free(b);
+}
