@@ -51,7 +51,7 @@ func newSuite(name string) *suite {
 		set:     set,
 		kcpcat:  set.String("kcpcat", "build/release/kcpcat", "the program under test, with its first arguments"),
 		only:    set.String("only", "", "run the cases whose name contains this"),
-		workers: set.Int("j", 2, "cases at a time"),
+		workers: set.Int("j", 4, "cases at a time; most of one is waiting for the end of silence"),
 		seed:    set.Uint64("seed", 1, "seed of contents and losses"),
 
 		reference: set.Bool("reference", false, "kcpcat is kcp-go: leave out what that cannot do"),
