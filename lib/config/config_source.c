@@ -4,7 +4,7 @@
  * Positions are libyaml's: lines end where YAML 1.1 says (LF, CR, CRLF, NEL, LS, PS), columns count
  * characters of UTF-8. The tree builder masks the span of every value that stands behind a key whose
  * name looks secret. If a file does not parse, spans are not complete; then all that follows such
- * a name on the quoted line is masked, and nothing is quoted once a secret was begun and not ended.
+ * a name or such a span on the quoted line is masked, and nothing is quoted once a secret was begun and not ended.
  */
 #include "config/config_source.h"
 
@@ -237,9 +237,11 @@ void source_quote(const struct source *source, struct config_finding *finding, b
 	unsigned column = 1;
 	while (at < end && column < first + CONFIG_REPORT_SOURCE_COLUMNS) {
 		size_t n = char_len(at, end);
+		bool masked = is_masked(source, finding->line, column);
+		if (masked && syntax && at < hide_from)
+			hide_from = at; /* what follows may be the rest of it, badly quoted */
 		if (column >= first)
-			out = put_char(out, at, n,
-				at >= hide_from || is_masked(source, finding->line, column));
+			out = put_char(out, at, n, masked || at >= hide_from);
 		at += n;
 		column++;
 	}
