@@ -412,3 +412,86 @@ Test(kcp, zero_copy_reading_keeps_messages_apart)
 		shut(kcp);
 	}
 }
+
+Test(kcp, reading_a_full_window_tells_the_peer)
+{
+	struct kcp_config config = link_kcp_config();
+	config.rcv_wnd = 4;
+	struct kcp *kcp = open_with(config);
+	uint8_t bytes[10];
+	size_t len;
+
+	for (uint32_t i = 0; i < 4; i++)
+		feed(kcp, (struct kcp_segment){.cmd = KCP_CMD_PUSH, .sn = i, .wnd = 32, .len = 5},
+			1000);
+	kcp_flush(kcp, false, at(1000));
+	cr_assert_eq(sent(0).wnd, 0);
+	cr_assert(mono_is_never(kcp_next_deadline(kcp)));
+	cr_assert_eq(kcp_recv(kcp, bytes, sizeof(bytes), &len), 0);
+	cr_assert_eq(kcp_next_deadline(kcp).us, 1010000);
+	kcp_on_deadline(kcp, at(1010));
+	cr_assert_eq(out_count, 2);
+	cr_assert_eq(sent(1).cmd, KCP_CMD_WINS);
+	cr_assert_eq(sent(1).wnd, 1);
+	cr_assert_eq(
+		kcp_recv(kcp, bytes, sizeof(bytes), &len), 0); /* was not full: nothing to tell */
+	cr_assert(mono_is_never(kcp_next_deadline(kcp)));
+	shut(kcp);
+}
+
+/* Acks of what had left before a resend do not accuse the resend. */
+Test(kcp, later_acks_count_only_against_what_was_sent_no_later)
+{
+	struct kcp_config config = link_kcp_config();
+	config.profile = KCP_PROFILE_5_6_1;
+	struct kcp *kcp = open_with(config);
+
+	for (int i = 0; i < 8; i++)
+		cr_assert_eq(kcp_send(kcp, "hello", 5, at(1000)), 0);
+	kcp_flush(kcp, false, at(1000));
+	for (uint32_t sn = 1; sn <= 2; sn++)
+		feed(kcp, (struct kcp_segment){.cmd = KCP_CMD_ACK, .sn = sn, .ts = 1000, .wnd = 32},
+			1050);
+	kcp_flush(kcp, false, at(1050));
+	cr_assert_eq(kcp_stats(kcp)->fast_segments, 1);
+	cr_assert_eq(sent(1).sn, 0);
+	for (uint32_t sn = 3; sn <= 6; sn++)
+		feed(kcp, (struct kcp_segment){.cmd = KCP_CMD_ACK, .sn = sn, .ts = 1000, .wnd = 32},
+			1060);
+	kcp_flush(kcp, false, at(1060));
+	cr_assert_eq(kcp_stats(kcp)->fast_segments, 1);
+	cr_assert_eq(kcp_stats(kcp)->early_segments, 0);
+	cr_assert_eq(out_count, 2);
+	shut(kcp);
+}
+
+/* Profile 5.6.72 resends for later acks once per timeout. */
+Test(kcp, new_profile_resends_fast_once_per_timeout)
+{
+	struct kcp *kcp = open_with(link_kcp_config());
+	struct kcp_debug_state state;
+
+	for (int i = 0; i < 9; i++)
+		cr_assert_eq(kcp_send(kcp, "hello", 5, at(1000)), 0);
+	kcp_flush(kcp, false, at(1000));
+	for (uint32_t sn = 1; sn <= 4; sn++) {
+		feed(kcp, (struct kcp_segment){.cmd = KCP_CMD_ACK, .sn = sn, .ts = 1100, .wnd = 32},
+			1100);
+		kcp_input_done(kcp, at(1100));
+	}
+	cr_assert_eq(kcp_stats(kcp)->fast_segments, 1);
+	kcp_debug_state(kcp, at(1100), &state);
+	struct mono due = at(1100 + state.nearest_due_ms);
+	kcp_flush(kcp, false, due);
+	cr_assert(kcp_stats(kcp)->lost_segments >= 1);
+	for (uint32_t sn = 5; sn <= 6; sn++)
+		feed(kcp,
+			(struct kcp_segment){.cmd = KCP_CMD_ACK,
+				.sn = sn,
+				.ts = kcp_segment_ms(due) + 1,
+				.wnd = 32},
+			1300);
+	kcp_input_done(kcp, at(1300));
+	cr_assert_eq(kcp_stats(kcp)->fast_segments, 2);
+	shut(kcp);
+}
