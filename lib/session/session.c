@@ -55,8 +55,11 @@ void session_sent_waiting(struct session *s, struct mono now)
 	if (ended(s))
 		return;
 	s->active_at = now;
-	if (mono_is_never(s->waiting_since))
-		s->waiting_since = now;
+	if (!mono_is_never(s->waiting_since))
+		return;
+	s->waiting_since = now;
+	if (s->config.keepalive_us > 0)
+		s->probe_at = mono_min(s->probe_at, mono_add_us(now, SESSION_PROBE_WAITING_US));
 }
 
 void session_answered(struct session *s)

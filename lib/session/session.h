@@ -30,6 +30,8 @@ enum session_action {
 };
 
 enum {
+	SESSION_PROBE_WAITING_US =
+		2000000, /* with keepalive: while something waits for an answer */
 	SESSION_PROBE_RETRY_US =
 		1000000, /* an unanswered probe is repeated after this, then twice that, ... */
 	SESSION_PROBE_RETRY_MAX_US = 4000000,

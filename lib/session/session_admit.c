@@ -1,6 +1,7 @@
 /*
- * A pure decision. The one place where it is stricter than kcp-go: a dialled conversation is never
- * replaced, since the dialler chose its number.
+ * A pure decision, and kcp-go's but for two cases: a dialled conversation is never replaced, since the dialler chose its
+ * number; and a conversation that the other side began with somebody before us (we were restarted) is told apart, since
+ * its numbers can never fit ours.
  */
 #include "session/session_admit.h"
 
@@ -15,5 +16,7 @@ enum session_admit_verdict session_admit(const struct session_admit_facts *facts
 	}
 	if (!facts->accepts)
 		return SESSION_ADMIT_STRANGER;
-	return facts->has_conv ? SESSION_ADMIT_OPEN : SESSION_ADMIT_NO_CONV;
+	if (!facts->has_conv)
+		return SESSION_ADMIT_NO_CONV;
+	return facts->remnant ? SESSION_ADMIT_REMNANT : SESSION_ADMIT_OPEN;
 }

@@ -11,8 +11,9 @@
 #include <stdint.h>
 
 enum session_admit_verdict {
-	SESSION_ADMIT_DELIVER,	  /* to the conversation of this address */
-	SESSION_ADMIT_OPEN,	  /* a new conversation */
+	SESSION_ADMIT_DELIVER, /* to the conversation of this address */
+	SESSION_ADMIT_OPEN,    /* a new conversation */
+	SESSION_ADMIT_REMNANT, /* a conversation that began before we did: answer, so that the other side notices */
 	SESSION_ADMIT_REPLACE,	  /* close the old one, open a new one */
 	SESSION_ADMIT_STRANGER,	  /* drop: unknown address, and none is accepted */
 	SESSION_ADMIT_NO_CONV,	  /* drop: unknown address and the datagram names no conversation */
@@ -25,6 +26,7 @@ struct session_admit_facts {
 	bool accepts;	   /* strangers may open conversations; a replacement needs it, too */
 	bool has_conv;	   /* the datagram names a conversation (parity does not) */
 	uint32_t conv;
+	bool remnant;	 /* its first segment acknowledges what no conversation here has sent */
 	bool from_start; /* its first segment has sn 0, or it is out of band */
 };
 

@@ -226,14 +226,20 @@ void conv_touch(struct kcpvpn_conv *conv)
 
 struct kcpvpn_conv *kcpvpn_node_next_event(struct kcpvpn_node *node, unsigned *ret_events)
 {
-	struct list *ready = list_pop(&node->ready);
+	struct list *ready;
 
-	if (!ready)
-		return NULL;
-	struct kcpvpn_conv *conv = list_entry(ready, struct kcpvpn_conv, in_ready);
-	*ret_events = conv->events;
-	conv->events = 0;
-	return conv;
+	while ((ready = list_pop(&node->ready)) != NULL) {
+		struct kcpvpn_conv *conv = list_entry(ready, struct kcpvpn_conv, in_ready);
+		unsigned events = conv->events;
+		conv->events = 0;
+		if (!conv->remnant) {
+			*ret_events = events;
+			return conv;
+		}
+		if (events & KCPVPN_EVENT_CLOSED)
+			node_conv_free(conv);
+	}
+	return NULL;
 }
 
 void kcpvpn_node_flush(struct kcpvpn_node *node, int64_t now_us)

@@ -35,7 +35,9 @@ struct cipher;
 
 enum {
 	NODE_TRIM_AFTER_US =
-		5000000,       /* a conversation quiet for so long gives its spare memory back */
+		5000000, /* a conversation quiet for so long gives its spare memory back */
+	NODE_REMNANT_US =
+		10000000,      /* a conversation from before our start is answered for so long */
 	NODE_KEEP_SLOTS = 256, /* free slots kept for the next burst */
 };
 
@@ -82,6 +84,7 @@ struct kcpvpn_conv {
 	bool wants_flush;      /* data to be sent */
 	bool wants_input_done; /* datagrams were taken since the last flush */
 	bool sent_data;	       /* data left since the session was last told */
+	bool remnant;	       /* began before our start: the program does not see it */
 	bool fec_number_known;
 	uint32_t fec_number; /* highest FEC sequence number received */
 	enum kcpvpn_close_reason closed;

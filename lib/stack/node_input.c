@@ -29,6 +29,7 @@ struct arrival {
 	bool has_conv;
 	uint32_t conv;
 	bool from_start;
+	bool remnant;
 };
 
 /* @return false if the payload can be no datagram of this wire */
@@ -64,13 +65,17 @@ static bool take_apart(const uint8_t *payload, size_t len, struct arrival *a)
 		a->has_conv = true;
 		a->conv = first.conv;
 		a->from_start = first.sn == 0;
+		a->remnant = first.una != 0;
 	}
 	return true;
 }
 
-/* Opens a conversation for a stranger. NULL if there is no room. */
+/*
+ * Opens a conversation for a stranger. NULL if there is no room. A remnant is none for the program: it only answers, and
+ * by the answers the other side finds that its conversation is gone.
+ */
 static struct kcpvpn_conv *accept_conv(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
-	const struct kcpvpn_datagram *d, uint32_t number)
+	const struct kcpvpn_datagram *d, uint32_t number, bool remnant)
 {
 	struct kcpvpn_conv *conv;
 
@@ -78,7 +83,13 @@ static struct kcpvpn_conv *accept_conv(struct kcpvpn_node *node, const struct kc
 		node->stats.drop_backlog++;
 		return NULL;
 	}
-	node->stats.passive_opens++;
+	conv->remnant = remnant;
+	if (remnant) {
+		kcpvpn_conv_set_times(conv, 0, 0, NODE_REMNANT_US);
+		node->stats.remnants++;
+	} else {
+		node->stats.passive_opens++;
+	}
 	conv_raise(conv, KCPVPN_EVENT_ACCEPTED);
 	return conv;
 }
@@ -96,6 +107,7 @@ static struct kcpvpn_conv *admit(struct kcpvpn_node *node, const struct kcpvpn_u
 		.has_conv = a->has_conv,
 		.conv = a->conv,
 		.from_start = a->from_start,
+		.remnant = a->remnant,
 	};
 
 	switch (session_admit(&facts)) {
@@ -103,9 +115,11 @@ static struct kcpvpn_conv *admit(struct kcpvpn_node *node, const struct kcpvpn_u
 		return conv;
 	case SESSION_ADMIT_REPLACE:
 		conv_expire(conv, KCPVPN_CLOSED_REPLACED);
-		return accept_conv(node, port, d, a->conv);
+		return accept_conv(node, port, d, a->conv, false);
 	case SESSION_ADMIT_OPEN:
-		return accept_conv(node, port, d, a->conv);
+		return accept_conv(node, port, d, a->conv, false);
+	case SESSION_ADMIT_REMNANT:
+		return accept_conv(node, port, d, a->conv, true);
 	case SESSION_ADMIT_STRANGER:
 		node->stats.drop_source++;
 		return NULL;

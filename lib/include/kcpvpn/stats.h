@@ -32,6 +32,8 @@ struct kcpvpn_stats {
 	uint64_t oob_in;	      /* OOBPackets: out-of-band messages received */
 
 	/* Verdicts: one for each way a datagram can be bad. Such datagrams change nothing else. */
+	uint64_t
+		remnants; /* conversations that the other side began before this node: answered, not told */
 	uint64_t drop_short;	/* InErrs: too short for the crypt header or for a segment */
 	uint64_t drop_checksum; /* InCsumErrors: CRC or tag wrong: another key, another cipher,
 				   damage, or a stranger */

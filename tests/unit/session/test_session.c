@@ -67,6 +67,18 @@ Test(session, a_silent_peer_is_probed_then_dead)
 	RUN(CONFIG, steps);
 }
 
+Test(session, what_waits_for_an_answer_is_probed_early)
+{
+	static const struct step steps[] = {
+		{0, HEARD, 1, 5000, SESSION_UP},
+		{1000, WAITING, 0, 3000, SESSION_UP},
+		{2000, WAITING, 0, 3000, SESSION_UP},
+		{3000, TICK, SESSION_PROBE, 4000, SESSION_UP},
+		{3050, HEARD, 0, 8050, SESSION_UP},
+	};
+	RUN(CONFIG, steps);
+}
+
 Test(session, an_answer_ends_the_wait)
 {
 	static const struct step steps[] = {

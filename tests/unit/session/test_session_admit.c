@@ -23,6 +23,11 @@ Test(session_admit, table)
 		{{.known = true, .own_conv = 7, .has_conv = true, .conv = 8, .from_start = true},
 			SESSION_ADMIT_OTHER_CONV},
 		{{.accepts = true, .has_conv = true, .conv = 8}, SESSION_ADMIT_OPEN},
+		{{.accepts = true, .has_conv = true, .conv = 8, .remnant = true},
+			SESSION_ADMIT_REMNANT},
+		{{.has_conv = true, .conv = 8, .remnant = true}, SESSION_ADMIT_STRANGER},
+		{{.known = true, .own_conv = 8, .has_conv = true, .conv = 8, .remnant = true},
+			SESSION_ADMIT_DELIVER},
 		{{.accepts = true}, SESSION_ADMIT_NO_CONV},
 		{{.has_conv = true, .conv = 8, .from_start = true}, SESSION_ADMIT_STRANGER},
 	};
