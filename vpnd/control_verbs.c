@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
 	FOLLOW_LINES = 100, /* in one notification */
@@ -20,22 +21,21 @@ enum {
 
 /* ---- answers ------------------------------------------------------------------------------------------------- */
 
-/* `line` is taken. Notifications (no id) get no answer. */
-static void say(struct control_server *s, struct control_client *c, char *line, size_t len)
+/* `line` is taken; a JSON text holds no NUL, so its length is strlen's. */
+static void say(struct control_server *s, struct control_client *c, char *line)
 {
-	if (!c->dead && control_client_say(c, line, len))
-		control_server_drop(s, c);
-	else if (c->dead)
+	if (c->dead)
 		free(line);
+	else if (control_client_say(c, line, line ? strlen(line) : 0))
+		control_server_drop(s, c);
 }
 
 void control_verbs_say_error(struct control_server *s, struct control_client *c, const char *id,
 	const struct control_error *err)
 {
-	size_t len = 0;
 
 	if (id[0])
-		say(s, c, control_answer_error(id, err, &len), len);
+		say(s, c, control_answer_error(id, err, NULL));
 }
 
 /* Makes sure that a failed op is explained. */
@@ -90,16 +90,15 @@ static void answer_wait(
 	struct control_server *s, struct control_client *c, struct control_error *err, int holds)
 {
 	struct control_request request = c->wait_for;
-	size_t len = 0;
 
 	c->waiting = false;
 	c->wait_for = (struct control_request){0};
 	if (holds < 0)
 		control_verbs_say_error(s, c, request.id, err);
 	else if (request.id[0] && request.method == CONTROL_METHOD_UP)
-		say(s, c, control_answer_changed(request.id, c->wait_changed, &len), len);
+		say(s, c, control_answer_changed(request.id, c->wait_changed, NULL));
 	else if (request.id[0])
-		say(s, c, control_answer_empty(request.id, &len), len);
+		say(s, c, control_answer_empty(request.id, NULL));
 	control_request_fini(&request);
 }
 
@@ -154,7 +153,6 @@ static void do_up_down(
 	bool up = request->method == CONTROL_METHOD_UP;
 	struct control_error err = {0};
 	bool changed = false;
-	size_t len = 0;
 	int rc;
 
 	rc = (up ? s->ops.up : s->ops.down)(s->ops.ctx, &request->peers, &changed, &err);
@@ -170,7 +168,7 @@ static void do_up_down(
 	} else if (up && request->wait) {
 		begin_wait(s, c, request, changed);
 	} else if (request->id[0]) {
-		say(s, c, control_answer_changed(request->id, changed, &len), len);
+		say(s, c, control_answer_changed(request->id, changed, NULL));
 	}
 	control_error_fini(&err);
 }
@@ -181,7 +179,6 @@ static void do_status(
 	const char *peer = request->peers.count ? request->peers.items[0] : NULL;
 	struct control_error err = {0};
 	struct control_status status;
-	size_t len = 0;
 	int rc;
 
 	control_status_init(&status);
@@ -190,7 +187,7 @@ static void do_status(
 		complete_error(&err, rc);
 		control_verbs_say_error(s, c, request->id, &err);
 	} else if (request->id[0]) {
-		say(s, c, control_answer_status(request->id, &status, &len), len);
+		say(s, c, control_answer_status(request->id, &status, NULL));
 	}
 	control_status_fini(&status);
 	control_error_fini(&err);
@@ -201,7 +198,6 @@ static void do_reload(
 {
 	struct control_reload reload = {.dry_run = request->dry_run};
 	struct control_error err = {0};
-	size_t len = 0;
 	int rc;
 
 	rc = s->ops.reload(s->ops.ctx, request->dry_run, &reload, &err);
@@ -214,7 +210,7 @@ static void do_reload(
 		control_verbs_say_error(s, c, request->id, &err);
 	} else if (request->id[0]) {
 		reload.dry_run = request->dry_run;
-		say(s, c, control_answer_reload(request->id, &reload, &len), len);
+		say(s, c, control_answer_reload(request->id, &reload, NULL));
 	}
 	control_reload_fini(&reload);
 	control_error_fini(&err);
@@ -228,7 +224,6 @@ static uint64_t say_log(struct control_server *s, struct control_client *c, cons
 	uint64_t end = s->ring ? s->ring->next_seq : 0;
 	uint64_t at = from;
 	size_t used = 0;
-	size_t len = 0;
 
 	if (!lines) {
 		control_server_drop(s, c);
@@ -241,7 +236,7 @@ static uint64_t say_log(struct control_server *s, struct control_client *c, cons
 				line->time_ms, log_level_str(line->level), line->text};
 	}
 	if (used || id)
-		say(s, c, control_answer_log(id, lines, used, &len), len);
+		say(s, c, control_answer_log(id, lines, used, NULL));
 	free(lines);
 	return at;
 }
@@ -309,7 +304,6 @@ static void deny(
 static void dispatch(
 	struct control_server *s, struct control_client *c, struct control_request *request)
 {
-	size_t len = 0;
 
 	if (!may(c, request)) {
 		deny(s, c, request);
@@ -319,8 +313,7 @@ static void dispatch(
 	case CONTROL_HELLO:
 	case CONTROL_VERSION:
 		if (request->id[0])
-			say(s, c, control_answer_hello(request->id, s->version, s->network, &len),
-				len);
+			say(s, c, control_answer_hello(request->id, s->version, s->network, NULL));
 		return;
 	case CONTROL_METHOD_UP:
 	case CONTROL_METHOD_DOWN:
