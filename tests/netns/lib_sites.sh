@@ -1,0 +1,75 @@
+# shellcheck shell=bash
+# Networks for the tests of vpnd in namespaces, and what they ask the daemons. Sources lib.sh.
+#
+#   network NAME N LINE...       writes $RUN_DIR/NAME.yaml: kcp-go wire, interface kcp0 with 10.99.0.N/24 and
+#                                fd99::N/64, then the LINEs (listen, session, peers, ...). NETWORK_KCP_GO holds
+#                                more keys of kcp_go, "datashard: 3, parityshard: 1"; NETWORK_KEY the key;
+#                                NETWORK_ADDRESSES, if not empty, the addresses instead
+#   inner4 N, inner6 N           the inner address of N
+#   rpc NAME METHOD [PARAMS]     one request to the control socket without kcpctl; prints the answer
+#   status NAME [FILTER]         the status document, through jq -r FILTER
+#   peer_is NAME PEER STATE...   true if the peer is in one of the states
+#   dropped NAME PEER VERDICT    how often
+#   answers NS ADDRESS [ARG...]  true if one ping comes back within a second
+#   all_answer TEXT NS ADDRESS COUNT [PING OPTION...]
+#                                PASS if all come back
+#   joined NS ADDRESS            waits until the tunnel carries pings
+#   seconds_until SECONDS COMMAND...
+#                                asks until COMMAND succeeds; sets TOOK to the seconds it took, '' if it did not
+#   listening UDP sockets, rss:  udp_ports NS; rss_kb NAME
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+NETWORK_KEY='correct horse battery staple' NETWORK_KCP_GO='' NETWORK_ADDRESSES=''
+
+network() {
+	local name=$1 n=$2
+	shift 2
+	{
+		printf '%s\n' 'version: 1' 'wire: kcp-go' \
+			"kcp_go: {key: $NETWORK_KEY, allow_unauthenticated: true${NETWORK_KCP_GO:+, $NETWORK_KCP_GO}}" \
+			"interface: {name: kcp0, addresses: [${NETWORK_ADDRESSES:-10.99.0.$n/24, \"fd99::$n/64\"}]}" "$@"
+	} >"$RUN_DIR/$name.yaml"
+	chmod 600 "$RUN_DIR/$name.yaml"
+}
+inner4() { printf '10.99.0.%s\n' "$1"; }
+inner6() { printf 'fd99::%s\n' "$1"; }
+
+rpc() {
+	printf '{"jsonrpc":"2.0","id":1,"method":"%s","params":%s}\n' "$2" "${3:-{\}}" |
+		timeout 5 nc -N -U "$RUN_DIR/control/$1/control.sock"
+}
+status() { ctl "$1" -o json status | jq -r "${2:-.}"; }
+peer_is() {
+	local is
+	is=$(status "$1" ".peers[] | select(.name == \"$2\") | .state")
+	shift 2
+	[[ " $* " == *" $is "* ]]
+}
+dropped() { status "$1" "[.peers[] | select(.name == \"$2\") | .drops[\"$3\"] // 0] | add"; }
+
+answers() {
+	local ns=$1 address=$2
+	shift 2
+	in_ns "$ns" ping -n -q -c 1 -W 1 "$@" "$address" >/dev/null 2>&1
+}
+all_answer() {
+	local text=$1
+	shift
+	ping_stats "$@"
+	expect "$text: lost pings" "$PING_LOST" == 0
+}
+joined() { wait_for "the tunnel carries pings" 20 answers "$1" "$2"; }
+
+seconds_until() {
+	local from=${EPOCHREALTIME/[.,]/} limit=$1
+	shift
+	TOOK=''
+	while ! "$@" >/dev/null 2>&1; do
+		[ $((${EPOCHREALTIME/[.,]/} - from)) -lt $((limit * 1000000)) ] || return 1
+		sleep 0.05
+	done
+	TOOK=$(awk "BEGIN { printf \"%.2f\", (${EPOCHREALTIME/[.,]/} - $from) / 1e6 }")
+}
+
+udp_ports() { in_ns "$1" ss -Hluan | awk '{ print $4 }'; }
+rss_kb() { awk '/^VmRSS/ { print $2 }' "/proc/$(vpnd_pid "$1")/status"; }
