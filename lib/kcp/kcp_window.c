@@ -221,6 +221,8 @@ void kcp_window_update(struct kcp_window *window, struct mono now)
 	}
 	if (interval_us > 0 && interval_us >= window->min_rtt_us) {
 		uint64_t rate = (uint64_t)delivered * 1000000 / interval_us;
+		if (rate > KCP_WINDOW_RATE_MAX_BYTES)
+			rate = KCP_WINDOW_RATE_MAX_BYTES;
 		bool full = !window->newest_limited || queued(window, now);
 		if (full)
 			window->round_full = true;
@@ -271,10 +273,8 @@ uint64_t kcp_window_bytes(const struct kcp_window *window)
 
 	if (window->rate == 0 || window->min_rtt_us == 0)
 		return 0;
-	/* both are bounded (2^32 bytes in no less than 1 us, 2^32 us), but not their product */
-	if (__builtin_mul_overflow(window->rate, (uint64_t)window->min_rtt_us, &product))
-		return UINT64_MAX / 1000;
-	product /= 1000000;
+	/* at most 2^30 bytes/s x 2^32 us */
+	product = window->rate * (uint64_t)window->min_rtt_us / 1000000;
 	if (!mono_is_never(window->drain_until))
 		return amplify(window, product, KCP_WINDOW_DRAIN_PERCENT);
 	extra = window->extra[0] > window->extra[1] ? window->extra[0] : window->extra[1];

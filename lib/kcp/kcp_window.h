@@ -17,6 +17,8 @@ enum {
 		5500000, /* the smallest loss of once to twice that time counts: a drain is in it */
 	KCP_WINDOW_LOSS_SENDINGS = 128,	  /* make a sample of it */
 	KCP_WINDOW_LOSS_MAX_PPM = 300000, /* more is not made up for */
+	KCP_WINDOW_RATE_MAX_BYTES = 1
+				    << 30, /* a second; what is faster was acknowledged by a liar */
 	KCP_WINDOW_GAIN_PERCENT =
 		125, /* of the measured product; what is above finds out about more */
 	KCP_WINDOW_START_GAIN_PERCENT = 150, /* of it while the rate still grows */
