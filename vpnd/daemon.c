@@ -97,12 +97,7 @@ int daemon_peer_own(struct daemon *daemon, struct peer *peer)
 
 	(void)allowed_ips_remove_owner(&daemon->path.owners, peer);
 	for (size_t i = 0; i < list->count; i++) {
-		struct ip_prefix prefix = {
-			.family = list->items[i].family,
-			.length = list->items[i].prefix_len,
-		};
-		memcpy(prefix.address, list->items[i].address, sizeof(prefix.address));
-		int error = allowed_ips_insert(&daemon->path.owners, &prefix, peer);
+		int error = allowed_ips_insert(&daemon->path.owners, &list->items[i], peer);
 		if (error < 0)
 			return error;
 	}

@@ -39,7 +39,7 @@ static int fill_peer(struct daemon *daemon, const struct peer *peer, struct cont
 	const struct config_peer *config = peer->config;
 	const struct ingress_counters *queue = &peer->queue.counters;
 	struct control_peer *to = control_status_add_peer(status, peer->name);
-	char text[CONFIG_CIDR_TEXT_BYTES];
+	char text[IP_PREFIX_TEXT_BYTES];
 
 	if (!to)
 		return -ENOMEM;
@@ -66,7 +66,7 @@ static int fill_peer(struct daemon *daemon, const struct peer *peer, struct cont
 	}
 	for (size_t i = 0; i < config->allowed_ips.count; i++)
 		(void)control_strings_add(
-			&to->allowed_ips, config_cidr_format(&config->allowed_ips.items[i], text));
+			&to->allowed_ips, ip_prefix_format(&config->allowed_ips.items[i], text));
 	return 0;
 }
 
@@ -86,7 +86,7 @@ static enum control_state network_state(
 static void fill_network(struct daemon *daemon, struct control_status *status)
 {
 	const struct config *config = daemon->config;
-	char text[CONFIG_CIDR_TEXT_BYTES];
+	char text[IP_PREFIX_TEXT_BYTES];
 
 	(void)snprintf(status->network, sizeof(status->network), "%s", config->name);
 	(void)snprintf(status->version, sizeof(status->version), "%s", KCPVPN_VERSION);
@@ -106,7 +106,7 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 	status->interface.offload = false;
 	for (size_t i = 0; i < config->interface.addresses.count; i++)
 		(void)control_strings_add(&status->interface.addresses,
-			config_cidr_format(&config->interface.addresses.items[i], text));
+			ip_prefix_format(&config->interface.addresses.items[i], text));
 	(void)control_status_set_file(status, config->file);
 	status->config.generation = daemon->generation;
 	daemon->wire->ops->status(daemon->wire, status);

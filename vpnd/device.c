@@ -13,14 +13,6 @@
 #include <errno.h>
 #include <string.h>
 
-static struct ip_prefix prefix_of(const struct config_cidr *cidr)
-{
-	struct ip_prefix prefix = {.family = cidr->family, .length = cidr->prefix_len};
-
-	memcpy(prefix.address, cidr->address, sizeof(prefix.address));
-	return prefix;
-}
-
 static void warn(struct device *device, const struct fault *fault)
 {
 	log_warn(device->log, "%s %s%s%s", fault->code, fault->text, fault->hint[0] ? "; " : "",
@@ -51,14 +43,10 @@ void device_close(struct device *device, const struct config *config)
 /* ---- routes ----------------------------------------------------------------------------------------------------- */
 
 /* The kernel has a route to what an address of the interface covers. */
-static bool covered(const struct config *config, const struct config_cidr *destination)
+static bool covered(const struct config *config, const struct ip_prefix *destination)
 {
 	for (size_t i = 0; i < config->interface.addresses.count; i++) {
-		struct config_cidr own = config->interface.addresses.items[i];
-		struct ip_prefix masked = prefix_of(&own);
-		struct ip_prefix inner = prefix_of(destination);
-		ip_prefix_mask(&masked);
-		if (ip_prefix_contains(&masked, &inner))
+		if (ip_prefix_contains(&config->interface.addresses.items[i], destination))
 			return true;
 	}
 	return false;
@@ -70,10 +58,10 @@ static bool wants_routes(const struct config *config, const struct config_peer *
 }
 
 static struct netlink_route route_of(const struct device *device, const struct config *config,
-	const struct config_cidr *destination)
+	const struct ip_prefix *destination)
 {
 	return (struct netlink_route){
-		.destination = prefix_of(destination),
+		.destination = *destination,
 		.ifindex = device->tun.ifindex,
 		.table = config->routes.table > 0 ? (uint32_t)config->routes.table
 						  : NETLINK_TABLE_MAIN,
@@ -83,7 +71,7 @@ static struct netlink_route route_of(const struct device *device, const struct c
 }
 
 static void change_route(struct device *device, const struct config *config,
-	const struct config_cidr *destination, bool add)
+	const struct ip_prefix *destination, bool add)
 {
 	struct netlink_route route = route_of(device, config, destination);
 	struct fault fault = {0};
@@ -116,12 +104,10 @@ static void all_routes(struct device *device, const struct config *config, bool 
 /* ---- addresses and link ----------------------------------------------------------------------------------------- */
 
 static int change_address(
-	struct device *device, const struct config_cidr *address, bool add, struct fault *fault)
+	struct device *device, const struct ip_prefix *address, bool add, struct fault *fault)
 {
-	struct ip_prefix prefix = prefix_of(address);
-
-	return add ? netlink_address_add(device->netlink, device->tun.ifindex, &prefix, fault)
-		   : netlink_address_remove(device->netlink, device->tun.ifindex, &prefix, fault);
+	return add ? netlink_address_add(device->netlink, device->tun.ifindex, address, fault)
+		   : netlink_address_remove(device->netlink, device->tun.ifindex, address, fault);
 }
 
 static void remove_addresses(struct device *device, const struct config *config)
@@ -172,17 +158,17 @@ void device_down(struct device *device, const struct config *config)
 
 /* ---- a reload --------------------------------------------------------------------------------------------------- */
 
-static bool has_cidr(const struct config_cidrs *list, const struct config_cidr *cidr)
+static bool has_cidr(const struct config_cidrs *list, const struct ip_prefix *cidr)
 {
 	for (size_t i = 0; i < list->count; i++) {
-		if (config_cidr_equal(&list->items[i], cidr))
+		if (ip_prefix_equal(&list->items[i], cidr))
 			return true;
 	}
 	return false;
 }
 
 /* True if `config` wants a route to exactly this destination. */
-static bool has_route(const struct config *config, const struct config_cidr *destination)
+static bool has_route(const struct config *config, const struct ip_prefix *destination)
 {
 	for (size_t i = 0; i < config->peer_count; i++) {
 		if (wants_routes(config, &config->peers[i]) &&

@@ -59,7 +59,7 @@ static void send_opening(struct wire_peer *p)
 
 	if (addresses->count == 0)
 		return;
-	const struct config_cidr *own = &addresses->items[0];
+	const struct ip_prefix *own = &addresses->items[0];
 	size_t len = ip_header_write(
 		packet, own->family, own->address, own->address, IP_PROTOCOL_NONE, 0);
 	(void)kcpvpn_conv_send(p->dialled, packet, len, kcp_go_now(p->wire));

@@ -10,6 +10,7 @@
 
 #include "config/config_report.h"
 #include "config/config_schema.h"
+#include "core/ip_prefix.h"
 #include "core/log.h"
 #include "kcpvpn/endpoint.h"
 
@@ -50,17 +51,9 @@ enum {
 	CONFIG_SECRET_MAX = 1024, /* kcp_go.key, bytes */
 	CONFIG_MTU_MIN = 576,
 	CONFIG_MTU_MIN_IPV6 = 1280, /* below it Linux takes IPv6 off an interface for good */
-	CONFIG_CIDR_TEXT_BYTES = 64,
 	CONFIG_FILE_MAX_BYTES = 16 << 20,
 	CONFIG_FILES_MAX = 4096,
 	CONFIG_PEERS_MAX = 65536,
-};
-
-/** An address with a prefix length. Unused address bytes are zero. */
-struct config_cidr {
-	uint8_t family;	     /* 4 or 6 */
-	uint8_t address[16]; /* network order; IPv4 in the first four bytes */
-	uint8_t prefix_len;  /* 0..32 or 0..128 */
 };
 
 /** Where a peer may be found: a name to resolve or a numeric address, not yet resolved. */
@@ -74,7 +67,7 @@ struct config_strings {
 	size_t count;
 };
 struct config_cidrs {
-	struct config_cidr *items;
+	struct ip_prefix *items;
 	size_t count;
 };
 struct config_endpoints {
@@ -230,21 +223,6 @@ int config_kcp_go_mss(const struct config_kcp_go *kcp_go);
  * @return  milliseconds, 0 = none (on the native wire `auto` is decided by the session: 0 here)
  */
 int config_keepalive_ms(const struct config_session *session, enum config_wire wire);
-
-/** "10.40.0.1/24", "fd40::1/64". @return `text` */
-char *config_cidr_format(const struct config_cidr *cidr, char text[CONFIG_CIDR_TEXT_BYTES]);
-
-bool config_cidr_equal(const struct config_cidr *a, const struct config_cidr *b);
-
-/** True if all of `inner` lies in `outer`. */
-bool config_cidr_contains(const struct config_cidr *outer, const struct config_cidr *inner);
-
-/**
- * Parses "ADDRESS/LEN" or "ADDRESS". Host bits are kept.
- *
- * @return  0 or -EINVAL
- */
-int config_cidr_parse(const char *text, struct config_cidr *ret_cidr);
 
 /** Parses "host:port" or "[v6]:port" into a malloc'ed host and a port. @return 0, -EINVAL, -ENOMEM */
 int config_endpoint_parse(const char *text, struct config_endpoint *ret_endpoint);

@@ -45,73 +45,15 @@ static int parse_address(const char *text, uint8_t *ret_family, uint8_t ret_addr
 	return 0;
 }
 
-int config_cidr_parse(const char *text, struct config_cidr *ret_cidr)
-{
-	char address[INET6_ADDRSTRLEN];
-	const char *slash = strchr(text, '/');
-	size_t len = slash ? (size_t)(slash - text) : strlen(text);
-	struct config_cidr cidr = {0};
-
-	if (len >= sizeof(address))
-		return -EINVAL;
-	memcpy(address, text, len);
-	address[len] = '\0';
-	if (parse_address(address, &cidr.family, cidr.address))
-		return -EINVAL;
-	unsigned bits = cidr.family == 4 ? 32 : 128;
-	if (slash && parse_decimal(slash + 1, bits, &bits))
-		return -EINVAL;
-	cidr.prefix_len = (uint8_t)bits;
-	*ret_cidr = cidr;
-	return 0;
-}
-
-char *config_cidr_format(const struct config_cidr *cidr, char text[CONFIG_CIDR_TEXT_BYTES])
-{
-	char address[INET6_ADDRSTRLEN] = "?";
-
-	(void)inet_ntop(
-		cidr->family == 4 ? AF_INET : AF_INET6, cidr->address, address, sizeof(address));
-	(void)snprintf(text, CONFIG_CIDR_TEXT_BYTES, "%s/%u", address, cidr->prefix_len);
-	return text;
-}
-
-bool config_cidr_equal(const struct config_cidr *a, const struct config_cidr *b)
-{
-	return a->family == b->family && a->prefix_len == b->prefix_len &&
-	       memcmp(a->address, b->address, sizeof(a->address)) == 0;
-}
-
-bool config_cidr_contains(const struct config_cidr *outer, const struct config_cidr *inner)
-{
-	unsigned whole = outer->prefix_len / 8;
-	unsigned rest = outer->prefix_len % 8;
-
-	if (outer->family != inner->family || outer->prefix_len > inner->prefix_len)
-		return false;
-	if (memcmp(outer->address, inner->address, whole) != 0)
-		return false;
-	return rest == 0 || ((outer->address[whole] ^ inner->address[whole]) >> (8 - rest)) == 0;
-}
-
-void address_clear_host_bits(struct config_cidr *cidr)
-{
-	for (unsigned i = 0; i < sizeof(cidr->address); i++) {
-		unsigned kept = cidr->prefix_len > 8 * i ? cidr->prefix_len - 8 * i : 0;
-		if (kept < 8)
-			cidr->address[i] &= (uint8_t)(0xff00 >> kept);
-	}
-}
-
-bool address_is_mapped(const struct config_cidr *cidr)
+bool address_is_mapped(const struct ip_prefix *cidr)
 {
 	static const uint8_t PREFIX[12] = {[10] = 0xff, [11] = 0xff};
 
-	return cidr->family == 6 && cidr->prefix_len >= 96 &&
+	return cidr->family == 6 && cidr->length >= 96 &&
 	       memcmp(cidr->address, PREFIX, sizeof(PREFIX)) == 0;
 }
 
-const char *address_unusable(const struct config_cidr *cidr)
+const char *address_unusable(const struct ip_prefix *cidr)
 {
 	static const uint8_t ZERO[16];
 

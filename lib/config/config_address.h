@@ -4,14 +4,11 @@
 
 #include "config/config.h"
 
-/** 10.1.2.3/16 becomes 10.1.0.0/16. */
-void address_clear_host_bits(struct config_cidr *cidr);
-
 /** An IPv4 address in IPv6 form, ::ffff:192.0.2.1. */
-bool address_is_mapped(const struct config_cidr *cidr);
+bool address_is_mapped(const struct ip_prefix *cidr);
 
 /** Why an address cannot be given to an interface ("a multicast address"); NULL if it can. */
-const char *address_unusable(const struct config_cidr *cidr);
+const char *address_unusable(const struct ip_prefix *cidr);
 
 /** "address:port" or "[v6]:port", numeric. @return 0 or -EINVAL */
 int address_parse_listen(const char *text, struct kcpvpn_endpoint *ret_endpoint);

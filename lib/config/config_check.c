@@ -314,7 +314,7 @@ static int check_names(struct loader *l)
 
 /* One item of somebody's allowed_ips. */
 struct claim {
-	struct config_cidr cidr;
+	struct ip_prefix cidr;
 	size_t peer;
 	size_t index; /* in the peer's list */
 	const struct tree_node *node;
@@ -330,8 +330,8 @@ static int compare_claims(const void *a, const void *b)
 	int order = memcmp(x->cidr.address, y->cidr.address, sizeof(x->cidr.address));
 	if (order)
 		return order;
-	if (x->cidr.prefix_len != y->cidr.prefix_len)
-		return x->cidr.prefix_len < y->cidr.prefix_len ? -1 : 1;
+	if (x->cidr.length != y->cidr.length)
+		return x->cidr.length < y->cidr.length ? -1 : 1;
 	if (x->peer != y->peer)
 		return x->peer < y->peer ? -1 : 1;
 	return (x->index > y->index) - (x->index < y->index);
@@ -339,8 +339,8 @@ static int compare_claims(const void *a, const void *b)
 
 static void report_overlap(struct loader *l, const struct claim *a, const struct claim *b)
 {
-	char mine[CONFIG_CIDR_TEXT_BYTES];
-	char other[CONFIG_CIDR_TEXT_BYTES];
+	char mine[IP_PREFIX_TEXT_BYTES];
+	char other[IP_PREFIX_TEXT_BYTES];
 	char where[CONFIG_REPORT_FILE_BYTES + 16];
 	bool a_first = a->node->place.source != b->node->place.source
 			       ? a->node->place.source < b->node->place.source
@@ -358,8 +358,8 @@ static void report_overlap(struct loader *l, const struct claim *a, const struct
 			first->node->place.line);
 	findings_error(&l->findings, CONFIG_E_OVERLAP, later->node->place, NULL,
 		"peers.%s.allowed_ips: %s overlaps %s of peers.%s at %s",
-		l->config->peers[later->peer].name, config_cidr_format(&later->cidr, mine),
-		config_cidr_format(&first->cidr, other), l->config->peers[first->peer].name, where);
+		l->config->peers[later->peer].name, ip_prefix_format(&later->cidr, mine),
+		ip_prefix_format(&first->cidr, other), l->config->peers[first->peer].name, where);
 }
 
 /* Collects all items that were taken, in the order of the trees. */
@@ -405,10 +405,10 @@ static int check_overlaps(struct loader *l)
 	size_t count = collect_claims(l, claims);
 	qsort(claims, count, sizeof(*claims), compare_claims);
 	for (size_t i = 0; i < count; i++) {
-		while (depth && !config_cidr_contains(&open[depth - 1]->cidr, &claims[i].cidr))
+		while (depth && !ip_prefix_contains(&open[depth - 1]->cidr, &claims[i].cidr))
 			depth--;
 		const struct claim *top = depth ? open[depth - 1] : NULL;
-		bool equal = top && config_cidr_equal(&top->cidr, &claims[i].cidr);
+		bool equal = top && ip_prefix_equal(&top->cidr, &claims[i].cidr);
 		if (top && top->peer != claims[i].peer)
 			report_overlap(l, top, &claims[i]);
 		else if (equal)
@@ -454,16 +454,16 @@ static void check_reach(struct loader *l)
 static void check_addresses(struct loader *l)
 {
 	const struct config_cidrs *list = &l->config->interface.addresses;
-	char text[CONFIG_CIDR_TEXT_BYTES];
+	char text[IP_PREFIX_TEXT_BYTES];
 
 	/* short: the walk bounds it */
 	for (size_t i = 1; i < list->count; i++) {
 		for (size_t j = 0; j < i; j++) {
-			if (config_cidr_equal(&list->items[i], &list->items[j]))
+			if (ip_prefix_equal(&list->items[i], &list->items[j]))
 				findings_error(&l->findings, CONFIG_E_DUPLICATE,
 					place_of(l, "interface.addresses"), NULL,
 					"interface.addresses: %s is given twice",
-					config_cidr_format(&list->items[i], text));
+					ip_prefix_format(&list->items[i], text));
 		}
 	}
 }

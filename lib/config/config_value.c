@@ -466,10 +466,10 @@ static int add_string(const struct config_row *row, const char *text, struct con
 static int add_cidr(const struct config_row *row, const char *text, struct config_cidrs *list,
 	struct value_problem *problem)
 {
-	struct config_cidr cidr;
-	char shown[CONFIG_CIDR_TEXT_BYTES];
+	struct ip_prefix cidr;
+	char shown[IP_PREFIX_TEXT_BYTES];
 
-	if (config_cidr_parse(text, &cidr))
+	if (ip_prefix_parse(text, &cidr))
 		return refuse(problem, CONFIG_E_ADDRESS, "",
 			"\"%.*s\" is not an address with a prefix, such as 10.40.0.1/24 or "
 			"fd40::1/64",
@@ -478,15 +478,15 @@ static int add_cidr(const struct config_row *row, const char *text, struct confi
 		if (address_is_mapped(&cidr))
 			return refuse(problem, CONFIG_E_ADDRESS, "",
 				"%.*s is IPv4 in IPv6 form; write it as IPv4", SHOWN_MAX, text);
-		address_clear_host_bits(&cidr);
+		ip_prefix_mask(&cidr);
 	} else {
 		const char *why = address_unusable(&cidr);
 		if (why)
 			return refuse(problem, CONFIG_E_ADDRESS, "",
 				"%s cannot be an interface's address: it is %s",
-				config_cidr_format(&cidr, shown), why);
+				ip_prefix_format(&cidr, shown), why);
 	}
-	struct config_cidr *grown = grow(list->items, list->count, sizeof(*grown));
+	struct ip_prefix *grown = grow(list->items, list->count, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
 	list->items = grown;

@@ -53,7 +53,7 @@ static void write_number(const struct config_row *row, int64_t number, FILE *out
 
 static void write_item(const struct config_row *row, const void *field, size_t index, FILE *out)
 {
-	char cidr[CONFIG_CIDR_TEXT_BYTES];
+	char cidr[IP_PREFIX_TEXT_BYTES];
 	char text[KCPVPN_ENDPOINT_TEXT_BYTES];
 
 	if (row->type == CONFIG_TYPE_STRINGS) {
@@ -71,7 +71,7 @@ static void write_item(const struct config_row *row, const void *field, size_t i
 		const struct config_cidrs *list = field;
 		bool v6 = list->items[index].family == 6;
 		(void)fprintf(
-			out, v6 ? "\"%s\"" : "%s", config_cidr_format(&list->items[index], cidr));
+			out, v6 ? "\"%s\"" : "%s", ip_prefix_format(&list->items[index], cidr));
 	}
 }
 
@@ -157,7 +157,7 @@ static bool items_equal(const struct config_row *row, const void *a, const void 
 		return x->family == y->family && x->port == y->port && x->scope_id == y->scope_id &&
 		       memcmp(x->address, y->address, sizeof(x->address)) == 0;
 	}
-	return config_cidr_equal(&((const struct config_cidrs *)a)->items[i],
+	return ip_prefix_equal(&((const struct config_cidrs *)a)->items[i],
 		&((const struct config_cidrs *)b)->items[i]);
 }
 

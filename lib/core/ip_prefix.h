@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
 	IP_PREFIX_TEXT_BYTES = 56, /* longest IPv6 address, "/128" and the final zero */
@@ -31,6 +32,12 @@ static inline bool ip_prefix_valid(const struct ip_prefix *prefix)
 
 /** True if the first `bits` bits of `a` and `b` are equal. */
 bool ip_prefix_bits_equal(const uint8_t *a, const uint8_t *b, unsigned bits);
+
+static inline bool ip_prefix_equal(const struct ip_prefix *a, const struct ip_prefix *b)
+{
+	return a->family == b->family && a->length == b->length &&
+	       memcmp(a->address, b->address, sizeof(a->address)) == 0;
+}
 
 /** True if `outer` holds all of `inner`; a block holds itself. */
 bool ip_prefix_contains(const struct ip_prefix *outer, const struct ip_prefix *inner);

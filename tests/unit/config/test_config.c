@@ -83,14 +83,14 @@ Test(config, values_arrive)
 		"    allowed_ips: [10.42.3.4/16, 10.42.0.0/16, \"fd42::/48\", 10.42.1.1]\n"
 		"    transport: {queue: 20}\n"
 		"    session: {dead_after: 3s, keepalive: off, persistent: true}\n");
-	char text[CONFIG_CIDR_TEXT_BYTES];
+	char text[IP_PREFIX_TEXT_BYTES];
 
 	cr_assert_str_eq(c->name, "0123");
 	cr_assert_str_eq(c->interface.name, "no");
 	cr_assert_eq(c->interface.addresses.count, 2u);
 	cr_assert_str_eq(
-		config_cidr_format(&c->interface.addresses.items[0], text), "10.40.0.1/24");
-	cr_assert_str_eq(config_cidr_format(&c->interface.addresses.items[1], text), "fd40::1/128");
+		ip_prefix_format(&c->interface.addresses.items[0], text), "10.40.0.1/24");
+	cr_assert_str_eq(ip_prefix_format(&c->interface.addresses.items[1], text), "fd40::1/128");
 	cr_assert_eq(c->interface.mtu_bytes, 1280);
 	cr_assert_eq(c->interface.queues, 1);
 	cr_assert_eq(c->listen.count, 3u);
@@ -136,9 +136,9 @@ Test(config, values_arrive)
 	cr_assert(b->session.persistent);
 	/* masked, each once, in the order of the file; what lies inside another of the same peer stays */
 	cr_assert_eq(b->allowed_ips.count, 3u);
-	cr_assert_str_eq(config_cidr_format(&b->allowed_ips.items[0], text), "10.42.0.0/16");
-	cr_assert_str_eq(config_cidr_format(&b->allowed_ips.items[1], text), "fd42::/48");
-	cr_assert_str_eq(config_cidr_format(&b->allowed_ips.items[2], text), "10.42.1.1/32");
+	cr_assert_str_eq(ip_prefix_format(&b->allowed_ips.items[0], text), "10.42.0.0/16");
+	cr_assert_str_eq(ip_prefix_format(&b->allowed_ips.items[1], text), "fd42::/48");
+	cr_assert_str_eq(ip_prefix_format(&b->allowed_ips.items[2], text), "10.42.1.1/32");
 	config_free(c);
 }
 
@@ -576,7 +576,7 @@ Test(overlap, agrees_with_comparing_all)
 
 	for (int round = 0; round < 300; round++) {
 		enum { PEERS = 6, EACH = 3 };
-		struct config_cidr all[PEERS * EACH];
+		struct ip_prefix all[PEERS * EACH];
 		char text[2048];
 		bool overlap = false;
 		size_t len = (size_t)snprintf(text, sizeof(text), "%speers:\n", FIXTURE_HEAD);
@@ -595,14 +595,14 @@ Test(overlap, agrees_with_comparing_all)
 						rand_r(&seed) % 128, rand_r(&seed) % 4 * 64, bits);
 				len += (size_t)snprintf(
 					text + len, sizeof(text) - len, "\"%s\",", one);
-				cr_assert_eq(config_cidr_parse(one, &all[p * EACH + i]), 0);
+				cr_assert_eq(ip_prefix_parse(one, &all[p * EACH + i]), 0);
 			}
 			len += (size_t)snprintf(text + len, sizeof(text) - len, "]}\n");
 		}
 		for (int a = 0; a < PEERS * EACH; a++) {
 			for (int b = 0; b < PEERS * EACH; b++) {
 				if (a / EACH != b / EACH)
-					overlap |= config_cidr_contains(&all[a], &all[b]);
+					overlap |= ip_prefix_contains(&all[a], &all[b]);
 			}
 		}
 		struct config *c = NULL;

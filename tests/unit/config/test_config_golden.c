@@ -134,11 +134,11 @@ Test(golden, two_sites_match)
 		const struct config *here = side ? b : a;
 		const struct config *there = side ? a : b;
 		for (size_t i = 0; i < there->interface.addresses.count; i++) {
-			struct config_cidr host = there->interface.addresses.items[i];
+			struct ip_prefix host = there->interface.addresses.items[i];
 			bool reachable = false;
-			host.prefix_len = host.family == 4 ? 32 : 128;
+			host.length = host.family == 4 ? 32 : 128;
 			for (size_t k = 0; k < here->peers[0].allowed_ips.count; k++)
-				reachable |= config_cidr_contains(
+				reachable |= ip_prefix_contains(
 					&here->peers[0].allowed_ips.items[k], &host);
 			cr_assert(reachable, "side %d", side);
 		}

@@ -133,15 +133,15 @@ Test(value, cidrs)
 	};
 
 	for (size_t i = 0; i < COUNT(ROWS); i++) {
-		struct config_cidr cidr;
-		char text[CONFIG_CIDR_TEXT_BYTES];
-		int error = config_cidr_parse(ROWS[i].text, &cidr);
+		struct ip_prefix cidr;
+		char text[IP_PREFIX_TEXT_BYTES];
+		int error = ip_prefix_parse(ROWS[i].text, &cidr);
 		cr_assert_eq(error, ROWS[i].want ? 0 : -EINVAL, "%s", ROWS[i].text);
 		if (error)
 			continue;
-		cr_assert_str_eq(config_cidr_format(&cidr, text), ROWS[i].want);
-		address_clear_host_bits(&cidr);
-		cr_assert_str_eq(config_cidr_format(&cidr, text), ROWS[i].masked);
+		cr_assert_str_eq(ip_prefix_format(&cidr, text), ROWS[i].want);
+		ip_prefix_mask(&cidr);
+		cr_assert_str_eq(ip_prefix_format(&cidr, text), ROWS[i].masked);
 	}
 }
 
@@ -164,11 +164,11 @@ Test(value, containment)
 	};
 
 	for (size_t i = 0; i < COUNT(ROWS); i++) {
-		struct config_cidr outer;
-		struct config_cidr inner;
-		cr_assert_eq(config_cidr_parse(ROWS[i].outer, &outer), 0);
-		cr_assert_eq(config_cidr_parse(ROWS[i].inner, &inner), 0);
-		cr_assert_eq(config_cidr_contains(&outer, &inner), ROWS[i].want, "row %zu", i);
+		struct ip_prefix outer;
+		struct ip_prefix inner;
+		cr_assert_eq(ip_prefix_parse(ROWS[i].outer, &outer), 0);
+		cr_assert_eq(ip_prefix_parse(ROWS[i].inner, &inner), 0);
+		cr_assert_eq(ip_prefix_contains(&outer, &inner), ROWS[i].want, "row %zu", i);
 	}
 }
 
