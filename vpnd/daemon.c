@@ -164,16 +164,6 @@ static void on_tun(struct loop_watch *watch, uint32_t events)
 	}
 }
 
-void daemon_set_addresses(struct daemon *daemon)
-{
-	const struct config_cidrs *list = &daemon->config->interface.addresses;
-
-	packet_path_clear_addresses(&daemon->path);
-	for (size_t i = 0; i < list->count; i++)
-		packet_path_add_address(
-			&daemon->path, list->items[i].family, list->items[i].address);
-}
-
 int daemon_link_up(struct daemon *daemon, struct fault *fault)
 {
 	int error = device_up(&daemon->device, daemon->config, fault);
@@ -339,7 +329,6 @@ static int start(struct daemon *daemon, struct fault *fault)
 	int error;
 
 	daemon->path.wire = daemon->wire;
-	daemon_set_addresses(daemon);
 	for (size_t i = 0; i < config->peer_count; i++) {
 		error = daemon_peer_add(daemon, &config->peers[i]);
 		if (error < 0)

@@ -80,9 +80,6 @@ int daemon_peer_own(struct daemon *daemon, struct peer *peer);
 int daemon_wire_new(struct daemon *daemon, const struct config *config, struct wire **ret_wire,
 	struct fault *fault);
 
-/** Tells the packet path the own addresses of the configuration in force. */
-void daemon_set_addresses(struct daemon *daemon);
-
 int daemon_link_up(struct daemon *daemon, struct fault *fault);
 void daemon_link_down(struct daemon *daemon);
 

@@ -152,7 +152,6 @@ static int apply(struct daemon *daemon, struct config *after, const struct confi
 	apply_peers(daemon, after, diff);
 	device_change(&daemon->device, before, after);
 	packet_path_set_mtu(&daemon->path, (uint16_t)after->interface.mtu_bytes);
-	daemon_set_addresses(daemon);
 	if (diff->effects & CONFIG_EFFECT_LOG)
 		daemon_configure_log(daemon);
 	if (diff->effects & CONFIG_EFFECT_CONTROL && daemon->control)

@@ -47,28 +47,14 @@ void packet_path_fini(struct packet_path *path)
 	pool_fini(&path->packets);
 }
 
-void packet_path_clear_addresses(struct packet_path *path)
-{
-	path->has_address[0] = path->has_address[1] = false;
-}
-
-void packet_path_add_address(struct packet_path *path, uint8_t family, const uint8_t *address)
-{
-	size_t index = family == 6;
-
-	if (path->has_address[index])
-		return;
-	path->has_address[index] = true;
-	memcpy(path->own_address[index], address, family == 6 ? 16 : 4);
-}
-
-/* Tells the inner sender, at a bounded rate. */
+/*
+ * Tells the inner sender, at a bounded rate, in the name of the destination: the host refuses what comes in from one of
+ * its own addresses, and the way back to the destination leads through this device, so that rp_filter lets it in.
+ */
 static void send_icmp(struct packet_path *path, enum icmp_error error, const uint8_t *packet,
 	const struct ip_header *header, struct mono now)
 {
 	uint8_t message[ICMP_ERROR_BYTES_MAX];
-	size_t family = header->version == 6;
-	const uint8_t *source = path->has_address[family] ? path->own_address[family] : NULL;
 	int64_t fresh =
 		mono_diff_us(now, path->icmp_refilled_at) * PACKET_PATH_ICMP_PER_S / 1000000;
 
@@ -82,7 +68,7 @@ static void send_icmp(struct packet_path *path, enum icmp_error error, const uin
 		path->counters.icmp_limited++;
 		return;
 	}
-	size_t len = icmp_error_build(error, path->mtu_bytes, packet, header, source, message);
+	size_t len = icmp_error_build(error, path->mtu_bytes, packet, header, header->dst, message);
 	if (len == 0)
 		return;
 	struct iovec piece = {message, len};

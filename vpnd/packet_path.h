@@ -50,8 +50,6 @@ struct packet_path {
 	uint16_t mtu_bytes; /* largest inner packet of the device */
 	uint32_t icmp_tokens;
 	struct mono icmp_refilled_at;
-	uint8_t own_address[2][16]; /* IPv4, IPv6: source of ICMP errors */
-	bool has_address[2];
 	uint8_t scratch[65536]; /* a message of several pieces, put together */
 };
 
@@ -64,12 +62,6 @@ void packet_path_set_mtu(struct packet_path *path, uint16_t mtu_bytes);
 
 /** All peers must be gone. */
 void packet_path_fini(struct packet_path *path);
-
-/** Forgets the own inner addresses. */
-void packet_path_clear_addresses(struct packet_path *path);
-
-/** An own inner address; the first of each family speaks in ICMP errors. @family 4 or 6 */
-void packet_path_add_address(struct packet_path *path, uint8_t family, const uint8_t *address);
 
 /**
  * Reads what the host sends and queues it.
