@@ -38,7 +38,7 @@ rpc() {
 	printf '{"jsonrpc":"2.0","id":1,"method":"%s","params":%s}\n' "$2" "${3:-{\}}" |
 		timeout 5 nc -N -U "$RUN_DIR/control/$1/control.sock"
 }
-status() { ctl "$1" -o json status | jq -r "${2:-.}"; }
+status() { rpc "$1" status | jq -r ".result | ${2:-.}"; }
 peer_is() {
 	local is
 	is=$(status "$1" ".peers[] | select(.name == \"$2\") | .state")
