@@ -9,7 +9,7 @@
  *
  * kcp-go flushes every interval, busy or not. Here a flush is due one interval after the last, but only if there is a
  * reason: acknowledgements or probes that wait, data that would fit, a segment under suspicion. What an idle conversation
- * keeps is this structure (about 1.5 KB), and no deadline.
+ * keeps is this structure (below 1 KB), and no deadline.
  *
  * Invariants: una <= nxt; everything in a ring lies inside its window; a slot belongs to exactly one record.
  */
@@ -55,7 +55,9 @@ int kcp_new(const struct kcp_config *config, const struct kcp_output *output, st
 		kcp->config.interval_ms = KCP_INTERVAL_MIN_MS;
 	if (kcp->config.interval_ms > KCP_INTERVAL_MAX_MS)
 		kcp->config.interval_ms = KCP_INTERVAL_MAX_MS;
-	if (config->ack_delay_us == 0 || config->ack_delay_us > kcp->config.interval_ms * 1000)
+	if (config->ack_delay_us == 0 && config->measured_window)
+		kcp->config.ack_delay_us = KCP_ACK_DELAY_US;
+	else if (config->ack_delay_us == 0 || config->ack_delay_us > kcp->config.interval_ms * 1000)
 		kcp->config.ack_delay_us = kcp->config.interval_ms * 1000;
 	kcp->mss_bytes = config->mtu_bytes - KCP_OVERHEAD_BYTES;
 	kcp_sender_init(&kcp->sender, config->start_sn);
@@ -346,11 +348,30 @@ static bool work_waits(const struct kcp *kcp)
 	return kcp_classic_may_send(kcp);
 }
 
+/*
+ * The peer has the oldest segment in flight and room for more, and still waits for one before it: one that it had
+ * acknowledged. That is a peer that restarted, for which our middle of the conversation began a new one. It
+ * acknowledges what comes and will never deliver any of it.
+ */
+static bool peer_forgot(const struct kcp *kcp)
+{
+	const struct kcp_sender *sender = &kcp->sender;
+
+	return sender->una != sender->nxt && kcp->rmt_wnd > 0 &&
+	       (kcp_sender_at(sender, sender->una)->flags & KCP_TX_ACKED) != 0;
+}
+
 static struct mono dead_at(const struct kcp *kcp)
 {
-	if (kcp->config.dead_link_us == 0 || kcp->dead || kcp->sender.unacked == 0)
+	struct mono at = MONO_NEVER;
+
+	if (kcp->config.dead_link_us == 0 || kcp->dead)
 		return MONO_NEVER;
-	return mono_add_us(kcp->progress_at, kcp->config.dead_link_us);
+	if (kcp->sender.unacked > 0)
+		at = mono_add_us(kcp->progress_at, kcp->config.dead_link_us);
+	if (peer_forgot(kcp))
+		at = mono_min(at, mono_add_us(kcp->una_at, kcp->config.dead_link_us));
+	return at;
 }
 
 static struct mono flush_at(const struct kcp *kcp)
@@ -390,4 +411,9 @@ void kcp_on_deadline(struct kcp *kcp, struct mono now)
 bool kcp_is_dead(const struct kcp *kcp)
 {
 	return kcp->dead;
+}
+
+void kcp_set_dead_link(struct kcp *kcp, int64_t dead_link_us)
+{
+	kcp->config.dead_link_us = dead_link_us;
 }

@@ -35,8 +35,10 @@ enum {
 	KCP_WND_MAX = 32767,	    /* segments; send and receive window */
 	KCP_SEND_QUEUE_MAX = 65535, /* segments; bound of send_queue_max_segments */
 	KCP_WND_DEFAULT = 32,	    /* what a peer's window is taken for until it told */
-	KCP_MEASURED_WND_MIN = 32,  /* segments; the measured window never falls below */
-	KCP_PEER_MTU_BYTES = 1500,  /* kcp-go's peers never send longer UDP payloads */
+	KCP_ACK_DELAY_US =
+		2000, /* with measured_window: late acks are resends and bursts to the peer */
+	KCP_MEASURED_WND_MIN = 32, /* segments; the measured window never falls below */
+	KCP_PEER_MTU_BYTES = 1500, /* kcp-go's peers never send longer UDP payloads */
 };
 
 /** Which kcp-go is imitated. The bytes are the same; 5.6.72 acknowledges and recovers sooner and probes sooner. */
@@ -58,13 +60,17 @@ struct kcp_config {
 	uint32_t snd_wnd; /* segments in flight, 1..KCP_WND_MAX */
 	uint32_t rcv_wnd; /* segments held for the reader, 1..KCP_WND_MAX */
 	bool stream; /* writes merge into full segments and boundaries are lost; else messages stay whole */
-	/* Acknowledgements alone wait so long after the last flush at most; 0, or beyond interval_ms: interval_ms */
+	/* Acknowledgements alone wait so long after the last flush at most; at most interval_ms. 0: KCP_ACK_DELAY_US with
+	 * measured_window, else interval_ms */
 	uint32_t ack_delay_us;
 	bool ack_no_delay; /* acknowledge in every kcp_input_done() instead of once an interval */
 	/* In flight at most 1.25 x what the path was measured to hold (KCP_MEASURED_WND_MIN..snd_wnd), new data paced at 1.25 x
 	 * its rate, timeouts a little longer. Off: snd_wnd, in bursts, as kcp-go does. */
 	bool measured_window;
-	/* The link counts as dead when something is in flight and nothing was acknowledged for so long; 0 = never */
+	/*
+	 * The link counts as dead when something is in flight and nothing was acknowledged for so long, or only what
+	 * comes after a hole that cannot be (the peer restarted); 0 = never
+	 */
 	int64_t dead_link_us;
 	uint32_t
 		send_queue_max_segments; /* not yet sent, 1..KCP_SEND_QUEUE_MAX; kcp_send() refuses beyond */
@@ -237,8 +243,11 @@ struct mono kcp_next_deadline(const struct kcp *kcp);
 /** Does what is due. Harmless when nothing is. */
 void kcp_on_deadline(struct kcp *kcp, struct mono now);
 
-/** True once something was in flight for dead_link_us without any acknowledgement. Stays; the engine goes on trying. */
+/** True once the link was dead for dead_link_us, see there. Stays; the engine goes on trying. */
 bool kcp_is_dead(const struct kcp *kcp);
+
+/** Replaces the configuration's dead_link_us, 0 = never. */
+void kcp_set_dead_link(struct kcp *kcp, int64_t dead_link_us);
 
 /* ---- settings and state ----------------------------------------------------------------------------------------- */
 

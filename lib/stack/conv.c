@@ -51,6 +51,7 @@ void kcpvpn_conv_set_times(struct kcpvpn_conv *conv, int64_t keepalive_us, int64
 	struct session_config times = {keepalive_us, dead_after_us, idle_after_us};
 
 	session_set_config(&conv->session, &times);
+	kcp_set_dead_link(conv->kcp, dead_after_us);
 	conv_touch(conv);
 }
 
