@@ -139,7 +139,8 @@ $(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(if $(filter $(LAYERS)
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)
 	$$(Q)$(CC) $(LDFLAGS_EXE) -o $$@ $$(filter %.o,$$^) \
-		$(if $(filter $(LAYERS),$(2)),$(call whole,$(call archive,$(2)))) $$(filter-out %/lib$(2).a,$$(filter %.a,$$^)) \
+		$(if $(filter $(LAYERS),$(2)),$(call whole,$(call archive,$(2)))) \
+		-Wl,--start-group $$(filter-out %/lib$(2).a,$$(filter %.a,$$^)) -Wl,--end-group \
 		$(LIBS_criterion) $(LIBS_vpnd) $(LIBS_control) $(LIBS_config) $(LIBS_kcpvpn)
 endef
 LAB_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tests/lab/*.c)))
@@ -164,7 +165,8 @@ $(B)/tests/fuzz-%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(ARCHIVES_all)
 # Programs with a main of their own that need the stack: benchmarks and threaded tests.
 BENCH_NAMES := $(patsubst tests/bench/%.c,%,$(sort $(wildcard tests/bench/bench_*.c)))
 BENCH_PROGRAMS := $(addprefix $(B)/tests/,$(BENCH_NAMES))
-$(B)/tests/bench_%: $(B)/obj/tests/bench/bench_%.o $(ARCHIVES_stack)
+BENCH_PART_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(filter-out tests/bench/bench_%,$(sort $(wildcard tests/bench/*.c))))
+$(B)/tests/bench_%: $(B)/obj/tests/bench/bench_%.o $(BENCH_PART_OBJ) $(ARCHIVES_stack)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_kcpvpn) -lpthread -lm
