@@ -90,7 +90,7 @@ func (h *echoHost) serve(sess *kcp.UDPSession) {
 	for {
 		n, err := sess.Read(packet)
 		if err != nil {
-			if !errors.Is(err, io.ErrClosedPipe) {
+			if !errors.Is(err, io.ErrClosedPipe) && !errors.Is(err, net.ErrClosed) {
 				fmt.Fprintln(os.Stderr, "session ended:", err)
 			}
 			return

@@ -35,6 +35,9 @@ func kcpgoMain(args []string) error {
 		{name: "wrong key: kcpcat listens and hears nothing", limit: 30 * time.Second, run: wrongKeyListen},
 	}
 	for _, goDials := range []bool{true, false} {
+		cases = append(cases, sleepCase(goDials))
+	}
+	for _, goDials := range []bool{true, false} {
 		cases = append(cases, cipherCases(goDials, z)...)
 		cases = append(cases, fecCases(goDials, z)...)
 		cases = append(cases, messageCases(goDials, z)...)
@@ -170,6 +173,21 @@ func bulkCase(goDials bool, z sizes) testCase {
 	}
 	c := asCase(x, "%d MB, %.0f %% loss, sha256", z.bulk>>20, z.loss*100)
 	c.limit, c.alone = 120*time.Second, true
+	return c
+}
+
+// sleepCase sends more than windows and pipes hold to a receiver that does not read for longer than a silent peer would
+// be waited for. A shut window is not silence.
+func sleepCase(goDials bool) testCase {
+	x := both(goDials, 4<<20, nil)
+	x.sleep = 17 * time.Second
+	if goDials {
+		x.fromKcpcat = 0
+	} else {
+		x.toKcpcat = 0
+	}
+	c := asCase(x, "the receiver sleeps for 17 s")
+	c.notReference = goDials // its stand-in leaves meanwhile
 	return c
 }
 

@@ -25,10 +25,11 @@ type transfer struct {
 	echo        bool    // kcpcat returns what Go sends (fromKcpcat is ignored)
 	sink        bool    // kcpcat counts what Go sends (fromKcpcat is ignored)
 	kind        stdio
-	loss        float64 // probability towards kcpcat
-	lossToGo    float64 // and towards Go
-	idle        int     // kcpcat's --idle in seconds, default 1
-	recovers    bool    // kcpcat must have repaired something by FEC
+	loss        float64       // probability towards kcpcat
+	lossToGo    float64       // and towards Go
+	idle        int           // kcpcat's --idle in seconds, default 1
+	sleep       time.Duration // before the receiver begins to read
+	recovers    bool          // kcpcat must have repaired something by FEC
 }
 
 // ends are the running parts of a transfer.
@@ -197,6 +198,7 @@ func (x *transfer) serveChild(t *trial, c *child) chan error {
 			return
 		}
 		s := newSink(toSeed)
+		time.Sleep(x.sleep)
 		if _, err := io.Copy(s, c.stdout); err != nil {
 			failed <- err
 			return
@@ -242,6 +244,9 @@ func (x *transfer) exchange(t *trial, e *ends, failed chan error) error {
 		sent <- err
 	}()
 	var err error
+	if !x.goDials {
+		time.Sleep(x.sleep)
+	}
 	switch {
 	case x.goe.message && x.echo:
 		err = receiveMessages("Go", e.sess, toSeed, int(x.toKcpcat), x.longestToKcpcat(), false)
