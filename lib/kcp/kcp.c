@@ -179,6 +179,26 @@ static bool cmd_known(uint8_t cmd)
 	return cmd >= KCP_CMD_PUSH && cmd <= KCP_CMD_WINS;
 }
 
+/*
+ * A peer waits for one number and never goes back. One that does, in all its segments and for longer than datagrams
+ * overtake each other, has restarted: it began a new conversation with the middle of ours, acknowledges what comes, and
+ * will never deliver any of it.
+ */
+static void watch_memory(struct kcp *kcp, uint32_t una, struct mono now)
+{
+	if (!kcp_sn_before(una, kcp->sender.una)) {
+		kcp->stale_count = 0;
+		return;
+	}
+	if (kcp->stale_count == 0)
+		kcp->stale_since = now;
+	if (kcp->stale_count < KCP_FORGOT_SEGMENTS)
+		kcp->stale_count++;
+	if (kcp->stale_count == KCP_FORGOT_SEGMENTS && kcp->config.dead_link_us != 0 &&
+		mono_diff_us(now, kcp->stale_since) >= KCP_FORGOT_US)
+		kcp->dead = true;
+}
+
 static enum kcp_input_verdict input(
 	struct kcp *kcp, const void *data, size_t len, bool recovered, struct mono now)
 {
@@ -201,6 +221,8 @@ static enum kcp_input_verdict input(
 		kcp->stats.in_segments++;
 		if (!recovered)
 			kcp->rmt_wnd = segment.wnd;
+		if (!recovered)
+			watch_memory(kcp, segment.una, now);
 		kcp_classic_una(kcp, segment.una, &progress, now);
 		switch ((enum kcp_cmd)segment.cmd) {
 		case KCP_CMD_ACK:
@@ -348,19 +370,6 @@ static bool work_waits(const struct kcp *kcp)
 	return kcp_classic_may_send(kcp);
 }
 
-/*
- * The peer has the oldest segment in flight and room for more, and still waits for one before it: one that it had
- * acknowledged. That is a peer that restarted, for which our middle of the conversation began a new one. It
- * acknowledges what comes and will never deliver any of it.
- */
-static bool peer_forgot(const struct kcp *kcp)
-{
-	const struct kcp_sender *sender = &kcp->sender;
-
-	return sender->una != sender->nxt && kcp->rmt_wnd > 0 &&
-	       (kcp_sender_at(sender, sender->una)->flags & KCP_TX_ACKED) != 0;
-}
-
 static struct mono dead_at(const struct kcp *kcp)
 {
 	struct mono at = MONO_NEVER;
@@ -369,8 +378,6 @@ static struct mono dead_at(const struct kcp *kcp)
 		return MONO_NEVER;
 	if (kcp->sender.unacked > 0)
 		at = mono_add_us(kcp->progress_at, kcp->config.dead_link_us);
-	if (peer_forgot(kcp))
-		at = mono_min(at, mono_add_us(kcp->una_at, kcp->config.dead_link_us));
 	return at;
 }
 

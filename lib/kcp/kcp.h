@@ -38,6 +38,9 @@ enum {
 	KCP_ACK_DELAY_US =
 		2000, /* with measured_window: late acks are resends and bursts to the peer */
 	KCP_MEASURED_WND_MIN = 32, /* segments; the measured window never falls below */
+	KCP_FORGOT_US =
+		1000000, /* a peer that asks for what it had acknowledged for so long has restarted */
+	KCP_FORGOT_SEGMENTS = 3,   /* and in so many segments in a row */
 	KCP_PEER_MTU_BYTES = 1500, /* kcp-go's peers never send longer UDP payloads */
 };
 
@@ -68,8 +71,8 @@ struct kcp_config {
 	 * its rate, timeouts a little longer. Off: snd_wnd, in bursts, as kcp-go does. */
 	bool measured_window;
 	/*
-	 * The link counts as dead when something is in flight and nothing was acknowledged for so long, or only what
-	 * comes after a hole that cannot be (the peer restarted); 0 = never
+	 * The link counts as dead when something is in flight and nothing was acknowledged for so long, or as soon as the
+	 * peer is seen to have restarted (KCP_FORGOT_US); 0 = never, for both
 	 */
 	int64_t dead_link_us;
 	uint32_t
@@ -243,7 +246,7 @@ struct mono kcp_next_deadline(const struct kcp *kcp);
 /** Does what is due. Harmless when nothing is. */
 void kcp_on_deadline(struct kcp *kcp, struct mono now);
 
-/** True once the link was dead for dead_link_us, see there. Stays; the engine goes on trying. */
+/** True once the link was found dead, see dead_link_us. Stays; the engine goes on trying. */
 bool kcp_is_dead(const struct kcp *kcp);
 
 /** Replaces the configuration's dead_link_us, 0 = never. */

@@ -105,7 +105,6 @@ void kcp_classic_una(struct kcp *kcp, uint32_t una, struct kcp_progress *progres
 		if (!(kcp_sender_at(sender, sender->una)->flags & KCP_TX_ACKED))
 			acknowledge(kcp, sender->una, progress, now);
 		sender->una++;
-		kcp->una_at = now;
 		progress->una_moved = true;
 	}
 }
@@ -439,8 +438,6 @@ static uint32_t move_queued(struct kcp *kcp, uint32_t window, uint64_t limit_byt
 
 	if (sender->unacked == 0)
 		kcp->progress_at = now;
-	if (sender->una == sender->nxt)
-		kcp->una_at = now;
 	kcp->paced = false;
 	while (sender->queued > 0 && fits(kcp, window, limit_bytes)) {
 		if (kcp->config.measured_window && !mono_due(kcp->window.pace_at, now)) {

@@ -47,9 +47,11 @@ struct kcp {
 	struct mono flushed_at;	 /* last full flush */
 	struct mono resend_at;	 /* no segment in flight times out before; may be early */
 	struct mono progress_at; /* something was acknowledged, or the first was sent */
-	struct mono una_at;	 /* una moved, or the first was sent */
-	bool paced;		 /* the last flush left data for the pace alone */
-	bool flush_wanted;	 /* by what came in: a full one */
+	struct mono
+		stale_since; /* first of the segments that asked for what was acknowledged before */
+	uint32_t stale_count; /* segments in a row that did */
+	bool paced;	      /* the last flush left data for the pace alone */
+	bool flush_wanted;    /* by what came in: a full one */
 	bool dead;
 	bool closed;
 	uint32_t state; /* as kcp-go's, for transcripts */

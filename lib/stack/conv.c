@@ -211,8 +211,19 @@ void conv_tell_room(struct kcpvpn_conv *conv)
 	}
 }
 
+/* The peer answers, but acknowledges nothing although it has room, or was restarted: the conversation cannot go on. */
+static bool ended_dead(struct kcpvpn_conv *conv)
+{
+	if (!kcp_is_dead(conv->kcp) || kcp_remote_window(conv->kcp) == 0)
+		return false;
+	conv_expire(conv, KCPVPN_CLOSED_DEAD);
+	return true;
+}
+
 void conv_settle(struct kcpvpn_conv *conv, struct mono now)
 {
+	if (ended_dead(conv))
+		return;
 	if (conv->wants_input_done)
 		kcp_input_done(conv->kcp, now);
 	if (conv->wants_flush)
@@ -238,11 +249,8 @@ void conv_on_deadline(struct kcpvpn_conv *conv, struct mono now)
 	}
 	if (mono_due(kcp_next_deadline(conv->kcp), now))
 		kcp_on_deadline(conv->kcp, now);
-	/* The peer answers, but acknowledges nothing although it has room: the conversation cannot go on. */
-	if (kcp_is_dead(conv->kcp) && kcp_remote_window(conv->kcp) > 0) {
-		conv_expire(conv, KCPVPN_CLOSED_DEAD);
+	if (ended_dead(conv))
 		return;
-	}
 	if (mono_due(conv->trim_at, now))
 		trim(conv);
 	tell_session(conv, now);

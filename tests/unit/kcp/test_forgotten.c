@@ -53,7 +53,7 @@ Test(kcp_forgotten, a_peer_that_restarted_is_dead_although_it_acknowledges)
 
 	cr_assert(!mono_is_never(died));
 	int64_t after_us = mono_diff_us(died, began);
-	cr_assert(after_us >= DEAD_AFTER_US && after_us < DEAD_AFTER_US + 500000, "%lld us",
+	cr_assert(after_us >= KCP_FORGOT_US && after_us < KCP_FORGOT_US + 500000, "%lld us",
 		(long long)after_us);
 	cr_assert_gt(kcp_remote_window(link.a.kcp), 0);
 	link_close(&link);
