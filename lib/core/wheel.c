@@ -165,7 +165,8 @@ struct wheel_timer *wheel_pop_due(struct wheel *wheel, struct mono now)
 			}
 			earliest = mono_min(earliest, timer->at);
 		}
-		slot->earliest = earliest; /* or who asks for the next deadline would spin until then */
+		slot->earliest =
+			earliest; /* or who asks for the next deadline would spin until then */
 		if (wheel->tick >= now_tick)
 			return NULL;
 		size_t index = first_used(wheel, 0, ((size_t)wheel->tick & SLOT_MASK) + 1);

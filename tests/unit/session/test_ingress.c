@@ -389,7 +389,7 @@ Test(ingress, fragments_of_a_packet_share_a_queue)
 	setup(&b, &INGRESS_DEFAULTS);
 	for (uint32_t i = 0; i < 64; i++) {
 		struct ingress_packet *packet = packet_of(&b, (uint16_t)(i * 31), i, 100);
-		store_be16(packet->data + 6, i == 0 ? 0x2000 : (uint16_t)(0x2000 | i));
+		store_be16(packet->data + 6, i == 40 ? 0x2000 : (uint16_t)(0x2000 | (i + 1)));
 		push(&b, packet, now);
 	}
 	for (uint32_t i = 0; i < 64; i++) {

@@ -79,6 +79,21 @@ Test(allowed_ips, same_prefix_twice)
 	cr_assert_eq(table.roots[0], NULL);
 }
 
+Test(allowed_ips, nodes_that_part_nothing_are_freed)
+{
+	struct ip_prefix low = prefix_of("10.0.0.0/9");
+	struct ip_prefix high = prefix_of("10.128.0.0/9");
+	struct allowed_ips table;
+
+	allowed_ips_init(&table);
+	cr_assert_eq(allowed_ips_insert(&table, &low, &owners[0]), 0);
+	cr_assert_eq(allowed_ips_insert(&table, &high, &owners[1]), 0);
+	cr_assert_eq(allowed_ips_remove(&table, &low, &owners[0]), 0);
+	cr_assert_eq(lookup(&table, "10.128.0.1"), &owners[1]);
+	cr_assert_eq(allowed_ips_remove(&table, &high, &owners[1]), 0);
+	cr_assert_eq(table.roots[0], NULL);
+}
+
 Test(allowed_ips, overlaps_are_found_both_ways)
 {
 	struct allowed_ips table;
