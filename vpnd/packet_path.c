@@ -155,12 +155,39 @@ void packet_path_writable(struct packet_path *path, struct peer *peer)
 		list_add_tail(&path->pump, &peer->in_pump);
 }
 
+/*
+ * The queue follows the path: CoDel's interval is about a round trip, three of them here, because retransmission under
+ * the inner flows stretches theirs; its target is no less than the time of one and a half packets on the wire.
+ */
+static void tune_queue(struct packet_path *path, struct peer *peer, struct mono now)
+{
+	int64_t srtt_us, target_us = INGRESS_TARGET_US, interval_us;
+	uint64_t rate_bps;
+
+	if (mono_diff_us(now, peer->tuned_at) < PACKET_PATH_TUNE_US ||
+		!path->wire->ops->path(path->wire, peer, &srtt_us, &rate_bps))
+		return;
+	peer->tuned_at = now;
+	interval_us = 3 * srtt_us;
+	if (interval_us < INGRESS_INTERVAL_US)
+		interval_us = INGRESS_INTERVAL_US;
+	if (interval_us > PACKET_PATH_INTERVAL_MAX_US)
+		interval_us = PACKET_PATH_INTERVAL_MAX_US;
+	if (rate_bps > 0) {
+		int64_t packets_us =
+			(int64_t)((uint64_t)path->mtu_bytes * 8 * 3 / 2 * 1000000 / rate_bps);
+		target_us = packets_us > target_us ? packets_us : target_us;
+	}
+	ingress_set_codel(&peer->queue, target_us, interval_us);
+}
+
 void packet_path_pump(struct packet_path *path, struct mono now)
 {
 	struct list *at;
 
 	while ((at = list_pop(&path->pump)) != NULL) {
 		struct peer *peer = list_entry(at, struct peer, in_pump);
+		tune_queue(path, peer, now);
 		while (path->wire->ops->ready(path->wire, peer)) {
 			struct ingress_packet *packet = ingress_pop(&peer->queue, now);
 			if (!packet)

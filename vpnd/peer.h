@@ -43,6 +43,7 @@ struct peer {
 	struct ingress queue;
 	struct peer_counters counters;
 	struct wire_peer *wire; /* the wire's own state */
+	struct mono tuned_at;	/* when the queue was last told of the measured path */
 	int64_t queue_us;	/* how long the packet that left last had waited */
 	bool ordered_down;	/* by `kcpctl down`: stays so until `up` */
 };

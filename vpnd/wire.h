@@ -61,6 +61,9 @@ struct wire_ops {
 	int (*send)(struct wire *wire, struct peer *peer, const void *packet, size_t len);
 	/** Does what is due and serves what arrived, by wire_events. @return true if there was anything */
 	bool (*turn)(struct wire *wire, struct mono now);
+	/** The measured way to a peer. @return false while nothing is measured */
+	bool (*path)(const struct wire *wire, const struct peer *peer, int64_t *ret_srtt_us,
+		uint64_t *ret_rate_bps);
 	/** Everything that the calls before made ready leaves; deadlines are set. After each turn. */
 	void (*flush)(struct wire *wire, struct mono now);
 	/** The host's links, addresses or routes changed. */

@@ -271,6 +271,21 @@ static int send_packet(struct wire *base, struct peer *peer, const void *packet,
 	return kcpvpn_conv_send(conv, packet, len, kcp_go_now(of(base)));
 }
 
+static bool path_of(const struct wire *base, const struct peer *peer, int64_t *ret_srtt_us,
+	uint64_t *ret_rate_bps)
+{
+	struct kcpvpn_conv *conv = peer->wire ? kcp_go_conv(peer->wire) : NULL;
+	struct kcpvpn_conv_stats stats;
+
+	(void)base;
+	if (!conv)
+		return false;
+	kcpvpn_conv_stats(conv, &stats);
+	*ret_srtt_us = stats.srtt_us;
+	*ret_rate_bps = stats.rate_bps;
+	return stats.srtt_us >= 0;
+}
+
 static bool turn(struct wire *base, struct mono now)
 {
 	struct kcp_go *wire = of(base);
@@ -331,6 +346,7 @@ static const struct wire_ops OPS = {
 	.set_config = set_config,
 	.ready = ready,
 	.send = send_packet,
+	.path = path_of,
 	.turn = turn,
 	.flush = flush,
 	.network_changed = network_changed,
