@@ -48,9 +48,10 @@ struct control_ops {
 		struct control_error *err);
 
 	/**
-	 * Fills the whole document.
+	 * Fills the whole document; the network's state is always that of all peers.
 	 *
-	 * @peer    NULL = all peers, else only the one of that name; control_error_no_peer() if there is none
+	 * @peer    NULL = all peers, else that one is enough (the server drops the others);
+	 *          control_error_no_peer() if there is none of that name
 	 * @status  came from control_status_init(); the server frees it, also on failure
 	 */
 	int (*status)(void *ctx, const char *peer, struct control_status *status,

@@ -183,6 +183,10 @@ static void do_status(
 
 	control_status_init(&status);
 	rc = s->ops.status(s->ops.ctx, peer, &status, &err);
+	if (!rc && peer && !control_status_keep(&status, peer)) {
+		control_error_no_peer(&err, peer);
+		rc = -ENOENT;
+	}
 	if (rc) {
 		complete_error(&err, rc);
 		control_verbs_say_error(s, c, request->id, &err);

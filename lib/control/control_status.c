@@ -129,6 +129,20 @@ const struct control_peer *control_status_peer(
 	return NULL;
 }
 
+bool control_status_keep(struct control_status *status, const char *name)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < status->peer_count; i++) {
+		if (kept == 0 && !strcmp(status->peers[i].name, name))
+			status->peers[kept++] = status->peers[i];
+		else
+			peer_fini(&status->peers[i]);
+	}
+	status->peer_count = kept;
+	return kept > 0;
+}
+
 const char *control_state_str(enum control_state state)
 {
 	size_t index = (size_t)state;

@@ -144,6 +144,9 @@ int control_status_set_file(struct control_status *status, const char *file);
 const struct control_peer *control_status_peer(
 	const struct control_status *status, const char *name);
 
+/** Drops all peers but the one of that name. @return false if there is none (then none is left) */
+bool control_status_keep(struct control_status *status, const char *name);
+
 /** "down", "connecting", "up", "degraded", "idle". */
 const char *control_state_str(enum control_state state);
 

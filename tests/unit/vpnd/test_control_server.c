@@ -321,6 +321,10 @@ Test(control_server, verbs_call_the_daemon)
 	has(hear(fd), "\"code\":\"E-CTL-2\"");
 	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"status\"}\n");
 	has(hear(fd), "\"schema\":\"kcpctl.status/1\"");
+	f.many_peers = 2;
+	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"status\",\"params\":{\"peer\":"
+		 "\"branch\"}}\n");
+	cr_assert_eq(strstr(hear(fd), "\"p1\""), NULL, "only the peer that was asked for");
 	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":6,\"method\":\"status\",\"params\":{\"peer\":"
 		 "\"ghost\"}}\n");
 	has(hear(fd), "no peer \\\"ghost\\\"");
