@@ -231,7 +231,7 @@ uint32_t kcp_classic_room(const struct kcp *kcp)
 	if (used >= window || cost >= limit)
 		return 0;
 	/* The last one may pass the limit, as in fits(). */
-	uint64_t by_bytes = (limit - cost + kcp->config.mtu_bytes - 1) / kcp->config.mtu_bytes;
+	uint64_t by_bytes = (limit - cost - 1) / kcp->config.mtu_bytes + 1;
 	return by_bytes < window - used ? (uint32_t)by_bytes : window - used;
 }
 
