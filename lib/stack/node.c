@@ -201,8 +201,14 @@ int kcpvpn_node_dial(struct kcpvpn_node *node, const struct kcpvpn_udp_port *por
 	struct kcpvpn_endpoint any = {0};
 
 	node->now = mono_at_us(now_us);
-	if (session_table_find(&node->table, port, remote))
-		return -EADDRINUSE;
+	struct session_table_node *found = session_table_find(&node->table, port, remote);
+	if (found) {
+		struct kcpvpn_conv *old = list_entry(found, struct kcpvpn_conv, table_node);
+		if (!old->remnant)
+			return -EADDRINUSE;
+		/* The program does not know of it: it must not be in the way. */
+		node_conv_free(old);
+	}
 	while (conv_number == 0)
 		conv_number = rand_u32(&node->random);
 	int error = node_conv_new(node, port, remote, &any, conv_number, ret_conv);

@@ -100,6 +100,12 @@ static struct kcpvpn_conv *admit(struct kcpvpn_node *node, const struct kcpvpn_u
 {
 	struct session_table_node *found = session_table_find(&node->table, port, &d->remote);
 	struct kcpvpn_conv *conv = found ? list_entry(found, struct kcpvpn_conv, table_node) : NULL;
+
+	/* The other side began anew, with the number of what is left of the time before. */
+	if (conv && conv->remnant && a->kind != FEC_KIND_OOB && a->from_start && !a->remnant) {
+		node_conv_free(conv);
+		conv = NULL;
+	}
 	struct session_admit_facts facts = {
 		.known = conv != NULL,
 		.own_conv = conv ? conv->number : 0,

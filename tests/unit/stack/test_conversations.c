@@ -1,0 +1,366 @@
+/* Opening, accepting, replacing and closing conversations, and what the program is told. */
+#include "pair.h"
+
+#include "fec/fec_header.h"
+#include "kcp/kcp_segment.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+
+static struct pair pair;
+
+static struct kcpvpn_config plain_config(void)
+{
+	struct kcpvpn_config config = pair_config();
+
+	config.crypt = "none";
+	config.data_shards = 0;
+	return config;
+}
+
+/* A PUSH of `len` zero bytes from `host`. */
+static void push_from(uint8_t host, uint32_t conv, uint32_t sn, size_t len)
+{
+	struct craft craft = {0};
+	struct craft_segment segment = {.conv = conv,
+		.cmd = KCP_CMD_PUSH,
+		.wnd = 128,
+		.sn = sn,
+		.len = (uint32_t)len,
+		.body = len};
+	struct kcpvpn_endpoint from = pair_endpoint(host);
+
+	craft_add_segment(&craft, &segment);
+	craft_wrap_none(&craft);
+	pair_inject(&pair.b, &from, craft.bytes, craft.len);
+}
+
+Test(conversations, dial_accept_and_talk)
+{
+	struct kcpvpn_config config = pair_config();
+
+	pair_open(&pair, &config, NULL);
+	cr_assert_null(pair.a.conv);
+	pair_dial(&pair, 0);
+	cr_assert_neq(kcpvpn_conv_number(pair.a.conv), 0);
+	cr_assert(kcpvpn_endpoint_equal(kcpvpn_conv_remote(pair.a.conv), &pair.b.address));
+	cr_assert_eq(kcpvpn_conv_port(pair.a.conv), &pair.a.port);
+	cr_assert_eq(kcpvpn_conv_last_rx(pair.a.conv), -1);
+	pair_run(&pair, 10000000);
+	cr_assert_eq(pair.a.datagrams, 0, "nothing is sent before there is something to say");
+	cr_assert_null(pair.b.conv);
+
+	cr_assert_eq(pair_send(&pair.a, 3, 50), 0);
+	cr_assert(!kcpvpn_conv_drained(pair.a.conv));
+	pair_run(&pair, 100000);
+	cr_assert(kcpvpn_conv_drained(pair.a.conv));
+	cr_assert_not_null(pair.b.conv);
+	cr_assert_eq(kcpvpn_conv_number(pair.b.conv), kcpvpn_conv_number(pair.a.conv));
+	cr_assert(kcpvpn_endpoint_equal(kcpvpn_conv_remote(pair.b.conv), &pair.a.address));
+	cr_assert_eq(pair_events(&pair.b),
+		KCPVPN_EVENT_ACCEPTED | KCPVPN_EVENT_READABLE | KCPVPN_EVENT_ALIVE);
+	cr_assert_eq(pair_events(&pair.a), KCPVPN_EVENT_ALIVE);
+	pair_expect(&pair.b, 3, 50);
+	cr_assert(kcpvpn_conv_last_rx(pair.a.conv) > 0);
+
+	cr_assert_eq(pair_send(&pair.a, 4, 50), 0);
+	pair_run(&pair, 100000);
+	cr_assert_eq(pair_events(&pair.b), KCPVPN_EVENT_READABLE, "alive and accepted once");
+
+	struct kcpvpn_stats a = pair_stats(&pair.a), b = pair_stats(&pair.b);
+	cr_assert(a.active_opens == 1 && a.passive_opens == 0 && a.conversations == 1);
+	cr_assert(b.active_opens == 0 && b.passive_opens == 1 && b.conversations_max == 1);
+	cr_assert(a.bytes_sent == 100 && b.bytes_received == 50);
+	cr_assert(a.out_datagrams == pair.a.datagrams && b.in_datagrams == pair.a.datagrams);
+	cr_assert(a.out_bytes == b.in_bytes);
+	pair_close(&pair);
+}
+
+Test(conversations, user_pointer_is_the_programs_own)
+{
+	struct kcpvpn_config config = pair_config();
+	int mine;
+
+	pair_open(&pair, &config, NULL);
+	pair_dial(&pair, 0);
+	cr_assert_null(kcpvpn_conv_user(pair.a.conv));
+	kcpvpn_conv_set_user(pair.a.conv, &mine);
+	cr_assert_eq(kcpvpn_conv_user(pair.a.conv), &mine);
+	pair_close(&pair);
+}
+
+Test(conversations, one_for_each_port_and_remote)
+{
+	struct kcpvpn_config config = plain_config();
+	struct kcpvpn_endpoint far = pair_endpoint(9);
+	struct kcpvpn_conv *conv = NULL;
+
+	pair_open(&pair, &config, NULL);
+	pair_dial(&pair, 5);
+	cr_assert_eq(
+		kcpvpn_node_dial(pair.a.node, &pair.a.port, &pair.b.address, 6, pair.now_us, &conv),
+		-EADDRINUSE);
+	cr_assert_null(conv);
+	struct kcpvpn_udp_port second = pair.a.port;
+	cr_assert_eq(
+		kcpvpn_node_dial(pair.a.node, &second, &pair.b.address, 5, pair.now_us, &conv), 0);
+	cr_assert_eq(kcpvpn_node_dial(pair.a.node, &pair.a.port, &far, 5, pair.now_us, &conv), 0,
+		"numbers need not differ");
+	kcpvpn_conv_close(pair.a.conv, pair.now_us);
+	pair_dial(&pair, 6);
+	cr_assert_eq(kcpvpn_conv_number(pair.a.conv), 6);
+	kcpvpn_node_flush(pair.a.node, pair.now_us);
+	pair_close(&pair);
+}
+
+Test(conversations, any_first_datagram_with_a_number_opens)
+{
+	struct kcpvpn_config config = plain_config();
+
+	pair_open(&pair, &config, NULL);
+	push_from(50, 7, 1234, 10);
+	cr_assert_not_null(pair.b.conv);
+	cr_assert_eq(kcpvpn_conv_number(pair.b.conv), 7);
+	uint8_t buf[64];
+	size_t len;
+	cr_assert_eq(kcpvpn_conv_recv(pair.b.conv, buf, sizeof(buf), pair.now_us, &len), -EAGAIN);
+	pair_close(&pair);
+}
+
+/* Datagram with una not 0: a conversation that somebody before us was part of. It is answered and not shown. */
+Test(conversations, remnants_are_answered_and_not_shown)
+{
+	struct kcpvpn_config config = plain_config();
+	struct kcpvpn_endpoint from = pair_endpoint(1);
+	struct craft craft = {0};
+	struct craft_segment segment = {.conv = 7,
+		.cmd = KCP_CMD_PUSH,
+		.wnd = 128,
+		.sn = 40,
+		.una = 30,
+		.len = 5,
+		.body = 5};
+
+	pair_open(&pair, &config, NULL);
+	craft_add_segment(&craft, &segment);
+	craft_wrap_none(&craft);
+	pair_inject(&pair.b, &from, craft.bytes, craft.len);
+	pair_run(&pair, 1000000);
+	cr_assert_eq(pair_events(&pair.b), 0);
+	cr_assert_null(pair.b.conv);
+	cr_assert(pair.b.datagrams > 0, "the other side learns that its conversation is gone");
+	cr_assert_eq(pair_stats(&pair.b).remnants, 1);
+	cr_assert_eq(pair_stats(&pair.b).passive_opens, 0);
+
+	/* it is not in the way of a new one, dialled or accepted */
+	struct kcpvpn_conv *conv;
+	cr_assert_eq(kcpvpn_node_dial(pair.b.node, &pair.b.port, &from, 8, pair.now_us, &conv), 0);
+	kcpvpn_conv_close(conv, pair.now_us);
+	pair_inject(&pair.b, &from, craft.bytes, craft.len);
+	cr_assert_eq(pair_stats(&pair.b).remnants, 2);
+	push_from(1, 9, 0, 10);
+	cr_assert_eq(pair_events(&pair.b),
+		KCPVPN_EVENT_ACCEPTED | KCPVPN_EVENT_READABLE | KCPVPN_EVENT_ALIVE);
+	cr_assert_eq(kcpvpn_conv_number(pair.b.conv), 9);
+	cr_assert_eq(pair_stats(&pair.b).conversations, 1);
+
+	/* nor of one that begins with the same number */
+	from = pair_endpoint(61);
+	pair_inject(&pair.b, &from, craft.bytes, craft.len);
+	cr_assert_eq(pair_events(&pair.b), 0);
+	push_from(61, 7, 1, 10);
+	cr_assert_eq(pair_events(&pair.b), 0);
+	push_from(61, 7, 0, 10);
+	cr_assert_eq(pair_events(&pair.b),
+		KCPVPN_EVENT_ACCEPTED | KCPVPN_EVENT_READABLE | KCPVPN_EVENT_ALIVE);
+	kcpvpn_conv_close(pair.b.conv, pair.now_us);
+
+	/* and is forgotten when the other side fell silent */
+	from = pair_endpoint(60);
+	pair_inject(&pair.b, &from, craft.bytes, craft.len);
+	cr_assert_eq(pair_stats(&pair.b).conversations, 2);
+	pair_run(&pair, 11000000);
+	cr_assert_eq(pair_stats(&pair.b).conversations, 1);
+	cr_assert_eq(kcpvpn_node_next_deadline(pair.b.node), KCPVPN_NEVER);
+	pair_close(&pair);
+}
+
+Test(conversations, a_new_beginning_replaces)
+{
+	struct kcpvpn_config config = plain_config();
+
+	pair_open(&pair, &config, NULL);
+	pair.b.keep_closed = true;
+	push_from(50, 7, 0, 10);
+	struct kcpvpn_conv *old = pair.b.conv;
+	cr_assert_eq(pair_events(&pair.b),
+		KCPVPN_EVENT_ACCEPTED | KCPVPN_EVENT_READABLE | KCPVPN_EVENT_ALIVE);
+	push_from(50, 8, 5, 10);
+	cr_assert_eq(pair_events(&pair.b), 0, "the middle of another one");
+	push_from(50, 8, 0, 20);
+	cr_assert_eq(pair_events(&pair.b), KCPVPN_EVENT_ACCEPTED | KCPVPN_EVENT_READABLE |
+						   KCPVPN_EVENT_ALIVE | KCPVPN_EVENT_CLOSED);
+	cr_assert_neq(pair.b.conv, old);
+	cr_assert_eq(kcpvpn_conv_number(pair.b.conv), 8);
+	cr_assert_eq(kcpvpn_conv_close_reason(old), KCPVPN_CLOSED_REPLACED);
+	cr_assert_eq(kcpvpn_conv_close_reason(pair.b.conv), KCPVPN_OPEN);
+
+	/* what had come is still there to be read, and nothing can be sent any more */
+	uint8_t buf[64];
+	size_t len;
+	cr_assert_eq(kcpvpn_conv_recv(old, buf, sizeof(buf), pair.now_us, &len), 0);
+	cr_assert_eq(len, 10);
+	cr_assert_eq(kcpvpn_conv_send(old, buf, 1, pair.now_us), -EPIPE);
+	cr_assert_eq(kcpvpn_conv_send_oob(old, buf, 1), -EPIPE);
+	cr_assert_eq(kcpvpn_conv_send_space(old), 0);
+	cr_assert_eq(kcpvpn_conv_window_room(old), 0);
+	kcpvpn_conv_probe(old, pair.now_us);
+	kcpvpn_conv_set_times(old, 1, 1, 1);
+	pair_run(&pair, 1000000);
+	cr_assert_eq(pair_events(&pair.b), 0, "an end is told once");
+	kcpvpn_conv_close(old, pair.now_us);
+
+	/* the old number, from its beginning, replaces the new one in turn */
+	push_from(50, 7, 0, 30);
+	cr_assert_eq(kcpvpn_conv_number(pair.b.conv), 7);
+	cr_assert_eq(pair_stats(&pair.b).passive_opens, 3);
+	cr_assert_eq(pair_stats(&pair.b).conversations, 2, "the one replaced is not freed yet");
+	pair_close(&pair);
+}
+
+Test(conversations, out_of_band_replaces_too)
+{
+	struct kcpvpn_config config = plain_config();
+	struct kcpvpn_endpoint from = pair_endpoint(50);
+	struct craft craft = {.len = 10, .bytes = {9, 0, 0, 0, 'h', 'e', 'l', 'l', 'o', '!'}};
+
+	pair_open(&pair, &config, NULL);
+	push_from(50, 7, 0, 10);
+	craft_wrap_fec(&craft, FEC_OOB_SEQID, FEC_TYPE_OOB, -1);
+	craft_wrap_none(&craft);
+	pair_inject(&pair.b, &from, craft.bytes, craft.len);
+	cr_assert_eq(pair.b.closed, 1);
+	cr_assert_eq(pair.b.closed_reason, KCPVPN_CLOSED_REPLACED);
+	cr_assert_eq(kcpvpn_conv_number(pair.b.conv), 9);
+	uint8_t buf[64];
+	size_t len;
+	cr_assert_eq(kcpvpn_conv_recv_oob(pair.b.conv, buf, sizeof(buf), &len), 0);
+	cr_assert(len == 6 && memcmp(buf, "hello!", 6) == 0);
+	pair_close(&pair);
+}
+
+Test(conversations, a_dialled_one_is_not_replaced_where_none_is_accepted)
+{
+	struct kcpvpn_config config = plain_config();
+	struct craft craft = {0};
+	struct craft_segment segment = {.conv = 99, .cmd = KCP_CMD_PUSH, .wnd = 128};
+
+	pair_open(&pair, &config, NULL);
+	pair_dial(&pair, 5);
+	craft_add_segment(&craft, &segment);
+	craft_wrap_none(&craft);
+	pair_inject(&pair.a, &pair.b.address, craft.bytes, craft.len);
+	cr_assert_eq(pair_stats(&pair.a).drop_conv, 1);
+	cr_assert_eq(kcpvpn_conv_close_reason(pair.a.conv), KCPVPN_OPEN);
+	pair_close(&pair);
+}
+
+/* What freed conversations counted stays in the node's sums. */
+Test(conversations, closing_sends_what_waits_and_keeps_the_counters)
+{
+	struct kcpvpn_config config = pair_config();
+
+	pair_open(&pair, &config, NULL);
+	pair_dial(&pair, 5);
+	cr_assert_eq(pair_send(&pair.a, 1, 700), 0);
+	kcpvpn_conv_close(pair.a.conv, pair.now_us);
+	pair.a.conv = NULL;
+	pair_exchange(&pair);
+	pair_expect(&pair.b, 1, 700);
+	struct kcpvpn_stats stats = pair_stats(&pair.a);
+	cr_assert(stats.bytes_sent == 700 && stats.out_segments == 1 && stats.conversations == 0);
+	cr_assert_eq(stats.conversations_max, 1);
+
+	/* closing in the middle of everything: events pending, timers armed, messages not taken */
+	pair_dial(&pair, 6);
+	cr_assert_eq(pair_send(&pair.a, 1, 3000), 0);
+	cr_assert_eq(kcpvpn_conv_send_oob(pair.a.conv, "x", 1), 0);
+	pair_exchange(&pair);
+	cr_assert_eq(pair.b.closed, 1, "replaced by the new number");
+	kcpvpn_conv_close(pair.b.conv, pair.now_us);
+	kcpvpn_conv_close(pair.a.conv, pair.now_us);
+	pair.a.conv = pair.b.conv = NULL;
+	pair_run(&pair, 1000000);
+	cr_assert_eq(kcpvpn_node_next_deadline(pair.a.node), KCPVPN_NEVER);
+	pair_close(&pair);
+	kcpvpn_node_free(NULL);
+}
+
+static unsigned sent_to[4];
+
+static void count_send(void *ctx, const struct kcpvpn_datagram *batch, size_t count)
+{
+	unsigned *counter = ctx;
+
+	for (size_t i = 0; i < count; i++)
+		cr_assert(batch[i].len > 0);
+	*counter += (unsigned)count;
+}
+
+/* Answers leave by the port, and from the own address, that the conversation was reached at. */
+Test(conversations, several_ports_in_one_batch)
+{
+	struct kcpvpn_config config = plain_config();
+	struct kcpvpn_udp_port ports[4];
+	struct kcpvpn_conv *convs[4];
+	struct kcpvpn_endpoint far = pair_endpoint(9);
+
+	pair_open(&pair, &config, NULL);
+	for (int i = 0; i < 4; i++) {
+		ports[i] = (struct kcpvpn_udp_port){count_send, &sent_to[i]};
+		cr_assert_eq(
+			kcpvpn_node_dial(pair.a.node, &ports[i], &far, 1, pair.now_us, &convs[i]),
+			0);
+	}
+	for (int i = 0; i < 4; i++)
+		for (int n = 0; n <= i; n++)
+			cr_assert_eq(kcpvpn_conv_send(convs[i], "x", 1, pair.now_us), 0);
+	for (int i = 0; i < 4; i++) {
+		uint8_t large[1000] = {0};
+		for (int n = 0; n <= i; n++)
+			cr_assert_eq(
+				kcpvpn_conv_send(convs[i], large, sizeof(large), pair.now_us), 0);
+	}
+	kcpvpn_node_flush(pair.a.node, pair.now_us);
+	cr_assert_eq(pair_stats(&pair.a).out_datagrams,
+		sent_to[0] + sent_to[1] + sent_to[2] + sent_to[3]);
+	for (unsigned i = 0; i < 4; i++)
+		cr_assert(sent_to[i] >= i + 1 && (i == 0 || sent_to[i] > sent_to[i - 1]), "port %u",
+			i);
+	pair_close(&pair);
+}
+
+Test(conversations, many_at_once)
+{
+	struct kcpvpn_config config = plain_config();
+
+	config.convs_max = 3000;
+	pair_open(&pair, &config, NULL);
+	for (uint32_t i = 0; i < 3000; i++) {
+		struct craft craft = {0};
+		struct craft_segment segment = {
+			.conv = i, .cmd = KCP_CMD_PUSH, .wnd = 128, .len = 4, .body = 4};
+		struct kcpvpn_endpoint from = pair_endpoint((uint8_t)i);
+		from.port = (uint16_t)(i / 256 + 1);
+		craft_add_segment(&craft, &segment);
+		craft_wrap_none(&craft);
+		pair_inject(&pair.b, &from, craft.bytes, craft.len);
+		cr_assert_eq(kcpvpn_conv_number(pair.b.conv), i);
+	}
+	cr_assert_eq(pair_stats(&pair.b).conversations, 3000);
+	cr_assert_eq(pair_stats(&pair.b).drop_backlog, 0);
+	kcpvpn_node_free(pair.b.node);
+	pair.b.node = NULL;
+	pair_close(&pair);
+}
