@@ -1,6 +1,6 @@
 /*
- * Start: configuration (read by main), loop, netlink, device, wire, peers, link, control socket, READY. The end is the
- * same in reverse, whatever was reached.
+ * Start: configuration (read by main), loop, control socket, netlink, device, wire, peers, link, READY. The control
+ * socket is served only once the loop runs. The end undoes whatever was reached.
  *
  * A round of the loop: sockets hand datagrams to the wire, the TUN device packets to the packet path; afterwards the
  * wire serves its events, the path hands on what waits, and everything leaves in batches. Events of that (a window
@@ -159,6 +159,7 @@ static void on_tun(struct loop_watch *watch, uint32_t events)
 			"interface %s was deleted by somebody; stopping, a restart makes it anew",
 			daemon->device.tun.name);
 		loop_watch_remove(daemon->loop, &daemon->tun_watch);
+		daemon->device.up = false; /* addresses and routes went with it */
 		daemon->exit_status = EXIT_STATUS_OTHER;
 		loop_stop(daemon->loop);
 	}
@@ -295,8 +296,7 @@ static int start_control(struct daemon *daemon)
 	return error;
 }
 
-/* Everything up to the device, in order. */
-static int open_all(struct daemon *daemon, struct fault *fault)
+static int open_loop(struct daemon *daemon, struct fault *fault)
 {
 	const struct config *config = daemon->config;
 	int error = loop_new(&daemon->loop);
@@ -304,13 +304,20 @@ static int open_all(struct daemon *daemon, struct fault *fault)
 	if (error < 0)
 		return fault_set(fault, error, "E-VPND-1", NULL, "cannot make an event loop: %s",
 			strerror(-error));
+	packet_path_init(&daemon->path, &daemon->device.tun, (uint16_t)config->interface.mtu_bytes,
+		loop_now(daemon->loop));
 	error = loop_catch_signals(daemon->loop, on_signal, daemon);
 	if (error < 0)
 		return fault_set(fault, error, "E-VPND-1", NULL, "cannot catch signals: %s",
 			strerror(-error));
-	packet_path_init(&daemon->path, &daemon->device.tun, (uint16_t)config->interface.mtu_bytes,
-		loop_now(daemon->loop));
-	error = netlink_new(&daemon->netlink, fault);
+	return 0;
+}
+
+static int open_network(struct daemon *daemon, struct fault *fault)
+{
+	const struct config *config = daemon->config;
+	int error = netlink_new(&daemon->netlink, fault);
+
 	if (error == 0)
 		error = device_open(&daemon->device, config->interface.name, daemon->netlink,
 			&daemon->logger->log, routes_wanted, daemon, fault);
@@ -366,22 +373,29 @@ int daemon_new(const struct options *options, struct logger *logger, struct conf
 	daemon->wire_events =
 		(struct wire_events){daemon, on_received, on_owner, on_writable, on_state_changed};
 	daemon_configure_log(daemon);
-	int error = open_all(daemon, &fault);
+	int error = open_loop(daemon, &fault);
+	/* First of all that another daemon may hold: "already running" says more than "the device is taken". */
+	if (error == 0) {
+		error = start_control(daemon);
+		if (error < 0)
+			goto free_daemon;
+		error = open_network(daemon, &fault);
+	}
 	if (error == 0)
 		error = start(daemon, &fault);
-	if (error < 0)
-		say(&fault);
-	else
-		error = start_control(daemon);
 	if (error < 0) {
-		daemon_free(daemon);
-		return status_of(error);
+		say(&fault);
+		goto free_daemon;
 	}
 	error = notify_open(&daemon->notify);
 	if (error < 0)
 		log_warn(&logger->log, "NOTIFY_SOCKET cannot be used: %s", strerror(-error));
 	*ret_daemon = daemon;
 	return EXIT_STATUS_OK;
+
+free_daemon:
+	daemon_free(daemon);
+	return status_of(error);
 }
 
 int daemon_run(struct daemon *daemon)
