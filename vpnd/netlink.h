@@ -48,8 +48,10 @@ int netlink_link_set_mtu(
 	struct netlink *netlink, int ifindex, uint32_t mtu_bytes, struct fault *fault);
 
 /**
- * Adds an address with its prefix length; the kernel adds the route to the prefix. IPv6 skips duplicate address
- * detection: on a tunnel nobody would answer, and the address is usable at once. The MTU must be at least 1280 before.
+ * Adds an address with its prefix length; the kernel adds the route to the prefix. IPv6 skips duplicate
+ * address detection: on a tunnel nobody would answer, and sockets can bind to the address at once (packets
+ * to it are taken some milliseconds later, when a worker of the kernel has put its local route in). The MTU
+ * must be at least 1280 before.
  */
 int netlink_address_add(
 	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault);
