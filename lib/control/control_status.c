@@ -103,7 +103,14 @@ int control_peer_add_drop(struct control_peer *peer, const char *verdict, uint64
 		return -ENOMEM;
 	peer->drops = drops;
 	struct control_drop *drop = &drops[peer->drop_count++];
-	(void)snprintf(drop->verdict, sizeof(drop->verdict), "%s", verdict);
+	size_t len = strnlen(verdict, sizeof(drop->verdict));
+	if (len == sizeof(drop->verdict)) { /* cut at a character's border: it becomes a JSON key */
+		len--;
+		while (len && (verdict[len] & 0xc0) == 0x80)
+			len--;
+	}
+	memcpy(drop->verdict, verdict, len);
+	drop->verdict[len] = '\0';
 	drop->count = count;
 	return 0;
 }
