@@ -109,6 +109,14 @@ void *pool_take(struct pool *pool)
 	return slot;
 }
 
+void *pool_take_keeping(struct pool *pool, size_t keep)
+{
+	if (pool->slots_max - pool->slots_used > keep)
+		return pool_take(pool);
+	pool->exhausted++;
+	return NULL;
+}
+
 void pool_return(struct pool *pool, void *slot)
 {
 	if (!slot)

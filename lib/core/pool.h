@@ -42,6 +42,9 @@ void pool_fini(struct pool *pool);
  */
 void *pool_take(struct pool *pool);
 
+/** As pool_take(), but leaves `keep` slots to those who cannot do without. */
+void *pool_take_keeping(struct pool *pool, size_t keep);
+
 /** Gives a slot back. @slot comes from pool_take() of this pool; NULL is fine. */
 void pool_return(struct pool *pool, void *slot);
 

@@ -16,6 +16,15 @@
 #include <string.h>
 #include <sys/uio.h>
 
+/*
+ * What comes early is acknowledged and so can never be given up again. If it took the last slots, the segment before it
+ * would find none for ever, and nothing could be read that gives one back: an eighth is for what comes in order.
+ */
+static size_t early_keeps(const struct pool *pool)
+{
+	return (pool->slots_max + 7) / 8;
+}
+
 static struct kcp_rx *rx_at(const struct kcp_receiver *receiver, uint32_t sn)
 {
 	return kcp_ring_at(&receiver->ring, sn);
@@ -78,7 +87,8 @@ enum kcp_receiver_verdict kcp_receiver_push(
 		return KCP_RECEIVER_NO_MEMORY;
 	rx = rx_at(receiver, sn);
 	if (segment->len > 0) {
-		rx->slot = pool_take(pool);
+		rx->slot = sn == receiver->nxt ? pool_take(pool)
+					       : pool_take_keeping(pool, early_keeps(pool));
 		if (!rx->slot)
 			return KCP_RECEIVER_NO_MEMORY;
 		memcpy(rx->slot, segment->data, segment->len);

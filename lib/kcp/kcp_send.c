@@ -38,6 +38,12 @@ static size_t tail_room(const struct kcp_sender *sender, uint32_t mss_bytes)
 	return tail->len < mss_bytes ? mss_bytes - tail->len : 0;
 }
 
+/* Two ends that fill their memory with what they send could not take anything from each other: a quarter is to receive. */
+static size_t send_keeps(const struct pool *pool)
+{
+	return (pool->slots_max + 3) / 4;
+}
+
 /* Takes `count` slots into the records behind the queue, or none. */
 static int take_slots(struct kcp_sender *sender, struct pool *pool, uint32_t count)
 {
@@ -48,7 +54,7 @@ static int take_slots(struct kcp_sender *sender, struct pool *pool, uint32_t cou
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++) {
 		struct kcp_tx *tx = kcp_sender_at(sender, first + i);
-		*tx = (struct kcp_tx){.slot = pool_take(pool)};
+		*tx = (struct kcp_tx){.slot = pool_take_keeping(pool, send_keeps(pool))};
 		if (!tx->slot) {
 			while (i-- > 0)
 				pool_return(pool, kcp_sender_at(sender, first + i)->slot);

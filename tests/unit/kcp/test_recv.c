@@ -117,7 +117,7 @@ Test(recv, refuses_what_it_could_never_hand_out)
 	struct kcp_receiver receiver;
 	static uint8_t bytes[64];
 
-	pool_init(&pool, 16, 2);
+	pool_init(&pool, 16, 3);
 	kcp_receiver_init(&receiver, 100, WND);
 	cr_assert_eq(push(&receiver, 100, WND, "x", 1), KCP_RECEIVER_BAD_FRAGMENT);
 	cr_assert_eq(push(&receiver, 100, 255, "x", 1), KCP_RECEIVER_BAD_FRAGMENT);
@@ -129,10 +129,14 @@ Test(recv, refuses_what_it_could_never_hand_out)
 	cr_assert_eq(receiver.ring.capacity, 0);
 	cr_assert_eq(push(&receiver, 101, 0, bytes, 16), KCP_RECEIVER_TAKEN);
 	cr_assert_eq(push(&receiver, 102, 0, bytes, 16), KCP_RECEIVER_TAKEN);
-	cr_assert_eq(push(&receiver, 100, 0, bytes, 16), KCP_RECEIVER_NO_MEMORY);
+	/* what is early leaves a slot to what is next, or nothing could ever be read again */
+	cr_assert_eq(push(&receiver, 103, 0, bytes, 16), KCP_RECEIVER_NO_MEMORY);
 	cr_assert_eq(receiver.nxt, 100);
-	cr_assert_eq(push(&receiver, 100, 0, NULL, 0), KCP_RECEIVER_TAKEN); /* empty: no slot */
+	cr_assert_eq(push(&receiver, 100, 0, bytes, 16), KCP_RECEIVER_TAKEN);
 	cr_assert_eq(receiver.nxt, 103);
+	cr_assert_eq(push(&receiver, 103, 0, bytes, 16), KCP_RECEIVER_NO_MEMORY);
+	cr_assert_eq(push(&receiver, 103, 0, NULL, 0), KCP_RECEIVER_TAKEN); /* empty: no slot */
+	cr_assert_eq(receiver.nxt, 104);
 	kcp_receiver_fini(&receiver, &pool);
 	pool_fini(&pool);
 }
