@@ -269,6 +269,9 @@ void kcp_trim(struct kcp *kcp);
 /** Bytes of this conversation on the heap, payload slots not counted. */
 size_t kcp_memory_bytes(const struct kcp *kcp);
 
+/** Payload slots that this conversation holds at most: in flight, queued, received. */
+uint32_t kcp_slots(const struct kcp *kcp);
+
 uint32_t kcp_conv(const struct kcp *kcp);
 uint32_t kcp_in_flight(const struct kcp *kcp);	     /* segments sent and not acknowledged */
 uint32_t kcp_queued(const struct kcp *kcp);	     /* segments not yet sent */

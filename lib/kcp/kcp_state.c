@@ -85,6 +85,12 @@ size_t kcp_memory_bytes(const struct kcp *kcp)
 	       kcp->acks_capacity * sizeof(*kcp->acks);
 }
 
+uint32_t kcp_slots(const struct kcp *kcp)
+{
+	return kcp->sender.unacked + kcp->sender.queued + kcp_receiver_ready(&kcp->receiver) +
+	       kcp->receiver.early;
+}
+
 uint32_t kcp_conv(const struct kcp *kcp)
 {
 	return kcp->config.conv;

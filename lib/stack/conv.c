@@ -280,6 +280,25 @@ void conv_add_stats(const struct kcpvpn_conv *conv, struct kcpvpn_stats *sum)
 	}
 }
 
+static uint64_t memory_bytes(const struct kcpvpn_conv *conv)
+{
+	const struct kcpvpn_node *node = conv->node;
+	const struct fec_decoder *decoder = conv->decoder;
+	uint64_t shards = conv->oob_count;
+	uint64_t bytes = sizeof(*conv) + kcp_memory_bytes(conv->kcp);
+
+	if (conv->encoder.holds_slots)
+		shards += conv->encoder.parity_shards;
+	if (decoder) {
+		bytes += sizeof(*decoder);
+		/* a slot for each packet, each group and the tuner's samples */
+		shards += decoder->stored + fec_decoder_group_count(decoder) +
+			  (decoder->tune.samples != NULL);
+	}
+	return bytes + kcp_slots(conv->kcp) * (uint64_t)node->segments.slot_bytes +
+	       shards * node->shards.slot_bytes;
+}
+
 void kcpvpn_conv_stats(const struct kcpvpn_conv *conv, struct kcpvpn_conv_stats *ret)
 {
 	struct kcpvpn_stats sum = {0};
@@ -307,6 +326,5 @@ void kcpvpn_conv_stats(const struct kcpvpn_conv *conv, struct kcpvpn_conv_stats 
 		ret->fec_in_parity = conv->decoder->parity_shards;
 	}
 	ret->last_rx_us = kcpvpn_conv_last_rx(conv);
-	ret->memory_bytes = sizeof(*conv) + kcp_memory_bytes(conv->kcp) +
-			    (conv->decoder ? sizeof(*conv->decoder) : 0);
+	ret->memory_bytes = memory_bytes(conv);
 }
