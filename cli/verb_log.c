@@ -4,6 +4,7 @@
 #include "cli/output.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int put_lines(const struct cli *cli, const struct control_answer *answer)
@@ -56,38 +57,49 @@ int verb_log(struct cli *cli, const char *const *args, int count)
 	return status;
 }
 
-/* Without a daemon there is still kcpctl's own version: that is no error. */
+/* What kcpctl and, if one was reached, the daemon are. */
+static int put_version(const struct cli *cli, const struct client *client)
+{
+	if (cli->options.json)
+		return output_json_version(cli, client->daemon, client->network);
+	(void)fprintf(cli->out, "kcpctl %s\n", KCPVPN_VERSION);
+	if (client->daemon[0]) {
+		(void)fputs("vpnd ", cli->out);
+		cli_put_text(cli->out, client->daemon);
+		(void)fputs(" (", cli->out);
+		cli_put_text(cli->out, client->network);
+		(void)fputs(")\n", cli->out);
+	}
+	return EXIT_OK;
+}
+
+/*
+ * Without a daemon there is still kcpctl's own version: that is no error, unless a certain daemon was asked for and
+ * could not answer. Whoever speaks another protocol is always told of.
+ */
 int verb_version(struct cli *cli, const char *const *args, int count)
 {
+	bool asked = cli->options.control || cli->options.network;
 	struct cli quiet = *cli;
 	struct client client;
-	FILE *nowhere = fopen("/dev/null", "w");
-	bool asked = cli->options.control || cli->options.network;
+	char *told = NULL;
+	size_t told_len = 0;
 	int status;
+	int put_status;
 
 	(void)args;
 	(void)count;
-	if (!asked && nowhere)
-		quiet.err = nowhere;
+	quiet.err = open_memstream(&told, &told_len);
+	if (!quiet.err)
+		return cli_fail(cli, EXIT_OTHER, "E-CLI-8", NULL, "out of memory");
 	status = client_open(&quiet, &client);
-	if (nowhere)
-		(void)fclose(nowhere);
-	if (status && asked && status != EXIT_NOT_RUNNING && status != EXIT_VERSION)
-		return status;
-	if (cli->options.json) {
-		int json_status = output_json_version(cli, client.daemon, client.network);
-		status = status == EXIT_VERSION ? status : json_status;
-	} else {
-		(void)fprintf(cli->out, "kcpctl %s\n", KCPVPN_VERSION);
-		if (client.daemon[0]) {
-			(void)fputs("vpnd ", cli->out);
-			cli_put_text(cli->out, client.daemon);
-			(void)fputs(" (", cli->out);
-			cli_put_text(cli->out, client.network);
-			(void)fputs(")\n", cli->out);
-		}
-		status = status == EXIT_VERSION ? status : EXIT_OK;
-	}
+	(void)fclose(quiet.err);
+	if (status == EXIT_NOT_RUNNING || (status != EXIT_VERSION && !asked))
+		status = EXIT_OK;
+	if (status && told)
+		(void)fputs(told, cli->err);
+	free(told);
+	put_status = status && status != EXIT_VERSION ? EXIT_OK : put_version(cli, &client);
 	client_close(&client);
-	return status;
+	return status ? status : put_status;
 }

@@ -276,7 +276,7 @@ static json_t *params_of(const struct control_request *request)
 	json_t *params = json_object();
 	bool failed = !params;
 
-	if ((allowed & PARAM_PROTOCOL))
+	if ((allowed & PARAM_PROTOCOL) && request->protocol >= 0)
 		failed |= json_object_set_new(
 				  params, "protocol", control_json_count(request->protocol)) != 0;
 	if ((allowed & PARAM_PEERS) && request->peers.count)
