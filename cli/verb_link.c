@@ -3,9 +3,6 @@
 #include "cli/command.h"
 #include "cli/output.h"
 
-#include <errno.h>
-#include <jansson.h>
-
 static int add_names(
 	const struct cli *cli, struct control_request *request, const char *const *args, int count)
 {
@@ -57,7 +54,7 @@ static int up_or_down(
 	if (cli->options.json) {
 		status = output_json(cli, answer.result);
 	} else if (!(cli->options.given & OPTION_QUIET)) {
-		bool changed = json_is_true(json_object_get(answer.result, "changed"));
+		bool changed = control_changed_from_json(answer.result);
 		const char *word = method == CONTROL_METHOD_UP ? "up" : "down";
 		cli_put_text(cli->out, network);
 		(void)fprintf(cli->out, changed ? ": %s\n" : ": %s already, nothing to do\n", word);

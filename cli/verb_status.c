@@ -3,7 +3,6 @@
 #include "cli/command.h"
 #include "cli/output.h"
 
-#include <jansson.h>
 #include <string.h>
 
 enum look {

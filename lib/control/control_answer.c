@@ -244,6 +244,11 @@ int control_hello_from_json(const json_t *doc, int64_t *ret_protocol,
 	return 0;
 }
 
+bool control_changed_from_json(const json_t *doc)
+{
+	return json_is_true(json_object_get(doc, "changed"));
+}
+
 void control_reload_fini(struct control_reload *reload)
 {
 	control_strings_fini(&reload->added);

@@ -143,6 +143,9 @@ void control_answer_fini(struct control_answer *answer);
 int control_hello_from_json(const struct json_t *doc, int64_t *ret_protocol,
 	char ret_daemon[CONTROL_NAME_BYTES], char ret_network[CONTROL_NAME_BYTES]);
 
+/** Reads the result of `up` and `down`: false also if it makes no sense. */
+bool control_changed_from_json(const struct json_t *doc);
+
 /** Reads the result of `reload`. @ret_reload is owned by the caller on success. @return 0, -ERR_PROTOCOL, -ENOMEM */
 int control_reload_from_json(const struct json_t *doc, struct control_reload *ret_reload);
 
