@@ -58,8 +58,16 @@ type result struct {
 
 type table struct {
 	reference, ours, oursSessions, self string
-	runs                                int
 	log                                 io.Writer
+	failures                            []string
+}
+
+// fail remembers a run that gave no figure; the others go on, and the table says so at its end.
+func (t *table) fail(format string, args ...interface{}) {
+	text := fmt.Sprintf(format, args...)
+	t.failures = append(t.failures, text)
+	fmt.Fprintf(os.Stderr, "\r%s\n", text)
+	fmt.Fprintln(t.log, text)
 }
 
 func tableMain(args []string) error {
@@ -86,7 +94,7 @@ func tableMain(args []string) error {
 		return err
 	}
 	defer log.Close()
-	t := &table{*reference, *ours, *oursSessions, self, *runs, log}
+	t := &table{reference: *reference, ours: *ours, oursSessions: *oursSessions, self: self, log: log}
 
 	var chosen []benchmark
 	for _, b := range benchmarks {
@@ -109,15 +117,11 @@ func tableMain(args []string) error {
 		}
 		for i, b := range chosen {
 			fmt.Fprintf(os.Stderr, "\rround %d of %d: %-20s", done+1, *runs, b.name)
-			if err := t.pair(b, done, &theirs[i], &mine[i]); err != nil {
-				return err
-			}
+			t.pair(b, done, &theirs[i], &mine[i])
 		}
 		if withSessions {
 			fmt.Fprintf(os.Stderr, "\rround %d of %d: %-20s", done+1, *runs, "sessions")
-			if err := t.fleets(*sessions, *seconds, &theirFleet, &myFleet); err != nil {
-				return err
-			}
+			t.fleets(*sessions, *seconds, &theirFleet, &myFleet)
 		}
 		if spent := time.Since(round); spent > longest {
 			longest = spent
@@ -132,28 +136,32 @@ func tableMain(args []string) error {
 	if withSessions {
 		writeFleets(&text, *sessions, theirFleet, myFleet)
 	}
+	for _, failure := range t.failures {
+		fmt.Fprintf(&text, "\nno figure: %s\n", failure)
+	}
 	os.Stdout.Write(text.Bytes())
-	return os.WriteFile(filepath.Join(*out, "kcp-go.txt"), text.Bytes(), 0o644)
+	if err := os.WriteFile(filepath.Join(*out, "kcp-go.txt"), text.Bytes(), 0o644); err != nil {
+		return err
+	}
+	if len(t.failures) > 0 {
+		return fmt.Errorf("%d runs gave no figure", len(t.failures))
+	}
+	return nil
 }
 
 // pair runs both sides of a benchmark once. Who goes first changes from round to round.
-func (t *table) pair(b benchmark, round int, theirs, mine *[]result) error {
+func (t *table) pair(b benchmark, round int, theirs, mine *[]result) {
 	for half := 0; half < 2; half++ {
-		if (half+round)%2 == 0 {
-			r, err := t.runReference(b)
-			if err != nil {
-				return fmt.Errorf("kcp-go's %s: %w", b.name, err)
-			}
-			*theirs = append(*theirs, r)
+		run, results, who := t.runReference, theirs, "kcp-go's"
+		if (half+round)%2 == 1 {
+			run, results, who = t.runOurs, mine, "our"
+		}
+		if r, err := run(b); err != nil {
+			t.fail("%s %s: %v", who, b.name, err)
 		} else {
-			r, err := t.runOurs(b)
-			if err != nil {
-				return fmt.Errorf("our %s: %w", b.name, err)
-			}
-			*mine = append(*mine, r)
+			*results = append(*results, r)
 		}
 	}
-	return nil
 }
 
 // execute runs a program to its end, with a bound, and returns what it printed and the CPU seconds it took.
@@ -175,8 +183,8 @@ func (t *table) execute(limit time.Duration, argv ...string) (string, float64, e
 	return out.String(), cpu, nil
 }
 
-// A run that stalls all the time ends by the benchmark's own deadline of a minute.
-const runLimit = 150 * time.Second
+// kcp-go's benchmarks end by a deadline of a minute, twice in a run: once for one operation, once for all.
+const runLimit = 125 * time.Second
 
 func (t *table) runReference(b benchmark) (result, error) {
 	out, cpu, err := t.execute(runLimit, t.reference, "-test.run", "^$", "-test.bench", "^Benchmark"+b.name+"$",
@@ -210,32 +218,40 @@ func (t *table) runOurs(b benchmark) (result, error) {
 	return result{speed, cpu}, err
 }
 
-// fleets runs the quiet sessions once on each side: sessions seconds cpu_seconds rss_bytes_per_session.
-func (t *table) fleets(sessions, seconds int, theirs, mine *[][]float64) error {
-	n, s := strconv.Itoa(sessions), strconv.Itoa(seconds)
-	limit := time.Duration(seconds)*time.Second + time.Minute
+// fleets runs the quiet sessions once on each side.
+func (t *table) fleets(sessions, seconds int, theirs, mine *[][]float64) {
 	for _, side := range []struct {
 		argv    []string
 		results *[][]float64
-	}{{[]string{t.self, "sessions", n, s}, theirs}, {[]string{t.oursSessions, n, s}, mine}} {
-		out, _, err := t.execute(limit, side.argv...)
+	}{{[]string{t.self, "sessions"}, theirs}, {[]string{t.oursSessions}, mine}} {
+		numbers, err := t.runFleet(side.argv, sessions, seconds)
 		if err != nil {
-			return err
+			t.fail("sessions: %v", err)
+			continue
 		}
-		var numbers []float64
-		for _, field := range strings.Fields(out) {
-			number, err := strconv.ParseFloat(field, 64)
-			if err != nil {
-				return fmt.Errorf("%s printed %q", side.argv[0], out)
-			}
-			numbers = append(numbers, number)
-		}
-		if len(numbers) < 4 || numbers[1] <= 0 {
-			return fmt.Errorf("%s printed %q", side.argv[0], out)
-		}
-		*side.results = append(*side.results, numbers[:4])
+		*side.results = append(*side.results, numbers)
 	}
-	return nil
+}
+
+// runFleet reads "sessions seconds cpu_seconds rss_bytes_per_session".
+func (t *table) runFleet(argv []string, sessions, seconds int) ([]float64, error) {
+	limit := time.Duration(seconds)*time.Second + time.Minute
+	out, _, err := t.execute(limit, append(argv, strconv.Itoa(sessions), strconv.Itoa(seconds))...)
+	if err != nil {
+		return nil, err
+	}
+	var numbers []float64
+	for _, field := range strings.Fields(out) {
+		number, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s printed %q", argv[0], out)
+		}
+		numbers = append(numbers, number)
+	}
+	if len(numbers) < 4 || numbers[1] <= 0 {
+		return nil, fmt.Errorf("%s printed %q", argv[0], out)
+	}
+	return numbers[:4], nil
 }
 
 func writeSpeeds(w io.Writer, chosen []benchmark, theirs, mine [][]result) {
@@ -277,7 +293,10 @@ func ratio(a, b float64) float64 {
 }
 
 // spread is the middle and the ends of some figures.
-type spread struct{ median, min, max float64 }
+type spread struct {
+	median, min, max float64
+	known            bool
+}
 
 func spreadOf[T any](results []T, figure func(T) float64) spread {
 	var all []float64
@@ -289,10 +308,13 @@ func spreadOf[T any](results []T, figure func(T) float64) spread {
 	if n == 0 {
 		return spread{}
 	}
-	return spread{(all[(n-1)/2] + all[n/2]) / 2, all[0], all[n-1]}
+	return spread{(all[(n-1)/2] + all[n/2]) / 2, all[0], all[n-1], true}
 }
 
 func (s spread) String() string {
+	if !s.known {
+		return "none"
+	}
 	return fmt.Sprintf("%s (%s-%s)", short(s.median), short(s.min), short(s.max))
 }
 
