@@ -177,11 +177,17 @@ static void trim(struct kcpvpn_conv *conv)
 	conv->trim_at = MONO_NEVER;
 }
 
-static void arm(struct kcpvpn_conv *conv)
+/*
+ * Everything due has just been done. A layer that still asks for the past cannot do now what it wants (no memory, say):
+ * it is asked again a little later, instead of keeping the processor busy.
+ */
+static void arm(struct kcpvpn_conv *conv, struct mono now)
 {
 	struct mono at = mono_min(kcp_next_deadline(conv->kcp), conv->trim_at);
 
 	at = mono_min(at, session_next_deadline(&conv->session));
+	if (mono_due(at, now))
+		at = mono_add_us(now, NODE_AGAIN_US);
 	wheel_arm(&conv->node->wheel, &conv->timer, at);
 }
 
@@ -232,7 +238,7 @@ void conv_settle(struct kcpvpn_conv *conv, struct mono now)
 	conv->wants_flush = false;
 	tell_session(conv, now);
 	conv->trim_at = mono_add_us(now, NODE_TRIM_AFTER_US);
-	arm(conv);
+	arm(conv, now);
 }
 
 void conv_on_deadline(struct kcpvpn_conv *conv, struct mono now)
@@ -254,7 +260,7 @@ void conv_on_deadline(struct kcpvpn_conv *conv, struct mono now)
 	if (mono_due(conv->trim_at, now))
 		trim(conv);
 	tell_session(conv, now);
-	arm(conv);
+	arm(conv, now);
 }
 
 void conv_add_stats(const struct kcpvpn_conv *conv, struct kcpvpn_stats *sum)

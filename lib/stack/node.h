@@ -35,7 +35,8 @@ struct cipher;
 
 enum {
 	NODE_TRIM_AFTER_US =
-		5000000, /* a conversation quiet for so long gives its spare memory back */
+		5000000,      /* a conversation quiet for so long gives its spare memory back */
+	NODE_AGAIN_US = 1000, /* least wait for a deadline that has passed already */
 	NODE_REMNANT_US =
 		10000000,      /* a conversation from before our start is answered for so long */
 	NODE_KEEP_SLOTS = 256, /* free slots kept for the next burst */
