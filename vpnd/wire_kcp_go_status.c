@@ -134,7 +134,8 @@ void kcp_go_peer_status(
 	status->fec_wasted = wasted > 0 ? wasted : 0;
 	status->loss_raw_in = p->loss_raw_in;
 	status->loss_residual_in = p->loss_residual_in;
-	(void)control_peer_add_drop(status, "in_segment", totals.drop_segment);
+	if (totals.drop_segment > 0)
+		(void)control_peer_add_drop(status, "in_segment", totals.drop_segment);
 	if (!mono_is_never(p->up_at))
 		status->handshake_age_s = age_s(now, p->up_at.us);
 	if (!conv) {
