@@ -14,7 +14,7 @@
 #include <time.h>
 
 enum {
-	SPIN_US = 50,
+	SPIN_US = 200,
 	BATCHES_A_TURN = 8, /* taken in before what they call for is sent */
 };
 
@@ -72,7 +72,7 @@ struct kcpvpn_node *bench_node_new(const struct kcpvpn_config *config)
 void end_open(
 	struct end *end, const struct kcpvpn_config *config, const struct kcpvpn_endpoint *remote)
 {
-	*end = (struct end){.accepts = remote == NULL, .stop_fd = -1};
+	*end = (struct end){.accepts = remote == NULL, .stop_fd = -1, .spin_us = SPIN_US};
 	udp_link_open(&end->link, remote, END_SOCKET_BUFFER_BYTES, getenv("BENCH_PLAIN") == NULL);
 	end->buffers = udp_buffers_new();
 	end->node = bench_node_new(config);
@@ -119,7 +119,7 @@ static bool sleep_until(struct end *end, int64_t deadline_us, int64_t now_us)
 bool end_turn(struct end *end)
 {
 	int64_t now_us = bench_now_us();
-	int64_t spin_until_us = now_us + SPIN_US;
+	int64_t spin_until_us = now_us + end->spin_us;
 
 	kcpvpn_node_flush(end->node, now_us);
 	for (;;) {

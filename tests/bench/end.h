@@ -17,7 +17,8 @@ struct end {
 	struct udp_buffers *buffers;
 	struct kcpvpn_node *node;
 	bool accepts;
-	int stop_fd; /* readable: stop waiting; -1 = none */
+	int stop_fd;	 /* readable: stop waiting; -1 = none */
+	int64_t spin_us; /* how long it looks at its socket before it sleeps */
 };
 
 /** Microseconds of the monotonic clock. */

@@ -158,8 +158,12 @@ void udp_link_open(
 	*link = (struct udp_link){.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
 	if (link->fd < 0)
 		fail("socket");
-	(void)setsockopt(link->fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof(buffer_bytes));
-	(void)setsockopt(link->fd, SOL_SOCKET, SO_SNDBUF, &buffer_bytes, sizeof(buffer_bytes));
+	if (buffer_bytes > 0)
+		(void)setsockopt(
+			link->fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof(buffer_bytes));
+	if (buffer_bytes > 0)
+		(void)setsockopt(
+			link->fd, SOL_SOCKET, SO_SNDBUF, &buffer_bytes, sizeof(buffer_bytes));
 	if (segment && setsockopt(link->fd, SOL_UDP, UDP_GRO, &one, sizeof(one)) < 0)
 		segment = false; /* an old kernel */
 	if (bind(link->fd, (const struct sockaddr *)&here, sizeof(here)) < 0 ||
