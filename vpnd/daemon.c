@@ -25,6 +25,7 @@
 
 enum {
 	TURNS_PER_ROUND = 16,
+	REST_US = 10000000, /* how long queues keep memory that they do not use */
 };
 
 static void fill_random(void *ctx, void *buf, size_t len)
@@ -194,6 +195,18 @@ static void on_network_changed(void *ctx)
 
 /* ---- the loop --------------------------------------------------------------------------------------------------- */
 
+static void on_rest(struct loop_timer *timer, struct mono now)
+{
+	struct daemon *daemon = list_entry(timer, struct daemon, rest);
+
+	daemon->resting = false;
+	if (!daemon->wire)
+		return;
+	list_for_each (at, &daemon->peers)
+		packet_path_rest(&daemon->path, list_entry(at, struct peer, in_daemon), now);
+	pool_trim(&daemon->path.packets, 0);
+}
+
 static void after_round(void *ctx, struct mono now)
 {
 	struct daemon *daemon = ctx;
@@ -210,6 +223,10 @@ static void after_round(void *ctx, struct mono now)
 		daemon->wire->ops->flush(daemon->wire, now);
 		if (!any)
 			break;
+	}
+	if (!daemon->resting && daemon->path.packets.slots_allocated > 0) {
+		daemon->resting = true;
+		loop_timer_arm(daemon->loop, &daemon->rest, mono_add_us(now, REST_US));
 	}
 	if (daemon->control)
 		control_server_after_round(daemon->control);
@@ -347,6 +364,7 @@ static int start(struct daemon *daemon, struct fault *fault)
 	if (error < 0)
 		return fault_set(fault, error, "E-VPND-1", NULL, "cannot watch the device: %s",
 			strerror(-error));
+	loop_timer_init(&daemon->rest, on_rest);
 	loop_set_after_round(daemon->loop, after_round, daemon);
 	return daemon_link_up(daemon, fault);
 }

@@ -37,10 +37,12 @@ struct daemon {
 	struct packet_path path;
 	struct wire *wire; /* NULL only while stopping, after a reload that could not be undone */
 	struct wire_events wire_events;
+	struct loop_timer rest; /* gives back the memory of queues; armed while there is some */
 	struct control_server *control;
 	struct notify notify;
 	struct list peers;    /* struct peer */
 	struct mono up_at;    /* since when the link is up */
+	bool resting;	      /* `rest` is armed */
 	bool network_changed; /* to be told to the wire after this round */
 	int exit_status;
 };

@@ -59,6 +59,8 @@ static int fill_peer(struct daemon *daemon, const struct peer *peer, struct cont
 	add_drop(to, "queue_codel", queue->dropped_codel);
 	add_drop(to, "queue_old", queue->dropped_old);
 	add_drop(to, "queue_overflow", queue->dropped_overflow);
+	add_drop(to, "queue_memory", queue->dropped_memory);
+	add_drop(to, "queue_cleared", queue->dropped_cleared);
 	for (size_t i = 0; i < config->endpoints.count; i++) {
 		const struct config_endpoint *e = &config->endpoints.items[i];
 		(void)control_strings_addf(&to->endpoints,

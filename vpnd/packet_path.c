@@ -122,6 +122,10 @@ static void route_packet(struct packet_path *path, struct ingress_packet *packet
 		return;
 	}
 	(void)tcp_mss_clamp(packet->data, &header, path->mtu_bytes);
+	/* Nobody takes packets out of the queue of a peer that is away: it must not use up what the others need. */
+	if (peer->queue.backlog_packets >= PACKET_PATH_AWAY_MAX &&
+		path->wire->ops->peer_state(path->wire, peer) != WIRE_PEER_UP)
+		ingress_clear(&peer->queue);
 	(void)ingress_push(&peer->queue, packet, &header, now);
 	packet_path_writable(path, peer);
 }
@@ -203,6 +207,17 @@ void packet_path_pump(struct packet_path *path, struct mono now)
 			pool_return(&path->packets, packet);
 		}
 	}
+}
+
+void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono now)
+{
+	if (!ingress_empty(&peer->queue) &&
+		path->wire->ops->peer_state(path->wire, peer) != WIRE_PEER_UP) {
+		struct mono oldest = ingress_oldest(&peer->queue);
+		if (mono_diff_us(now, oldest) > peer->queue.options.wait_max_us)
+			ingress_clear(&peer->queue);
+	}
+	ingress_trim(&peer->queue);
 }
 
 /* The message as one run of bytes: as it lies, or put together in the scratch buffer. NULL if it is too long. */

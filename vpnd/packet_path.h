@@ -30,6 +30,7 @@ enum {
 	PACKET_PATH_ICMP_PER_S = 100,
 	PACKET_PATH_SLOT_BYTES = 2048,	/* room for a packet, if the MTU is not larger */
 	PACKET_PATH_QUEUED_MAX = 16384, /* packets that wait for all peers together */
+	PACKET_PATH_AWAY_MAX = 64,	/* packets that wait for a peer that is not there */
 };
 
 struct packet_path_counters {
@@ -77,6 +78,12 @@ void packet_path_pump(struct packet_path *path, struct mono now);
 
 /** The wire can take packets of this peer again. */
 void packet_path_writable(struct packet_path *path, struct peer *peer);
+
+/**
+ * To be called once in a while for every peer: gives back the memory of a queue that is empty, and drops what has waited
+ * too long for a peer that is not there.
+ */
+void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono now);
 
 /** A message of `peer` came: checks it and gives it to the host. */
 void packet_path_received(struct packet_path *path, struct peer *peer, const struct iovec *pieces,
