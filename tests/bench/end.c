@@ -26,6 +26,14 @@ int64_t bench_now_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+void bench_sleep_until(int64_t at_us)
+{
+	struct timespec at = {at_us / 1000000, at_us % 1000000 * 1000};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
+		;
+}
+
 double bench_cpu_seconds(void)
 {
 	struct rusage usage;
@@ -122,9 +130,12 @@ bool end_turn(struct end *end)
 	int64_t spin_until_us = now_us + end->spin_us;
 
 	kcpvpn_node_flush(end->node, now_us);
+	if (end->gather_us > 0 && now_us < end->turned_us + end->gather_us)
+		bench_sleep_until(end->turned_us + end->gather_us);
 	for (;;) {
 		int64_t deadline_us = kcpvpn_node_next_deadline(end->node);
 		now_us = bench_now_us();
+		end->turned_us = now_us;
 		bool any = receive(end, now_us);
 		if (deadline_us <= now_us) {
 			kcpvpn_node_on_deadline(end->node, now_us);

@@ -19,10 +19,15 @@ struct end {
 	bool accepts;
 	int stop_fd;	 /* readable: stop waiting; -1 = none */
 	int64_t spin_us; /* how long it looks at its socket before it sleeps */
+	int64_t gather_us; /* turns begin at least so far apart: what comes meanwhile is taken together */
+	int64_t turned_us; /* when the last one began */
 };
 
 /** Microseconds of the monotonic clock. */
 int64_t bench_now_us(void);
+
+/** Sleeps until then. */
+void bench_sleep_until(int64_t at_us);
 
 /** Seconds of CPU that this process took so far. */
 double bench_cpu_seconds(void);

@@ -246,3 +246,8 @@ size_t udp_link_receive(struct udp_link *link, struct udp_buffers *buffers,
 	*ret_batch = b->batch;
 	return n;
 }
+
+bool udp_link_drained(const struct udp_link *link, const struct udp_buffers *buffers)
+{
+	return buffers->link == link && buffers->at >= buffers->count && buffers->count < PIECES;
+}

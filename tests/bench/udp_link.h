@@ -42,4 +42,7 @@ void udp_link_close(struct udp_link *link);
 size_t udp_link_receive(struct udp_link *link, struct udp_buffers *buffers,
 	const struct kcpvpn_datagram **ret_batch);
 
+/** @return true if the last udp_link_receive() took all there was a moment ago, so that another call is not worth it */
+bool udp_link_drained(const struct udp_link *link, const struct udp_buffers *buffers);
+
 #endif
