@@ -206,6 +206,7 @@ void device_change(struct device *device, const struct config *before, const str
 {
 	const struct config_cidrs *old = &before->interface.addresses;
 	const struct config_cidrs *new = &after->interface.addresses;
+	bool readdressed = false;
 	struct fault fault = {0};
 
 	if (!device->up)
@@ -215,15 +216,23 @@ void device_change(struct device *device, const struct config *before, const str
 		netlink_link_set_mtu(device->netlink, device->tun.ifindex,
 			(uint32_t)after->interface.mtu_bytes, &fault) < 0)
 		warn(device, &fault);
-	for (size_t i = 0; i < old->count; i++) {
-		if (!has_cidr(new, &old->items[i]) &&
-			change_address(device, &old->items[i], false, &fault) < 0)
-			warn(device, &fault);
-	}
+	/* New ones first: with the last IPv4 address the kernel takes all IPv4 routes of the device away. */
 	for (size_t i = 0; i < new->count; i++) {
-		if (!has_cidr(old, &new->items[i]) &&
-			change_address(device, &new->items[i], true, &fault) < 0)
+		if (has_cidr(old, &new->items[i]))
+			continue;
+		readdressed = true;
+		if (change_address(device, &new->items[i], true, &fault) < 0)
 			warn(device, &fault);
 	}
-	different_routes(device, after, before, true);
+	for (size_t i = 0; i < old->count; i++) {
+		if (has_cidr(new, &old->items[i]))
+			continue;
+		readdressed = true;
+		if (change_address(device, &old->items[i], false, &fault) < 0)
+			warn(device, &fault);
+	}
+	if (readdressed)
+		all_routes(device, after, true);
+	else
+		different_routes(device, after, before, true);
 }
