@@ -1,0 +1,328 @@
+/* Each test runs in a process and a network namespace of its own. */
+#include "config/config.h"
+#include "core/log.h"
+#include "vpnd/device.h"
+#include "vpnd/fault.h"
+#include "vpnd/netlink.h"
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HEAD                                                                             \
+	"version: 1\nwire: kcp-go\nkcp_go: {key: secret, allow_unauthenticated: true}\n" \
+	"interface: {name: dev0, addresses: [10.0.0.1/24, \"fd00::1/64\"]}\n"
+
+struct bench {
+	struct netlink *netlink;
+	struct device device;
+	struct log log;
+	char warnings[2048];
+	const char *unwanted; /* a peer that is down by order */
+	struct fault fault;
+};
+
+static void note(void *ctx, enum log_level level, const char *text)
+{
+	struct bench *b = ctx;
+	size_t used = strlen(b->warnings);
+
+	(void)level;
+	(void)snprintf(b->warnings + used, sizeof(b->warnings) - used, "%s\n", text);
+}
+
+static bool wanted(void *ctx, const char *peer)
+{
+	const struct bench *b = ctx;
+
+	return !b->unwanted || strcmp(b->unwanted, peer) != 0;
+}
+
+static struct config *parse(const char *text)
+{
+	static struct config_report report;
+	struct config *config = NULL;
+
+	cr_assert_eq(config_parse_text("t.yaml", text, strlen(text), NULL, &config, &report), 0,
+		"%s", report.errors[0].text);
+	return config;
+}
+
+static void setup(struct bench *b)
+{
+	memset(b, 0, sizeof(*b));
+	b->log = (struct log){note, b, LOG_LEVEL_DEBUG};
+	cr_assert_eq(unshare(CLONE_NEWNET), 0, "needs root: network namespaces");
+	cr_assert_eq(netlink_new(&b->netlink, &b->fault), 0);
+	cr_assert_eq(device_open(&b->device, "dev0", b->netlink, &b->log, wanted, b, &b->fault), 0,
+		"%s", b->fault.text);
+}
+
+static void teardown(struct bench *b, const struct config *config)
+{
+	device_close(&b->device, config);
+	netlink_free(b->netlink);
+}
+
+struct lines {
+	char *items[32];
+	size_t count;
+};
+
+static int compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void see_route(void *ctx, const struct netlink_route *route)
+{
+	struct lines *lines = ctx;
+	char text[IP_PREFIX_TEXT_BYTES], line[128];
+
+	(void)snprintf(line, sizeof(line), "%s/%u/%u", ip_prefix_format(&route->destination, text),
+		route->metric, route->table);
+	cr_assert(lines->count < 32);
+	lines->items[lines->count++] = strdup(line);
+}
+
+/* Own routes as "PREFIX/METRIC/TABLE", sorted, in one line. */
+static const char *routes(struct bench *b, uint8_t protocol)
+{
+	static char text[2048];
+	struct lines lines = {0};
+
+	cr_assert_eq(netlink_route_list(b->netlink, protocol, see_route, &lines, &b->fault), 0);
+	qsort(lines.items, lines.count, sizeof(lines.items[0]), compare);
+	text[0] = '\0';
+	for (size_t i = 0; i < lines.count; i++) {
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s",
+			i ? " " : "", lines.items[i]);
+		free(lines.items[i]);
+	}
+	return text;
+}
+
+/* Addresses of dev0, sorted, in one line; link-local ones are the kernel's. */
+static const char *addresses(void)
+{
+	static char text[1024];
+	struct lines lines = {0};
+	struct ifaddrs *all;
+
+	cr_assert_eq(getifaddrs(&all), 0);
+	for (const struct ifaddrs *a = all; a; a = a->ifa_next) {
+		char host[64] = "";
+		if (strcmp(a->ifa_name, "dev0") != 0 || !a->ifa_addr)
+			continue;
+		if (a->ifa_addr->sa_family == AF_INET)
+			inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)a->ifa_addr)->sin_addr,
+				host, sizeof(host));
+		else if (a->ifa_addr->sa_family == AF_INET6)
+			inet_ntop(AF_INET6,
+				&((struct sockaddr_in6 *)(void *)a->ifa_addr)->sin6_addr, host,
+				sizeof(host));
+		if (host[0] && strncmp(host, "fe80", 4) != 0)
+			lines.items[lines.count++] = strdup(host);
+	}
+	freeifaddrs(all);
+	qsort(lines.items, lines.count, sizeof(lines.items[0]), compare);
+	text[0] = '\0';
+	for (size_t i = 0; i < lines.count; i++) {
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s",
+			i ? " " : "", lines.items[i]);
+		free(lines.items[i]);
+	}
+	return text;
+}
+
+static int mtu(void)
+{
+	struct ifreq request = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	strcpy(request.ifr_name, "dev0");
+	cr_assert_eq(ioctl(fd, SIOCGIFMTU, &request), 0);
+	close(fd);
+	return request.ifr_mtu;
+}
+
+static bool link_is_up(void)
+{
+	struct ifreq request = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	strcpy(request.ifr_name, "dev0");
+	cr_assert_eq(ioctl(fd, SIOCGIFFLAGS, &request), 0);
+	close(fd);
+	return request.ifr_flags & IFF_UP;
+}
+
+Test(device, up_down_and_up_again)
+{
+	struct config *config = parse(
+		HEAD "peers:\n"
+		     "  a: {allowed_ips: [10.0.0.2, 10.1.0.0/16, \"fd01::/16\", \"fd00::2\"]}\n"
+		     "  b: {allowed_ips: [10.2.0.0/16]}\n"
+		     "  off: {enabled: false, allowed_ips: [10.3.0.0/16]}\n");
+	struct bench b;
+
+	setup(&b);
+	cr_assert(!link_is_up());
+	for (int round = 0; round < 2; round++) {
+		for (int twice = 0; twice < 2; twice++)
+			cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+		cr_assert(link_is_up());
+		cr_assert_eq(mtu(), config->interface.mtu_bytes);
+		cr_assert_str_eq(addresses(), "10.0.0.1 fd00::1");
+		/* What the own prefixes cover, and peers that are off, have no routes. */
+		cr_assert_str_eq(
+			routes(&b, 201), "10.1.0.0/16/50/254 10.2.0.0/16/50/254 fd01::/16/50/254");
+		for (int twice = 0; twice < 2; twice++)
+			device_down(&b.device, config);
+		cr_assert(!link_is_up());
+		cr_assert_str_eq(addresses(), "");
+		cr_assert_str_eq(routes(&b, 201), "");
+	}
+	cr_assert_str_eq(b.warnings, "");
+	teardown(&b, config);
+	cr_assert_eq(if_nametoindex("dev0"), 0);
+	config_free(config);
+}
+
+Test(device, table_metric_and_protocol_are_as_configured)
+{
+	struct config *config = parse(HEAD "routes: {table: 1000, metric: 7, protocol: 99}\n"
+					   "peers: {a: {allowed_ips: [10.1.0.0/16]}}\n");
+	struct config *none =
+		parse(HEAD "routes: {table: off}\npeers: {a: {allowed_ips: [10.1.0.0/16]}}\n");
+	struct bench b;
+
+	setup(&b);
+	cr_assert_eq(device_up(&b.device, config, &b.fault), 0);
+	cr_assert_str_eq(routes(&b, 99), "10.1.0.0/16/7/1000");
+	cr_assert_str_eq(routes(&b, 201), "");
+	device_change(&b.device, config, none);
+	cr_assert_str_eq(routes(&b, 99), "");
+	device_change(&b.device, none, config);
+	cr_assert_str_eq(routes(&b, 99), "10.1.0.0/16/7/1000");
+	teardown(&b, config);
+	config_free(config);
+	config_free(none);
+}
+
+Test(device, peers_that_are_down_have_no_routes)
+{
+	struct config *config = parse(HEAD "peers:\n  a: {allowed_ips: [10.1.0.0/16]}\n"
+					   "  b: {allowed_ips: [10.2.0.0/16]}\n");
+	struct bench b;
+
+	setup(&b);
+	device_peer_routes(&b.device, config, &config->peers[0], true);
+	cr_assert_str_eq(routes(&b, 201), "", "not while the device is down");
+	b.unwanted = "b";
+	cr_assert_eq(device_up(&b.device, config, &b.fault), 0);
+	cr_assert_str_eq(routes(&b, 201), "10.1.0.0/16/50/254");
+	b.unwanted = NULL;
+	device_peer_routes(&b.device, config, &config->peers[1], true);
+	cr_assert_str_eq(routes(&b, 201), "10.1.0.0/16/50/254 10.2.0.0/16/50/254");
+	device_peer_routes(&b.device, config, &config->peers[0], false);
+	cr_assert_str_eq(routes(&b, 201), "10.2.0.0/16/50/254");
+	teardown(&b, config);
+	config_free(config);
+}
+
+Test(device, a_change_touches_what_differs)
+{
+	struct config *before =
+		parse(HEAD "peers:\n  a: {allowed_ips: [10.1.0.0/16, 10.5.0.0/16]}\n"
+			   "  b: {allowed_ips: [10.2.0.0/16]}\n"
+			   "  c: {allowed_ips: [10.7.0.0/16]}\n");
+	struct config *after = parse(
+		"version: 1\nwire: kcp-go\nkcp_go: {key: secret, allow_unauthenticated: true, "
+		"mtu: 1340}\n"
+		"interface: {name: dev0, addresses: [10.9.0.1/24, \"fd00::1/64\"]}\n"
+		"peers:\n  a: {allowed_ips: [10.1.0.0/16, 10.6.0.0/16]}\n"
+		"  b: {enabled: false, allowed_ips: [10.2.0.0/16]}\n"
+		"  d: {allowed_ips: [10.7.0.0/16]}\n"
+		"  e: {allowed_ips: [10.0.0.0/24]}\n");
+	struct bench b;
+
+	setup(&b);
+	cr_assert_eq(device_up(&b.device, before, &b.fault), 0);
+	device_change(&b.device, before, after);
+	cr_assert_str_eq(addresses(), "10.9.0.1 fd00::1");
+	cr_assert_str_eq(routes(&b, 201),
+		"10.0.0.0/24/50/254 10.1.0.0/16/50/254 10.6.0.0/16/50/254 10.7.0.0/16/50/254");
+	cr_assert_eq(mtu(), after->interface.mtu_bytes);
+	cr_assert_neq(before->interface.mtu_bytes, after->interface.mtu_bytes);
+	device_change(&b.device, after, before);
+	cr_assert_str_eq(addresses(), "10.0.0.1 fd00::1");
+	cr_assert_str_eq(routes(&b, 201),
+		"10.1.0.0/16/50/254 10.2.0.0/16/50/254 10.5.0.0/16/50/254 10.7.0.0/16/50/254");
+	/* Without any IPv4 address left the kernel drops the IPv4 routes: they must come back. */
+	struct config *bare = parse("version: 1\nwire: kcp-go\nkcp_go: {key: secret, "
+				    "allow_unauthenticated: true}\n"
+				    "interface: {name: dev0, addresses: [\"fd00::1/64\"]}\n"
+				    "peers: {a: {allowed_ips: [10.1.0.0/16]}}\n");
+	device_change(&b.device, before, bare);
+	cr_assert_str_eq(addresses(), "fd00::1");
+	cr_assert_str_eq(routes(&b, 201), "10.1.0.0/16/50/254");
+	device_change(&b.device, bare, before);
+	config_free(bare);
+	cr_assert_str_eq(b.warnings, "");
+	device_down(&b.device, before);
+	device_change(&b.device, before, after);
+	cr_assert_str_eq(addresses(), "", "nothing while it is down");
+	teardown(&b, after);
+	config_free(before);
+	config_free(after);
+}
+
+Test(device, others_routes_are_left_alone)
+{
+	struct config *config =
+		parse(HEAD "peers: {a: {allowed_ips: [10.1.0.0/16, 10.2.0.0/16]}}\n");
+	struct netlink_route foreign = {.table = NETLINK_TABLE_MAIN, .metric = 50, .protocol = 4};
+	struct bench b;
+
+	setup(&b);
+	foreign.ifindex = (int)if_nametoindex("lo");
+	cr_assert_eq(ip_prefix_parse("10.1.0.0/16", &foreign.destination), 0);
+	cr_assert_eq(netlink_link_set_up(b.netlink, foreign.ifindex, true, &b.fault), 0);
+	cr_assert_eq(netlink_route_add(b.netlink, &foreign, &b.fault), 0);
+	cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "the tunnel starts all the same");
+	cr_assert(strstr(b.warnings, "10.1.0.0/16"), "and says so: %s", b.warnings);
+	cr_assert_str_eq(routes(&b, 201), "10.2.0.0/16/50/254");
+	device_down(&b.device, config);
+	cr_assert_str_eq(routes(&b, 4), "10.1.0.0/16/50/254", "it is still there");
+	teardown(&b, config);
+	config_free(config);
+}
+
+Test(device, all_or_nothing)
+{
+	struct config *config = parse(HEAD "peers: {a: {allowed_ips: [10.1.0.0/16]}}\n");
+	struct bench b;
+
+	setup(&b);
+	config->interface.mtu_bytes = 1000; /* too small for IPv6: adding fd00::1 fails */
+	cr_assert(device_up(&b.device, config, &b.fault) < 0);
+	cr_assert(b.fault.text[0]);
+	cr_assert(!b.device.up && !link_is_up());
+	cr_assert_str_eq(addresses(), "");
+	cr_assert_str_eq(routes(&b, 201), "");
+	config->interface.mtu_bytes = 1300;
+	cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+	cr_assert_str_eq(addresses(), "10.0.0.1 fd00::1");
+	teardown(&b, config);
+	config_free(config);
+}
