@@ -1,6 +1,6 @@
 /*
  * Datagrams on their way out, collected so that they are encrypted and sent together: one call of the cipher and one
- * of the socket for up to KCPVPN_BATCH_MAX of them.
+ * of the socket for up to TX_BATCH_DATAGRAMS of them.
  */
 #ifndef STACK_TX_BATCH_H
 #define STACK_TX_BATCH_H
@@ -18,16 +18,23 @@ enum {
 	/* A slot: crypt header (20) and FEC header (8) end where the segments begin, on a cache line. */
 	TX_BATCH_PAYLOAD_AT = 64,
 	TX_BATCH_SLOT_BYTES = TX_BATCH_PAYLOAD_AT + 1536 + 64,
+	/* So many leave together. Fewer than a port takes at once: the other end then works on the first half of a burst
+	 * while the second is made. */
+	TX_BATCH_DATAGRAMS = 32,
+	TX_BATCH_RANDOM_BYTES = 1024, /* drawn at once */
 };
 
 struct tx_batch {
-	uint8_t *slots; /* KCPVPN_BATCH_MAX x TX_BATCH_SLOT_BYTES */
-	struct packet_seal_item items[KCPVPN_BATCH_MAX];
-	struct kcpvpn_datagram datagrams[KCPVPN_BATCH_MAX];
-	const struct kcpvpn_udp_port *ports[KCPVPN_BATCH_MAX];
+	uint8_t *slots; /* TX_BATCH_DATAGRAMS x TX_BATCH_SLOT_BYTES */
+	struct packet_seal_item items[TX_BATCH_DATAGRAMS];
+	struct kcpvpn_datagram datagrams[TX_BATCH_DATAGRAMS];
+	const struct kcpvpn_udp_port *ports[TX_BATCH_DATAGRAMS];
 	size_t count;
 	struct cipher *cipher;
 	const struct rand_source *random;
+	struct rand_source nonces; /* the same bytes out of `stock`, each once */
+	uint8_t stock[TX_BATCH_RANDOM_BYTES];
+	size_t stock_used;
 	uint64_t sent_datagrams;
 	uint64_t sent_bytes;
 };
