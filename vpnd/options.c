@@ -41,7 +41,7 @@ static const struct option LONG_OPTIONS[] = {
 
 static int usage(const char *what)
 {
-	(void)fprintf(stderr, "vpnd: E-CLI-1 %s\n  see:  vpnd --help\n", what);
+	(void)fprintf(stderr, "vpnd: E-VPND-4 %s\n  see:  vpnd --help\n", what);
 	return EXIT_STATUS_USAGE;
 }
 
