@@ -4,7 +4,8 @@
  * word for (the measured window) is as kcpvpn_config_init() sets it.
  *
  * Writes are cut into CHUNK_BYTES with a flush behind each, so that the first datagrams are under way while the next ones
- * are made. Reading copies into a buffer, as kcp-go's Read does; the echo is written from where it lies.
+ * are made. Reading copies into a buffer, as kcp-go's Read does; the echo is written from where it lies. What the first
+ * operation brings back is compared with what was sent.
  */
 #include "tests/bench/speed.h"
 
@@ -39,6 +40,11 @@ _Noreturn static void fail(const char *what)
 	exit(1);
 }
 
+static uint8_t pattern(size_t i)
+{
+	return (uint8_t)(i * 7 + (i >> 8) * 13);
+}
+
 static struct kcpvpn_config settings(bool sealed)
 {
 	struct kcpvpn_config config;
@@ -54,8 +60,6 @@ static struct kcpvpn_config settings(bool sealed)
 	config.interval_ms = 10;
 	config.fast_resend = 2;
 	config.no_congestion_window = true;
-	if (getenv("BENCH_UNMEASURED"))
-		config.measured_window = false;
 	return config;
 }
 
@@ -93,27 +97,38 @@ static struct kcpvpn_conv *open_client(struct end *end, const struct server *ser
 
 /* ---- server ------------------------------------------------------------------------------------------------------ */
 
-/* @return false if there was no room for all of it */
-static bool echo(struct kcpvpn_conv *conv, int64_t now_us)
+/* There is always room: the client has at most one operation under way, and the queue holds more. */
+static void echo(struct kcpvpn_conv *conv, int64_t now_us)
 {
 	struct iovec iov[PIECES];
 	size_t len;
 	int count;
 
 	while ((count = kcpvpn_conv_recv_peek(conv, iov, PIECES, &len)) > 0) {
-		if (kcpvpn_conv_send_space(conv) < len + READ_BUFFER_BYTES)
-			return false;
 		for (int i = 0; i < count; i++) {
 			if (kcpvpn_conv_send(conv, iov[i].iov_base, iov[i].iov_len, now_us) < 0)
 				fail("echo: kcpvpn_conv_send");
 		}
 		kcpvpn_conv_recv_drop(conv, now_us);
 	}
-	return true;
 }
 
-/* Reads what there is, at most `capacity` bytes more than a segment's. @return bytes */
-static size_t read_some(struct kcpvpn_conv *conv, uint8_t *buf, int64_t now_us)
+/* What was written, by its place in the stream. */
+static void check(const uint8_t *bytes, size_t len, size_t at)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (bytes[i] != pattern((at + i) % CHUNK_BYTES))
+			fail("what came is not what was sent");
+	}
+}
+
+/*
+ * Reads what there is into `buf` of READ_BUFFER_BYTES.
+ *
+ * @checked  bytes of the stream that came before, to compare what comes; SIZE_MAX: no comparison
+ * @return   bytes
+ */
+static size_t read_some(struct kcpvpn_conv *conv, uint8_t *buf, size_t checked, int64_t now_us)
 {
 	struct iovec iov[PIECES];
 	size_t total = 0;
@@ -126,6 +141,10 @@ static size_t read_some(struct kcpvpn_conv *conv, uint8_t *buf, int64_t now_us)
 			if (at + iov[i].iov_len > READ_BUFFER_BYTES)
 				at = 0;
 			memcpy(buf + at, iov[i].iov_base, iov[i].iov_len);
+			if (checked != SIZE_MAX) {
+				check(buf + at, iov[i].iov_len, checked);
+				checked += iov[i].iov_len;
+			}
 			at += iov[i].iov_len;
 		}
 		kcpvpn_conv_recv_drop(conv, now_us);
@@ -148,9 +167,10 @@ static void *serve(void *ctx)
 				fail("server: the conversation was closed");
 			if (!server->echoes)
 				atomic_fetch_add_explicit(&server->read_bytes,
-					read_some(conv, buf, now_us), memory_order_release);
+					read_some(conv, buf, SIZE_MAX, now_us),
+					memory_order_release);
 			else
-				(void)echo(conv, now_us);
+				echo(conv, now_us);
 		}
 	}
 	return NULL;
@@ -164,16 +184,6 @@ static void stop_server(struct server *server, pthread_t thread)
 		fail("eventfd");
 	pthread_join(thread, NULL);
 	close(server->end.stop_fd);
-	if (getenv("BENCH_STATS")) {
-		struct kcpvpn_stats s;
-		kcpvpn_node_stats(server->end.node, &s);
-		fprintf(stderr,
-			"server: in %lu out %lu resent %lu (fast %lu early %lu rto %lu) dup %lu "
-			"rec %lu lost %lu\n",
-			s.in_datagrams, s.out_datagrams, s.retransmits, s.retransmits_fast,
-			s.retransmits_early, s.retransmits_timeout, s.duplicates, s.fec_recovered,
-			server->end.link.lost);
-	}
 	end_close(&server->end);
 }
 
@@ -184,8 +194,10 @@ struct client {
 	struct kcpvpn_conv *conv;
 	uint8_t buf[READ_BUFFER_BYTES];
 	uint8_t chunk[CHUNK_BYTES];
+	size_t bytes; /* of an operation */
 	size_t unwritten;
 	size_t unread;
+	bool checks; /* compares what comes back */
 };
 
 static void write_some(struct client *client, int64_t now_us)
@@ -214,7 +226,8 @@ static void turn(struct client *client)
 		if (events & KCPVPN_EVENT_WRITABLE)
 			write_some(client, now_us);
 		if (events & KCPVPN_EVENT_READABLE) {
-			size_t len = read_some(client->conv, client->buf, now_us);
+			size_t checked = client->checks ? client->bytes - client->unread : SIZE_MAX;
+			size_t len = read_some(client->conv, client->buf, checked, now_us);
 			if (len > client->unread)
 				fail("client: more came back than was sent");
 			client->unread -= len;
@@ -232,11 +245,15 @@ static double run(bool echoes, size_t bytes, uint64_t count)
 
 	if (!server || !client)
 		fail("out of memory");
+	for (size_t i = 0; i < CHUNK_BYTES; i++)
+		client->chunk[i] = pattern(i);
 	open_server(server, echoes);
 	client->conv = open_client(&client->end, server, echoes);
 	if (pthread_create(&thread, NULL, serve, server) != 0)
 		fail("pthread_create");
 	for (uint64_t i = 0; i < count; i++) {
+		client->bytes = bytes;
+		client->checks = i == 0;
 		client->unwritten = bytes;
 		client->unread = echoes ? bytes : 0;
 		write_some(client, bench_now_us());
@@ -247,18 +264,6 @@ static double run(bool echoes, size_t bytes, uint64_t count)
 		turn(client);
 	double seconds = (double)(bench_now_us() - started_us) / 1e6;
 
-	if (getenv("BENCH_STATS")) {
-		struct kcpvpn_stats s;
-		struct kcpvpn_conv_stats c;
-		kcpvpn_node_stats(client->end.node, &s);
-		kcpvpn_conv_stats(client->conv, &c);
-		fprintf(stderr,
-			"client: in %lu out %lu resent %lu (fast %lu early %lu rto %lu) dup %lu "
-			"rec %lu lost %lu; srtt %ld wnd %u rate %lu\n",
-			s.in_datagrams, s.out_datagrams, s.retransmits, s.retransmits_fast,
-			s.retransmits_early, s.retransmits_timeout, s.duplicates, s.fec_recovered,
-			client->end.link.lost, c.srtt_us, c.window_segments, c.rate_bps);
-	}
 	stop_server(server, thread);
 	end_close(&client->end);
 	free(client);
