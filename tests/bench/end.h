@@ -17,8 +17,9 @@ struct end {
 	struct udp_buffers *buffers;
 	struct kcpvpn_node *node;
 	bool accepts;
-	int stop_fd;	 /* readable: stop waiting; -1 = none */
-	int64_t spin_us; /* how long it looks at its socket before it sleeps */
+	int stop_fd;	   /* readable: stop waiting; -1 = none */
+	int64_t spin_us;   /* how long it looks at its socket before it sleeps */
+	unsigned no_spins; /* waits that it sleeps through at once, because looking was in vain */
 	int64_t gather_us; /* turns begin at least so far apart: what comes meanwhile is taken together */
 	int64_t turned_us; /* when the last one began */
 };
