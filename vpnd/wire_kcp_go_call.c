@@ -3,9 +3,10 @@
  * source address of its first good packet tells. Until then nothing of ours goes out on it; 64 such callers may wait,
  * 30 s each.
  *
- * A peer has one current call, which packets leave on; what arrives on others of its calls is accepted, too. A newer
+ * A peer has one current call, which packets leave on; what arrives on others of its calls is accepted, too. Another
  * call becomes the current one when the current has been silent for 2 s: a peer that was restarted, or whose address
- * changed, is back soon, and a copy of an old datagram cannot take a conversation over that is in use.
+ * changed, is back soon, and a copy of an old conversation cannot take the place of one that is in use. One that was
+ * replaced stays until it is dead, so that it can come back if its successor was such a copy.
  */
 #include "config/config.h"
 #include "core/log.h"
@@ -79,6 +80,24 @@ static void promote(struct kcp_go_call *call)
 	p->wire->wire.events->writable(p->wire->wire.events->ctx, p->peer);
 }
 
+/* Ends the call of a peer that has been silent for longest, if that is long enough. @return whether it did */
+static bool end_silent(struct wire_peer *p)
+{
+	struct kcp_go_call *longest = NULL;
+
+	list_for_each (at, &p->calls) {
+		struct kcp_go_call *call = list_entry(at, struct kcp_go_call, in_list);
+		if (!longest ||
+			kcpvpn_conv_last_rx(call->conv) < kcpvpn_conv_last_rx(longest->conv))
+			longest = call;
+	}
+	if (!longest ||
+		kcp_go_now(p->wire) - kcpvpn_conv_last_rx(longest->conv) < WIRE_KCP_GO_REPLACE_US)
+		return false;
+	kcp_go_call_free(longest);
+	return true;
+}
+
 /* Gives a call to its peer. @return false if the peer does not want it: the call is gone then */
 static bool assign(struct kcp_go_call *call, struct wire_peer *p)
 {
@@ -86,7 +105,7 @@ static bool assign(struct kcp_go_call *call, struct wire_peer *p)
 
 	list_for_each (at, &p->calls)
 		others++;
-	if (!p->started || others >= CALLS_PER_PEER) {
+	if (!p->started || (others >= CALLS_PER_PEER && !end_silent(p))) {
 		kcp_go_call_free(call);
 		return false;
 	}
@@ -164,7 +183,6 @@ static void consider(struct kcp_go_call *call)
 	if (kcpvpn_conv_last_rx(call->conv) <= silent_since)
 		return;
 	promote(call);
-	kcp_go_call_free(current);
 }
 
 void kcp_go_call_event(struct kcp_go_call *call, unsigned events)
