@@ -12,9 +12,9 @@
 lab_start --delay 1ms --seed 9
 in_ns "$NS_A" ip addr add 192.0.2.66/24 dev wan0
 NETWORK_KCP_GO='datashard: 10, parityshard: 3'
-network a 1 "session: {dead_after: 3s}" "peers: {b: {endpoints: [\"$OUTER_B4:29900\"], allowed_ips: [10.99.0.2]}}"
+network a 1 "session: {dead_after: 12s}" "peers: {b: {endpoints: [\"$OUTER_B4:29900\"], allowed_ips: [10.99.0.2]}}"
 NETWORK_KCP_GO='datashard: 20, parityshard: 10'
-network b 2 "listen: [\"0.0.0.0:29900\"]" "session: {dead_after: 3s}" 'peers:' '  a: {allowed_ips: [10.99.0.1]}' \
+network b 2 "listen: [\"0.0.0.0:29900\"]" "session: {dead_after: 12s}" 'peers:' '  a: {allowed_ips: [10.99.0.1]}' \
 	'  c: {allowed_ips: [10.99.0.3]}'
 vpnd_start "$NS_B" "$RUN_DIR/b.yaml" || exit 1
 spawn dump "$NS_B" capture tcpdump -n -U -i wan0 -c 40 -w "$RUN_DIR/seen.pcap" 'udp dst port 29900'
@@ -24,7 +24,8 @@ joined "$NS_A" 10.99.0.2 || exit 1
 
 # FEC of the two ends differs: each follows what it sees of the other.
 lab_ctl set both loss=5% >/dev/null
-all_answer "unequal FEC, 5 % loss" "$NS_A" 10.99.0.2 200 -i 0.01 -W 10
+all_answer "unequal FEC, 5 % loss" "$NS_A" 10.99.0.2 200 -i 0.01 -W 10 ||
+	for name in a b; do status $name '.peers[0] | .drops, .queue_ms, .aqm_drops, .retransmits, .rtt_ms'; done
 # A bare path has some FEC groups to learn from: each end knows the other's shards now.
 fec_in() { status "$1" '.peers[0].fec.in | "\(.code) \(.window) \(.rate * 10 | round)"'; }
 check "A has found out B's 20/10" [ "$(fec_in a)" = "rs 20 5" ]
@@ -118,6 +119,15 @@ stranger=$!
 all_answer "pings while recorded datagrams come again" "$NS_A" 10.99.0.2 100 -i 0.01 -W 5
 wait $stranger
 check "B still sends to A" [ "$(status b '.peers[] | select(.name == "a") | .endpoint' | sed 's/:.*//')" = "$OUTER_A4" ]
+
+# The same while the tunnel is idle: signs of life go each 4 s, so a copy may be believed for a while. It must not last.
+sleep 2.5
+dialled=$(grep -c 'up at' "$(vpnd_log a)")
+timeout 0.3 nsenter "--net=/run/netns/$NS_A" python3 "$RUN_DIR/replay.py" "$OUTER_B4" "$RUN_DIR/seen.hex"
+seconds_until 10 answers "$NS_A" 10.99.0.2 -W 0.2
+expect "an idle tunnel and a recorded conversation: back after, s" "$TOOK" '<=' 4
+expect "the conversation is the same" "$(grep -c 'up at' "$(vpnd_log a)")" == "$dialled"
+all_answer "and it goes on" "$NS_A" 10.99.0.2 20 -i 0.01 -W 5
 
 # ---- peers with other settings, in a namespace of their own ----
 netns_new NS_C c
