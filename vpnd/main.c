@@ -33,7 +33,8 @@ int main(int argc, char **argv)
 	struct logger *logger = NULL;
 	struct daemon *daemon = NULL;
 
-	(void)signal(SIGPIPE, SIG_IGN); /* a control client or a log that went away is no reason to die */
+	(void)signal(SIGPIPE,
+		SIG_IGN); /* a control client or a log that went away is no reason to die */
 	int status = options_parse(argc, argv, &options);
 	if (status != EXIT_STATUS_OK)
 		goto free_options;

@@ -88,8 +88,7 @@ Test(config, values_arrive)
 	cr_assert_str_eq(c->name, "0123");
 	cr_assert_str_eq(c->interface.name, "no");
 	cr_assert_eq(c->interface.addresses.count, 2u);
-	cr_assert_str_eq(
-		ip_prefix_format(&c->interface.addresses.items[0], text), "10.40.0.1/24");
+	cr_assert_str_eq(ip_prefix_format(&c->interface.addresses.items[0], text), "10.40.0.1/24");
 	cr_assert_str_eq(ip_prefix_format(&c->interface.addresses.items[1], text), "fd40::1/128");
 	cr_assert_eq(c->interface.mtu_bytes, 1280);
 	cr_assert_eq(c->interface.queues, 1);
