@@ -89,10 +89,11 @@ $(B)/obj/%.o: %.c Makefile
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(WARNINGS) -MMD -MP -c -o $@ $<
 
 define archive_rule
-$(call archive,$(1)): $(call lib_obj,$(1))
+# The folder itself is newer when a file came or went.
+$(call archive,$(1)): $(call lib_obj,$(1)) lib/$(1)
 	@mkdir -p $$(@D)
 	$$(call say,AR,$$@)
-	$$(Q)rm -f $$@ && ar rcsD $$@ $$^
+	$$(Q)rm -f $$@ && ar rcsD $$@ $$(filter %.o,$$^)
 endef
 $(foreach l,$(LAYERS),$(eval $(call archive_rule,$(l))))
 
@@ -131,7 +132,7 @@ $(B)/obj/tests/%.o: tests/%.c Makefile
 whole = -Wl,--whole-archive $(1) -Wl,--no-whole-archive
 define test_rule
 # $(1) directory, $(2) layer or program under test
-$(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(if $(filter $(LAYERS),$(2)),$(call archive,$(2)) $(call archive,core)) \
+$(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(1) $(if $(filter $(LAYERS),$(2)),$(call archive,$(2)) $(call archive,core)) \
 		$(if $(filter vpnd,$(2)),$(filter-out $(B)/obj/vpnd/main.o,$(VPND_OBJ)) $(ARCHIVES_all)) \
 		$(if $(filter cli,$(2)),$(filter-out $(B)/obj/cli/main.o,$(CLI_OBJ)) $(ARCHIVES_all)) \
 		$(if $(filter lab sim,$(2)),$(LAB_PART_OBJ)) $(if $(filter lab,$(2)),$(call archive,core)) \
