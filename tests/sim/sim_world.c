@@ -4,22 +4,17 @@
  * so nothing depends on addresses of memory or on the machine.
  *
  * A world that takes many steps without time passing is a busy loop in the making, and fails.
- *
- * Message: generation, number, then bytes that follow from seed, direction, generation and number. Stream: the same bytes,
- * one message behind the other, without boundaries.
  */
 #include "sim_world.h"
 
-#include "core/endian.h"
+#include "sim_flow.h"
 
 #include <criterion/criterion.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
 	IP_UDP_BYTES = 28,
-	MESSAGE_HEADER_BYTES = 8,
 	STEPS_AT_ONE_INSTANT_MAX = 20000,
 	SLOW_READ_US = 20000,
 };
@@ -62,174 +57,6 @@ unsigned sim_seeds(unsigned plain)
 	return count > 0 ? count : 1;
 }
 
-/* ---- chance ------------------------------------------------------------------------------------------------------ */
-
-static uint64_t mix(uint64_t z)
-{
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
-}
-
-uint64_t sim_draw(uint64_t *state, uint64_t below)
-{
-	*state += 0x9e3779b97f4a7c15u;
-	return below > 0 ? mix(*state) % below : 0;
-}
-
-uint64_t sim_random(struct sim_world *world, uint64_t below)
-{
-	return sim_draw(&world->random, below);
-}
-
-static void random_fill(void *ctx, void *buf, size_t len)
-{
-	uint64_t *state = ctx;
-	uint8_t *at = buf;
-
-	for (size_t i = 0; i < len; i += 8) {
-		uint64_t word = sim_draw(state, UINT64_MAX);
-		memcpy(at + i, &word, len - i < 8 ? len - i : 8);
-	}
-}
-
-static void hash_word(struct sim_world *world, uint64_t word)
-{
-	world->hash = mix(world->hash * 31 + word);
-}
-
-static void hash_bytes(struct sim_world *world, const uint8_t *bytes, size_t len)
-{
-	uint64_t word = 0;
-
-	for (size_t i = 0; i < len; i += 8) {
-		memcpy(&word, bytes + i, len - i < 8 ? len - i : 8);
-		hash_word(world, word);
-	}
-}
-
-/* ---- messages ---------------------------------------------------------------------------------------------------- */
-
-static uint64_t message_seed(const struct sim_world *world, const struct sim_flow *flow, uint32_t i)
-{
-	uint64_t direction = 0;
-
-	for (size_t s = 0; s < world->spoke_count; s++) {
-		if (flow == &world->spokes[s].to_hub)
-			direction = 2 * s + 1;
-		else if (flow == &world->spokes[s].from_hub)
-			direction = 2 * s + 2;
-	}
-	return mix(world->seed) ^ mix(direction << 48 ^ (uint64_t)flow->generation << 32 ^ i);
-}
-
-static uint32_t message_make(
-	const struct sim_world *world, const struct sim_flow *flow, uint32_t i, uint8_t *bytes)
-{
-	uint64_t state = message_seed(world, flow, i);
-	uint32_t spread = flow->plan.bytes_max - flow->plan.bytes_min + 1;
-	uint32_t len = flow->plan.bytes_min + (uint32_t)sim_draw(&state, spread);
-
-	random_fill(&state, bytes, len);
-	store_le32(bytes, flow->generation);
-	store_le32(bytes + 4, i);
-	return len;
-}
-
-static void program_send(struct sim_world *world, struct sim_flow *flow, struct kcpvpn_conv *conv)
-{
-	static uint8_t bytes[SIM_MESSAGE_BYTES_MAX];
-
-	if (!conv || flow->blocked || kcpvpn_conv_close_reason(conv) != KCPVPN_OPEN)
-		return;
-	while (flow->sent < flow->plan.messages && world->now_us >= flow->next_at_us) {
-		uint32_t len = message_make(world, flow, flow->sent, bytes);
-		int error = kcpvpn_conv_send(conv, bytes, len, world->now_us);
-		if (error == -EAGAIN) {
-			flow->blocked = true;
-			return;
-		}
-		cr_assert_eq(error, 0, "%s, seed %lu: send gave %d", world->name,
-			(unsigned long)world->seed, error);
-		flow->sent_at_us[flow->sent] =
-			flow->plan.interval_us > 0 ? flow->next_at_us : world->now_us;
-		flow->sent++;
-		flow->sent_bytes += len;
-		if (flow->plan.interval_us > 0)
-			flow->next_at_us += flow->plan.interval_us;
-	}
-}
-
-static void message_arrived(
-	struct sim_world *world, struct sim_flow *flow, const uint8_t *got, size_t len)
-{
-	static uint8_t want[SIM_MESSAGE_BYTES_MAX];
-
-	cr_assert(flow->received < flow->sent, "%s, seed %lu: a message nobody sent", world->name,
-		(unsigned long)world->seed);
-	uint32_t want_len = message_make(world, flow, flow->received, want);
-	cr_assert_eq(len, want_len, "%s, seed %lu: message %u has %zu bytes, not %u", world->name,
-		(unsigned long)world->seed, flow->received, len, want_len);
-	cr_assert(memcmp(got, want, len) == 0,
-		"%s, seed %lu: message %u is not what was sent (number %u of generation %u)",
-		world->name, (unsigned long)world->seed, flow->received, load_le32(got + 4),
-		load_le32(got));
-	flow->delay_us[flow->received] = world->now_us - flow->sent_at_us[flow->received];
-	flow->received++;
-	flow->received_bytes += len;
-	flow->done_at_us = world->now_us;
-	hash_word(world, (uint64_t)world->now_us);
-}
-
-/* Takes bytes of a stream: messages one behind the other. */
-static void stream_arrived(
-	struct sim_world *world, struct sim_flow *flow, const uint8_t *got, size_t len)
-{
-	static uint8_t want[SIM_MESSAGE_BYTES_MAX];
-
-	while (len > 0) {
-		cr_assert(flow->received < flow->sent, "%s, seed %lu: bytes nobody sent",
-			world->name, (unsigned long)world->seed);
-		uint32_t want_len = message_make(world, flow, flow->received, want);
-		uint32_t at = flow->part_bytes;
-		size_t some = want_len - at < len ? want_len - at : len;
-		cr_assert(memcmp(got, want + at, some) == 0,
-			"%s, seed %lu: wrong bytes in message %u", world->name,
-			(unsigned long)world->seed, flow->received);
-		got += some;
-		len -= some;
-		flow->received_bytes += some;
-		flow->part_bytes = at + (uint32_t)some;
-		if (flow->part_bytes < want_len)
-			return;
-		flow->part_bytes = 0;
-		flow->delay_us[flow->received] = world->now_us - flow->sent_at_us[flow->received];
-		flow->received++;
-		flow->done_at_us = world->now_us;
-		hash_word(world, (uint64_t)world->now_us);
-	}
-}
-
-static bool reader_reads(struct sim_world *world, struct sim_flow *flow, struct kcpvpn_conv *conv,
-	bool stream, unsigned most)
-{
-	static uint8_t bytes[SIM_MESSAGE_BYTES_MAX];
-	size_t len;
-
-	for (unsigned i = 0; i < most; i++) {
-		int error = kcpvpn_conv_recv(conv, bytes, sizeof(bytes), world->now_us, &len);
-		if (error == -EAGAIN)
-			return i > 0;
-		cr_assert_eq(error, 0, "%s, seed %lu: recv gave %d", world->name,
-			(unsigned long)world->seed, error);
-		if (stream)
-			stream_arrived(world, flow, bytes, len);
-		else
-			message_arrived(world, flow, bytes, len);
-	}
-	return true;
-}
-
 /* ---- network ----------------------------------------------------------------------------------------------------- */
 
 static void send_on(struct link_model *link, struct sim_packet *packet, int64_t now_us)
@@ -253,8 +80,8 @@ static void port_send(void *ctx, const struct kcpvpn_datagram *batch, size_t cou
 		packet->len = batch[i].len;
 		memcpy(packet->bytes, batch[i].data, packet->len);
 		from->datagrams++;
-		hash_word(world, (uint64_t)world->now_us);
-		hash_bytes(world, packet->bytes, packet->len);
+		sim_hash_word(world, (uint64_t)world->now_us);
+		sim_hash_bytes(world, packet->bytes, packet->len);
 		size_t spoke = from == &world->hub ? (size_t)batch[i].remote.address[3] - 2
 						   : (size_t)from->address.address[3] - 2;
 		cr_assert(spoke < world->spoke_count);
@@ -304,19 +131,10 @@ static void node_open(struct sim_node *node, struct sim_world *world,
 	node->port = (struct kcpvpn_udp_port){port_send, node};
 	node->address =
 		(struct kcpvpn_endpoint){.address = {10, 0, 0, host}, .port = 29900, .family = 4};
-	node->random = mix(world->seed + host);
+	node->random = sim_mix(world->seed + host);
 	cr_assert_eq(
-		kcpvpn_node_new(config, random_fill, &node->random, world->now_us, &node->node), 0);
-}
-
-static void flow_begin(
-	struct sim_flow *flow, const struct sim_plan *plan, uint32_t generation, int64_t now_us)
-{
-	cr_assert(plan->messages <= SIM_MESSAGES_MAX);
-	cr_assert(plan->messages == 0 ||
-		  (plan->bytes_min >= MESSAGE_HEADER_BYTES && plan->bytes_min <= plan->bytes_max &&
-			  plan->bytes_max <= SIM_MESSAGE_BYTES_MAX));
-	*flow = (struct sim_flow){.plan = *plan, .generation = generation, .next_at_us = now_us};
+		kcpvpn_node_new(config, sim_random_fill, &node->random, world->now_us, &node->node),
+		0);
 }
 
 static void dial(struct sim_world *world, size_t i)
@@ -338,19 +156,19 @@ struct sim_world *sim_open(const struct sim_setup *setup)
 	cr_assert_not_null(world);
 	world->name = setup->name;
 	world->seed = setup->seed;
-	world->random = mix(setup->seed);
+	world->random = sim_mix(setup->seed);
 	world->now_us = 3600000000 + (int64_t)sim_random(world, 1000000);
 	world->spoke_count = setup->spokes > 0 ? setup->spokes : 1;
 	node_open(&world->hub, world, &setup->hub, 1);
 	for (size_t i = 0; i < world->spoke_count; i++) {
 		struct sim_spoke *s = &world->spokes[i];
 		node_open(&s->node, world, &setup->spoke, (uint8_t)(i + 2));
-		link_model_init(&s->up, &setup->up, mix(setup->seed * 2 + i * 1000),
+		link_model_init(&s->up, &setup->up, sim_mix(setup->seed * 2 + i * 1000),
 			mono_at_us(world->now_us));
-		link_model_init(&s->down, &setup->down, mix(setup->seed * 2 + 1 + i * 1000),
+		link_model_init(&s->down, &setup->down, sim_mix(setup->seed * 2 + 1 + i * 1000),
 			mono_at_us(world->now_us));
-		flow_begin(&s->to_hub, &setup->to_hub, 1, world->now_us);
-		flow_begin(&s->from_hub, &setup->from_hub, 1, world->now_us);
+		sim_flow_begin(&s->to_hub, &setup->to_hub, 1, world->now_us);
+		sim_flow_begin(&s->from_hub, &setup->from_hub, 1, world->now_us);
 		s->reads_slowly = setup->reads_slowly;
 		s->read_at_us = world->now_us;
 		dial(world, i);
@@ -391,8 +209,8 @@ static void flows_anew(struct sim_world *world, struct sim_spoke *s)
 	uint32_t next = s->to_hub.generation + 1;
 	struct sim_plan up = s->to_hub.plan, down = s->from_hub.plan;
 
-	flow_begin(&s->to_hub, &up, next, world->now_us);
-	flow_begin(&s->from_hub, &down, next, world->now_us);
+	sim_flow_begin(&s->to_hub, &up, next, world->now_us);
+	sim_flow_begin(&s->from_hub, &down, next, world->now_us);
 }
 
 void sim_dial_again(struct sim_world *world, size_t i)
@@ -408,7 +226,7 @@ void sim_restart_hub(struct sim_world *world)
 {
 	kcpvpn_node_free(world->hub.node);
 	world->hub.random ^= (uint64_t)world->now_us;
-	cr_assert_eq(kcpvpn_node_new(&world->hub.config, random_fill, &world->hub.random,
+	cr_assert_eq(kcpvpn_node_new(&world->hub.config, sim_random_fill, &world->hub.random,
 			     world->now_us, &world->hub.node),
 		0);
 	for (size_t i = 0; i < world->spoke_count; i++)
@@ -421,8 +239,8 @@ void sim_restart_spoke(struct sim_world *world, size_t i)
 
 	kcpvpn_node_free(s->node.node);
 	s->node.random ^= (uint64_t)world->now_us;
-	cr_assert_eq(kcpvpn_node_new(&s->node.config, random_fill, &s->node.random, world->now_us,
-			     &s->node.node),
+	cr_assert_eq(kcpvpn_node_new(&s->node.config, sim_random_fill, &s->node.random,
+			     world->now_us, &s->node.node),
 		0);
 	s->conv = NULL;
 	sim_dial_again(world, i);
@@ -438,7 +256,7 @@ static void spoke_events(struct sim_world *world, struct sim_spoke *s)
 	while ((conv = kcpvpn_node_next_event(s->node.node, &events)) != NULL) {
 		cr_assert_eq(conv, s->conv);
 		if (events & KCPVPN_EVENT_READABLE)
-			(void)reader_reads(
+			(void)sim_flow_read(
 				world, &s->from_hub, conv, s->node.config.stream, UINT32_MAX);
 		if (events & KCPVPN_EVENT_WRITABLE)
 			s->to_hub.blocked = false;
@@ -462,10 +280,10 @@ static void hub_events(struct sim_world *world)
 		if (events & KCPVPN_EVENT_ACCEPTED) {
 			s->hub_conv = conv;
 			struct sim_plan plan = s->from_hub.plan;
-			flow_begin(&s->from_hub, &plan, s->from_hub.generation, world->now_us);
+			sim_flow_begin(&s->from_hub, &plan, s->from_hub.generation, world->now_us);
 		}
 		if (events & KCPVPN_EVENT_READABLE && s->hub_conv == conv && !s->reads_slowly)
-			(void)reader_reads(
+			(void)sim_flow_read(
 				world, &s->to_hub, conv, world->hub.config.stream, UINT32_MAX);
 		if (events & KCPVPN_EVENT_WRITABLE && s->hub_conv == conv)
 			s->from_hub.blocked = false;
@@ -492,7 +310,7 @@ static void slow_reader(struct sim_world *world, struct sim_spoke *s)
 		return;
 	s->read_at_us = world->now_us + SLOW_READ_US;
 	if (s->hub_conv)
-		(void)reader_reads(world, &s->to_hub, s->hub_conv, world->hub.config.stream, 1);
+		(void)sim_flow_read(world, &s->to_hub, s->hub_conv, world->hub.config.stream, 1);
 }
 
 /* All that is due now. */
@@ -510,8 +328,8 @@ static void instant(struct sim_world *world)
 		struct sim_spoke *s = &world->spokes[i];
 		spoke_events(world, s);
 		slow_reader(world, s);
-		program_send(world, &s->to_hub, s->conv);
-		program_send(world, &s->from_hub, s->hub_conv);
+		sim_flow_send(world, &s->to_hub, s->conv);
+		sim_flow_send(world, &s->from_hub, s->hub_conv);
 	}
 	kcpvpn_node_flush(world->hub.node, world->now_us);
 	for (size_t i = 0; i < world->spoke_count; i++)
@@ -523,14 +341,6 @@ static int64_t least(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-static int64_t flow_next(const struct sim_flow *flow, const struct kcpvpn_conv *conv)
-{
-	bool waits = conv && !flow->blocked && flow->sent < flow->plan.messages &&
-		     flow->plan.interval_us > 0;
-
-	return waits ? flow->next_at_us : KCPVPN_NEVER;
-}
-
 static int64_t next_instant(const struct sim_world *world)
 {
 	int64_t next = kcpvpn_node_next_deadline(world->hub.node);
@@ -540,24 +350,19 @@ static int64_t next_instant(const struct sim_world *world)
 		next = least(next, kcpvpn_node_next_deadline(s->node.node));
 		next = least(next, link_model_next(&s->up).us);
 		next = least(next, link_model_next(&s->down).us);
-		next = least(next, flow_next(&s->to_hub, s->conv));
-		next = least(next, flow_next(&s->from_hub, s->hub_conv));
+		next = least(next, sim_flow_next(&s->to_hub, s->conv));
+		next = least(next, sim_flow_next(&s->from_hub, s->hub_conv));
 		if (s->reads_slowly && s->hub_conv && s->to_hub.received < s->to_hub.sent)
 			next = least(next, s->read_at_us);
 	}
 	return next;
 }
 
-static bool flow_done(const struct sim_flow *flow)
-{
-	return flow->received == flow->plan.messages;
-}
-
 static bool finished(const struct sim_world *world)
 {
 	for (size_t i = 0; i < world->spoke_count; i++) {
 		const struct sim_spoke *s = &world->spokes[i];
-		if (!flow_done(&s->to_hub) || !flow_done(&s->from_hub))
+		if (!sim_flow_done(&s->to_hub) || !sim_flow_done(&s->from_hub))
 			return false;
 		if ((s->conv && !kcpvpn_conv_drained(s->conv)) ||
 			(s->hub_conv && !kcpvpn_conv_drained(s->hub_conv)))
@@ -597,34 +402,6 @@ void sim_run(struct sim_world *world, int64_t until_us)
 bool sim_finish(struct sim_world *world, int64_t limit_us)
 {
 	return run(world, limit_us, true);
-}
-
-/* ---- figures ----------------------------------------------------------------------------------------------------- */
-
-static int by_value(const void *a, const void *b)
-{
-	const int64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-int64_t sim_delay_us(const struct sim_flow *flow, unsigned percent)
-{
-	static int64_t sorted[SIM_MESSAGES_MAX];
-	uint32_t count = flow->received;
-
-	if (count == 0)
-		return INT64_MAX;
-	memcpy(sorted, flow->delay_us, count * sizeof(sorted[0]));
-	qsort(sorted, count, sizeof(sorted[0]), by_value);
-	return sorted[(uint64_t)(count - 1) * percent / 100];
-}
-
-double sim_goodput_bps(const struct sim_flow *flow, int64_t since_us)
-{
-	int64_t us = flow->done_at_us - since_us;
-
-	return us > 0 ? (double)flow->received_bytes * 8e6 / (double)us : 0;
 }
 
 struct kcpvpn_stats sim_stats(const struct sim_node *node)
