@@ -21,10 +21,10 @@ try() { # NAME LISTEN ENDPOINT
 	vpnd_start "$NS_B" "$RUN_DIR/b$1.yaml" || exit 1
 	vpnd_start "$NS_A" "$RUN_DIR/a$1.yaml" || exit 1
 	joined "$NS_A" 10.99.0.2 || exit 1
-	all_answer "$1: IPv4 inside" "$NS_A" 10.99.0.2 20 -i 0.01 -W 5
-	all_answer "$1: IPv6 inside" "$NS_A" fd99::2 20 -i 0.01 -W 5
-	all_answer "$1: IPv4 inside, whole packets" "$NS_B" 10.99.0.1 10 -i 0.01 -W 5 -M 'do' -s $((MSS - 28))
-	all_answer "$1: IPv6 inside, whole packets" "$NS_B" fd99::1 10 -i 0.01 -W 5 -M 'do' -s $((MSS - 48))
+	all_answer "$1: IPv4 inside" "$NS_A" 10.99.0.2 20 -i 0.01
+	all_answer "$1: IPv6 inside" "$NS_A" fd99::2 20 -i 0.01
+	all_answer "$1: IPv4 inside, whole packets" "$NS_B" 10.99.0.1 10 -i 0.01 -M 'do' -s $((MSS - 28))
+	all_answer "$1: IPv6 inside, whole packets" "$NS_B" fd99::1 10 -i 0.01 -M 'do' -s $((MSS - 48))
 	check "$1: TCP inside, IPv4" tcp_copy "$NS_A" "$NS_B" 10.99.0.2 300000 20
 	check "$1: TCP inside, IPv6" tcp_copy "$NS_B" "$NS_A" fd99::1 300000 20
 }
@@ -51,9 +51,9 @@ in_ns "$NS_B" ip addr add 10.72.5.6/32 dev lo
 in_ns "$NS_B" ip addr add fd72::5/128 dev lo
 in_ns "$NS_A" ip addr add 10.71.0.1/32 dev lo
 in_ns "$NS_B" ip route add 10.71.0.1/32 dev kcp0 2>/dev/null # there already: the peer's
-all_answer "a host behind site B" "$NS_A" 10.72.5.6 5 -i 0.01 -W 5
-all_answer "a host behind site B, IPv6" "$NS_A" fd72::5 5 -i 0.01 -W 5
-all_answer "from a host behind site A" "$NS_A" 10.72.5.6 5 -i 0.01 -W 5 -I 10.71.0.1
+all_answer "a host behind site B" "$NS_A" 10.72.5.6 5 -i 0.01
+all_answer "a host behind site B, IPv6" "$NS_A" fd72::5 5 -i 0.01
+all_answer "from a host behind site A" "$NS_A" 10.72.5.6 5 -i 0.01 -I 10.71.0.1
 
 # ---- sizes ----
 mtu() { in_ns "$1" ip -j link show kcp0 | jq -r '.[0].mtu'; }

@@ -39,6 +39,10 @@
 #   ping_stats NS ADDRESS COUNT [PING OPTION...]
 #                                     sets PING_SENT PING_RECEIVED PING_LOST PING_DUPLICATES and, in milliseconds,
 #                                     PING_MIN PING_MEDIAN PING_AVG PING_P99 PING_MAX; 1 if nothing came back
+#   ping_through NS ADDRESS COUNT [PING OPTION...]
+#                                     the same for what delivers late rather than never: ping leaves two RTTs after its
+#                                     last request, so an answer that comes later looks lost. This one goes on asking
+#                                     until COUNT answers are in, 20 s at most, and judges the first COUNT requests
 #   tcp_transfer CC CLIENT_NS SERVER_NS ADDRESS SECONDS [IPERF3 OPTION...]
 #                                     sets TCP_MBPS (received payload, Mb/s) and TCP_RETRANSMITS; CC = cubic, reno, bbr
 #   tcp_copy CLIENT_NS SERVER_NS ADDRESS BYTES SECONDS
@@ -316,6 +320,16 @@ ping_stats() {
 	read -r PING_MIN PING_MEDIAN PING_AVG PING_P99 PING_MAX < <(awk '{ t[NR] = $1; sum += $1 }
 		END { m = int((NR + 1) / 2); p = int(NR * 0.99 + 0.999999)
 		      print t[1], t[m], sum / NR, t[p], t[NR] }' <<<"$times")
+}
+
+ping_through() {
+	local count=$3
+	ping_stats "$@" -w 20
+	PING_SENT=$count
+	PING_RECEIVED=$(sed -nE '/DUP!/d; s/.* icmp_seq=([0-9]+) .*time=.*/\1/p' "$RUN_DIR/ping.$$.txt" |
+		awk -v count="$count" '$1 <= count' | sort -u | wc -l)
+	PING_LOST=$((PING_SENT - PING_RECEIVED))
+	[ "$PING_RECEIVED" -gt 0 ]
 }
 
 tcp_transfer() {

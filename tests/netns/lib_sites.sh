@@ -55,7 +55,7 @@ answers() {
 all_answer() {
 	local text=$1
 	shift
-	ping_stats "$@"
+	ping_through "$@"
 	expect "$text: lost pings" "$PING_LOST" == 0
 }
 joined() { wait_for "the tunnel carries pings" 20 answers "$1" "$2"; }

@@ -24,7 +24,7 @@ back() { # TEXT BOUND
 	fi
 }
 # The tunnel as it is in use: the conversations have settled.
-settle() { all_answer "in use" "$NS_A" 10.99.0.2 10 -i 0.05 -W 5; }
+settle() { all_answer "in use" "$NS_A" 10.99.0.2 10 -i 0.05; }
 
 scenes() { # NAME-OF-A NAME-OF-B WHO-DIALS
 	local a=$1 b=$2 who=$3
@@ -64,7 +64,7 @@ scenes a b "A dials"
 # A short outage is no reason to begin anew: what was sent is repeated, nothing is lost.
 before=$(grep -c 'peer b: up at' "$(vpnd_log a)")
 lab_ctl outage both 1s >/dev/null
-all_answer "an outage of 1 s: pings sent meanwhile" "$NS_A" 10.99.0.2 10 -i 0.1 -W 5
+all_answer "an outage of 1 s: pings sent meanwhile" "$NS_A" 10.99.0.2 10 -i 0.1
 expect "the conversation is the same" "$(grep -c 'peer b: up at' "$(vpnd_log a)")" == "$before"
 
 # The dialling end's address changes, as a laptop's does. Its packets leave the new way at once; the other end follows

@@ -18,7 +18,7 @@ vpnd_start "$NS_B" "$RUN_DIR/b.yaml" || exit 1
 vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
 joined "$NS_A" 10.99.0.2 || exit 1
 
-ping_stats "$NS_A" 10.99.0.2 200 -i 0.05 -W 10
+ping_through "$NS_A" 10.99.0.2 200 -i 0.05
 idle=$PING_MEDIAN
 expect "200 pings through the tunnel: lost" "$PING_LOST" == 0
 expect "seen twice" "$PING_DUPLICATES" == 0
@@ -30,7 +30,7 @@ seconds=10 pings=180
 # From the other side at the same time; the subshell's figures come back in a file.
 (
 	sleep 0.5
-	ping_stats "$NS_B" 10.99.0.1 $pings -i 0.05 -W 10
+	ping_through "$NS_B" 10.99.0.1 $pings -i 0.05
 	declare -p PING_LOST PING_MEDIAN PING_P99 PING_MAX >"$RUN_DIR/beside"
 ) &
 beside=$!
