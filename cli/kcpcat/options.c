@@ -167,6 +167,7 @@ static int set_idle(const char *text, struct options *o)
 	if (end == text || *end || !(seconds >= 0.01 && seconds <= 86400))
 		return fail("--idle", text, "a number of seconds in 0.01..86400");
 	o->idle_us = (int64_t)(seconds * 1e6);
+	o->idle_given = true;
 	return EXIT_STATUS_OK;
 }
 

@@ -21,6 +21,7 @@ struct options {
 	const char *port;
 	uint32_t conv; /* 0 = random */
 	int64_t idle_us;
+	bool idle_given; /* by --idle */
 	bool listen;
 	bool keep; /* serve all conversations, not one */
 	bool echo;

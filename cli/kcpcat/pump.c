@@ -27,7 +27,9 @@ enum {
 	MESSAGE_BYTES = 512 << 10, /* more than any message: 256 pieces of an MTU */
 	MESSAGE_PIECES = 256,
 	STREAM_PIECES = 16, /* echoed at once in stream mode: fits any send queue */
-	DEAD_AFTER_US = 15000000,
+	DEAD_AFTER_US =
+		15000000, /* silence with something unacknowledged, unless --idle says otherwise */
+	DEAD_AFTER_MIN_US = 5000000, /* less is no sign of death on a bad network */
 };
 
 enum { POLL_SOCKET, POLL_SIGNAL, POLL_STDIN, POLL_STDOUT, POLL_COUNT };
@@ -104,7 +106,10 @@ struct pump *pump_new(const struct options *options, struct udp_socket *socket)
 	p->stdout_chunk = fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode) ? MESSAGE_BYTES
 										: PIPE_WRITE_BYTES;
 	p->signal_fd = catch_signals();
-	config.dead_after_us = options->idle_us > DEAD_AFTER_US ? options->idle_us : DEAD_AFTER_US;
+	config.dead_after_us = DEAD_AFTER_US;
+	if (options->idle_given)
+		config.dead_after_us =
+			options->idle_us > DEAD_AFTER_MIN_US ? options->idle_us : DEAD_AFTER_MIN_US;
 	if (options->keep)
 		config.idle_after_us = options->idle_us;
 	else
@@ -217,7 +222,7 @@ static void echo(struct pump *p, struct kcpvpn_conv *conv, int64_t now)
 			at += pieces[i].iov_len;
 		}
 		int error = len > 0 ? kcpvpn_conv_send(conv, p->out, len, now) : 0;
-		if (error == -EAGAIN)
+		if (error == -EAGAIN || error == -ENOBUFS)
 			return; /* KCPVPN_EVENT_WRITABLE brings us back */
 		if (error < 0)
 			p->failed = true;

@@ -18,13 +18,13 @@ int kcpvpn_conv_send(struct kcpvpn_conv *conv, const void *data, size_t len, int
 	if (conv->closed != KCPVPN_OPEN)
 		return -EPIPE;
 	int error = kcp_send(conv->kcp, data, len, mono_at_us(now_us));
-	if (error == -EAGAIN) {
+	if (error == -EAGAIN || error == -ENOBUFS || error == -ENOMEM) {
 		size_t mss = kcp_mss_bytes(conv->kcp);
 		conv->blocked_segments = (uint32_t)((len + mss - 1) / mss);
-		return error;
+		return error == -ENOMEM ? -ENOBUFS : error;
 	}
 	if (error < 0)
-		return error == -ENOMEM ? -ENOBUFS : error;
+		return error;
 	conv->wants_flush = true;
 	conv_touch(conv);
 	return 0;

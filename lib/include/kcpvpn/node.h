@@ -191,7 +191,7 @@ KCPVPN_API void kcpvpn_node_stats(const struct kcpvpn_node *node, struct kcpvpn_
  *
  * @len     1 or more; a message has at most 255 x mss bytes, a piece of a stream any number
  * @return  0: all of it was taken; -EAGAIN: the queue is full, nothing was taken,
- * KCPVPN_EVENT_WRITABLE will tell; -EMSGSIZE; -EINVAL for 0 bytes; -ENOBUFS out of memory; -EPIPE
+ * KCPVPN_EVENT_WRITABLE will tell; -EMSGSIZE; -EINVAL for 0 bytes; -ENOBUFS out of memory, as for -EAGAIN; -EPIPE
  * after KCPVPN_EVENT_CLOSED
  */
 KCPVPN_API int kcpvpn_conv_send(
