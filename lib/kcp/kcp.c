@@ -147,6 +147,12 @@ void kcp_wask(struct kcp *kcp, struct mono now)
 		kcp->probe |= KCP_PROBE_ASK;
 }
 
+void kcp_tell(struct kcp *kcp)
+{
+	if (!kcp->closed)
+		kcp->probe |= KCP_PROBE_TELL;
+}
+
 /* ---- receiving -------------------------------------------------------------------------------------------------- */
 
 static void input_push(struct kcp *kcp, const struct kcp_segment *segment)

@@ -193,6 +193,9 @@ void kcp_flush(struct kcp *kcp, bool acks_only, struct mono now);
 /** Queues a window probe (WASK) for the next flush: every live KCP peer answers it, so it serves as keep-alive. */
 void kcp_wask(struct kcp *kcp, struct mono now);
 
+/** Queues a WINS for the next flush: tells the peer window and edge without being asked. */
+void kcp_tell(struct kcp *kcp);
+
 /* ---- receiving -------------------------------------------------------------------------------------------------- */
 
 /**

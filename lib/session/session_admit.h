@@ -1,8 +1,8 @@
 /*
  * What to do with a datagram by its address and conversation number, on a wire that opens
- * conversations without a handshake. The rules are kcp-go's (a conversation belongs to one remote
- * address; a new number there replaces the old conversation if it begins at its beginning), so that
- * either end may be kcp-go.
+ * conversations without a handshake. The rules are kcp-go's, a little stricter (a conversation belongs
+ * to one remote address; a new number there replaces the old conversation if it begins at its
+ * beginning), so that either end may be kcp-go.
  */
 #ifndef SESSION_SESSION_ADMIT_H
 #define SESSION_SESSION_ADMIT_H
@@ -27,7 +27,7 @@ struct session_admit_facts {
 	bool has_conv;	   /* the datagram names a conversation (parity does not) */
 	uint32_t conv;
 	bool remnant;	 /* its first segment acknowledges what no conversation here has sent */
-	bool from_start; /* its first segment has sn 0, or it is out of band */
+	bool from_start; /* its first segment has sn 0; out of band: never */
 };
 
 enum session_admit_verdict session_admit(const struct session_admit_facts *facts);

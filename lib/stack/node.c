@@ -66,6 +66,7 @@ int kcpvpn_node_new(const struct kcpvpn_config *config, kcpvpn_random_fn random,
 	pool_init(&node->shards, SHARD_SLOT_BYTES, (size_t)(shard_bytes / SHARD_SLOT_BYTES));
 	fec_matrix_cache_init(&node->matrices, FEC_MATRIX_CACHE_BYTES_MAX);
 	list_init(&node->convs);
+	list_init(&node->remnants);
 	list_init(&node->ready);
 	list_init(&node->dirty);
 	*ret_node = node;
@@ -84,6 +85,8 @@ void kcpvpn_node_free(struct kcpvpn_node *node)
 		return;
 	while (!list_empty(&node->convs))
 		node_conv_free(list_entry(node->convs.next, struct kcpvpn_conv, in_convs));
+	while (!list_empty(&node->remnants))
+		node_conv_free(list_entry(node->remnants.next, struct kcpvpn_conv, in_convs));
 	session_table_fini(&node->table);
 	pool_fini(&node->segments);
 	pool_fini(&node->shards);
@@ -133,11 +136,36 @@ static int conv_init_layers(struct kcpvpn_conv *conv)
 	return kcp_new(&kcp, &output, &conv->kcp);
 }
 
+static void add_conv(struct kcpvpn_conv *conv)
+{
+	struct kcpvpn_node *node = conv->node;
+
+	list_add_tail(&node->convs, &conv->in_convs);
+	node->stats.conversations++;
+	if (node->stats.conversations > node->stats.conversations_max)
+		node->stats.conversations_max = node->stats.conversations;
+}
+
+/* It takes nothing, so it tells the least window there is. What comes does not prolong it: session_heard() is not called. */
+static void add_remnant(struct kcpvpn_conv *conv)
+{
+	struct kcpvpn_node *node = conv->node;
+
+	if (node->remnants_count >= NODE_REMNANTS_MAX)
+		node_conv_free(list_entry(node->remnants.next, struct kcpvpn_conv, in_convs));
+	list_add_tail(&node->remnants, &conv->in_convs);
+	node->remnants_count++;
+	(void)kcp_set_windows(conv->kcp, 1, 1);
+	kcpvpn_conv_set_times(conv, 0, 0, NODE_REMNANT_US);
+}
+
 int node_conv_new(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
 	const struct kcpvpn_endpoint *remote, const struct kcpvpn_endpoint *local, uint32_t number,
-	struct kcpvpn_conv **ret_conv)
+	enum node_conv_role role, struct kcpvpn_conv **ret_conv)
 {
-	if (node->stats.conversations >= node->config.convs_max)
+	uint64_t most = (uint64_t)node->config.convs_max + (role == NODE_CONV_REPLACEMENT);
+
+	if (role != NODE_CONV_REMNANT && node->stats.conversations >= most)
 		return -ENOBUFS;
 	struct kcpvpn_conv *conv = calloc(1, sizeof(*conv));
 	if (!conv)
@@ -148,7 +176,9 @@ int node_conv_new(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
 	conv->local = *local;
 	conv->table_node.port = port;
 	conv->table_node.remote = *remote;
+	conv->remnant = role == NODE_CONV_REMNANT;
 	conv->last_rx_at = MONO_NEVER;
+	conv->told_at = MONO_NEVER;
 	conv->trim_at = MONO_NEVER;
 	list_init(&conv->in_convs);
 	list_init(&conv->in_ready);
@@ -164,10 +194,10 @@ int node_conv_new(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
 		free(conv);
 		return error;
 	}
-	list_add_tail(&node->convs, &conv->in_convs);
-	node->stats.conversations++;
-	if (node->stats.conversations > node->stats.conversations_max)
-		node->stats.conversations_max = node->stats.conversations;
+	if (conv->remnant)
+		add_remnant(conv);
+	else
+		add_conv(conv);
 	conv_touch(conv);
 	*ret_conv = conv;
 	return 0;
@@ -190,8 +220,11 @@ void node_conv_free(struct kcpvpn_conv *conv)
 	if (conv->decoder)
 		fec_decoder_fini(conv->decoder);
 	free(conv->decoder);
+	if (conv->remnant)
+		node->remnants_count--;
+	else
+		node->stats.conversations--;
 	free(conv);
-	node->stats.conversations--;
 }
 
 int kcpvpn_node_dial(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
@@ -211,7 +244,7 @@ int kcpvpn_node_dial(struct kcpvpn_node *node, const struct kcpvpn_udp_port *por
 	}
 	while (conv_number == 0)
 		conv_number = rand_u32(&node->random);
-	int error = node_conv_new(node, port, remote, &any, conv_number, ret_conv);
+	int error = node_conv_new(node, port, remote, &any, conv_number, NODE_CONV_NEW, ret_conv);
 	if (error == 0)
 		node->stats.active_opens++;
 	return error;
@@ -280,5 +313,7 @@ void kcpvpn_node_stats(const struct kcpvpn_node *node, struct kcpvpn_stats *ret_
 	ret_stats->out_datagrams = node->tx.sent_datagrams;
 	ret_stats->out_bytes = node->tx.sent_bytes;
 	list_for_each (at, &node->convs)
+		conv_add_stats(list_entry(at, struct kcpvpn_conv, in_convs), ret_stats);
+	list_for_each (at, &node->remnants)
 		conv_add_stats(list_entry(at, struct kcpvpn_conv, in_convs), ret_stats);
 }

@@ -38,8 +38,10 @@ enum {
 		5000000,      /* a conversation quiet for so long gives its spare memory back */
 	NODE_AGAIN_US = 1000, /* least wait for a deadline that has passed already */
 	NODE_REMNANT_US =
-		10000000,      /* a conversation from before our start is answered for so long */
-	NODE_KEEP_SLOTS = 256, /* free slots kept for the next burst */
+		10000000,	/* a conversation from before our start is answered for so long */
+	NODE_REMNANTS_MAX = 16, /* of them at once; the oldest makes room */
+	NODE_REMNANT_TELL_US = 100000, /* and not more often than this */
+	NODE_KEEP_SLOTS = 256,	       /* free slots kept for the next burst */
 };
 
 struct kcpvpn_node {
@@ -52,7 +54,9 @@ struct kcpvpn_node {
 	struct pool shards;   /* FEC shards, of all conversations */
 	struct fec_matrix_cache matrices;
 	struct tx_batch tx;
-	struct list convs;	   /* all, also those closed and not yet freed */
+	struct list convs;    /* all, also those closed and not yet freed */
+	struct list remnants; /* not among them; oldest first */
+	uint32_t remnants_count;
 	struct list ready;	   /* with events for the program */
 	struct list dirty;	   /* something changed: flush and arm the timer anew */
 	struct mono now;	   /* of the last call that brought it */
@@ -64,7 +68,7 @@ struct kcpvpn_node {
 
 struct kcpvpn_conv {
 	struct session_table_node table_node; /* port and remote address */
-	struct list in_convs;
+	struct list in_convs;		      /* or in the node's remnants */
 	struct list in_ready;
 	struct list in_dirty;
 	struct wheel_timer timer;
@@ -85,10 +89,11 @@ struct kcpvpn_conv {
 	bool wants_flush;      /* data to be sent */
 	bool wants_input_done; /* datagrams were taken since the last flush */
 	bool sent_data;	       /* data left since the session was last told */
-	bool remnant;	       /* began before our start: the program does not see it */
+	bool remnant; /* began before our start: the program does not see it, it holds nothing */
 	bool fec_number_known;
 	uint32_t fec_number; /* highest FEC sequence number received */
 	enum kcpvpn_close_reason closed;
+	struct mono told_at;	/* remnant: the last answer; MONO_NEVER = none yet */
 	struct mono trim_at;	/* MONO_NEVER = trimmed already */
 	struct mono last_rx_at; /* MONO_NEVER = nothing yet */
 	struct kcpvpn_conv_stats
@@ -98,10 +103,21 @@ struct kcpvpn_conv {
 
 /* node.c */
 
-/** Makes a conversation that is in the table and has no events. `local` may have family 0. */
+/** What a new conversation is to be. */
+enum node_conv_role {
+	NODE_CONV_NEW,
+	NODE_CONV_REPLACEMENT, /* of one that is about to end: it may be one more than convs_max */
+	NODE_CONV_REMNANT,     /* has a bound of its own, at which the oldest goes */
+};
+
+/**
+ * Makes a conversation that is in the table and has no events. `local` may have family 0.
+ *
+ * @return 0, -ENOBUFS at the bound, -ENOMEM; then nothing has changed
+ */
 int node_conv_new(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
 	const struct kcpvpn_endpoint *remote, const struct kcpvpn_endpoint *local, uint32_t number,
-	struct kcpvpn_conv **ret_conv);
+	enum node_conv_role role, struct kcpvpn_conv **ret_conv);
 void node_conv_free(struct kcpvpn_conv *conv);
 
 /** Adds events to what the program is told. */

@@ -4,6 +4,7 @@
  *
  * The order of KCP and decoder follows the profile: 5.6.72 gives KCP the datagram first, 5.6.1 asks the decoder first.
  */
+#include "core/wire.h"
 #include "crypto/cipher.h"
 #include "crypto/packet_seal.h"
 #include "session/session_admit.h"
@@ -32,10 +33,33 @@ struct arrival {
 	bool remnant;
 };
 
-/* @return false if the payload can be no datagram of this wire */
-static bool take_apart(const uint8_t *payload, size_t len, struct arrival *a)
+enum apart {
+	APART_OK,
+	APART_SHORT,
+	APART_BAD_SEGMENT,
+};
+
+/*
+ * Takes the first segment's word for whose the datagram is, if it could be a segment at all: what is no segment must not
+ * open, end or keep a conversation.
+ */
+static enum apart look_at_first(struct arrival *a)
 {
+	struct wire in = wire_of(a->segments, a->segments_len);
 	struct kcp_segment first;
+
+	if (!kcp_segment_read(&in, &first) || first.cmd < KCP_CMD_PUSH || first.cmd > KCP_CMD_WINS)
+		return APART_BAD_SEGMENT;
+	a->has_conv = true;
+	a->conv = first.conv;
+	a->from_start = first.sn == 0;
+	a->remnant = first.una != 0;
+	return APART_OK;
+}
+
+/* @return whether the payload can be a datagram of this wire */
+static enum apart take_apart(const uint8_t *payload, size_t len, struct arrival *a)
+{
 
 	*a = (struct arrival){.payload = payload, .len = len};
 	a->kind = fec_header_parse(payload, len, &a->fec);
@@ -49,60 +73,92 @@ static bool take_apart(const uint8_t *payload, size_t len, struct arrival *a)
 		a->segments_len = a->fec.payload_len;
 		break;
 	case FEC_KIND_PARITY:
-		return len >= KCP_OVERHEAD_BYTES;
+		return len >= KCP_OVERHEAD_BYTES ? APART_OK : APART_SHORT;
 	case FEC_KIND_OOB:
 		a->has_conv = true;
 		a->conv = load_le32(a->fec.payload);
-		a->from_start = true;
-		return true;
+		return APART_OK;
 	case FEC_KIND_BAD:
-		return false;
+		return APART_SHORT;
 	}
 	if (len < KCP_OVERHEAD_BYTES)
-		return false;
-	if ((a->kind == FEC_KIND_NONE || len >= FEC_DATA_WITH_CONV_BYTES) &&
-		kcp_segment_peek(a->segments, a->segments_len, &first)) {
-		a->has_conv = true;
-		a->conv = first.conv;
-		a->from_start = first.sn == 0;
-		a->remnant = first.una != 0;
-	}
-	return true;
+		return APART_SHORT;
+	if (a->kind == FEC_KIND_DATA && len < FEC_DATA_WITH_CONV_BYTES)
+		return APART_OK;
+	return look_at_first(a);
+}
+
+static struct kcpvpn_conv *find_conv(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
+	const struct kcpvpn_endpoint *remote)
+{
+	struct session_table_node *found = session_table_find(&node->table, port, remote);
+
+	return found ? list_entry(found, struct kcpvpn_conv, table_node) : NULL;
 }
 
 /*
- * Opens a conversation for a stranger. NULL if there is no room. A remnant is none for the program: it only answers, and
- * by the answers the other side finds that its conversation is gone.
+ * Opens a conversation for a stranger, in place of `old` if there is one, which ends only if that works. NULL if there is
+ * no room.
  */
 static struct kcpvpn_conv *accept_conv(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
-	const struct kcpvpn_datagram *d, uint32_t number, bool remnant)
+	const struct kcpvpn_datagram *d, uint32_t number, struct kcpvpn_conv *old)
 {
+	enum node_conv_role role = old ? NODE_CONV_REPLACEMENT : NODE_CONV_NEW;
 	struct kcpvpn_conv *conv;
 
-	if (node_conv_new(node, port, &d->remote, &d->local, number, &conv) < 0) {
+	if (old) /* both have the same key */
+		session_table_remove(&node->table, &old->table_node);
+	if (node_conv_new(node, port, &d->remote, &d->local, number, role, &conv) < 0) {
+		if (old) /* cannot fail: there is a table, it was in it */
+			(void)session_table_add(&node->table, &old->table_node);
 		node->stats.drop_backlog++;
 		return NULL;
 	}
-	conv->remnant = remnant;
-	if (remnant) {
-		kcpvpn_conv_set_times(conv, 0, 0, NODE_REMNANT_US);
-		node->stats.remnants++;
-	} else {
-		node->stats.passive_opens++;
-	}
+	if (old)
+		conv_expire(old, KCPVPN_CLOSED_REPLACED);
+	node->stats.passive_opens++;
 	conv_raise(conv, KCPVPN_EVENT_ACCEPTED);
 	return conv;
+}
+
+/*
+ * A remnant is none for the program and takes nothing in: it only answers, and by the answers the other side finds that its
+ * conversation is gone. NULL if there is no room.
+ */
+static struct kcpvpn_conv *open_remnant(struct kcpvpn_node *node,
+	const struct kcpvpn_udp_port *port, const struct kcpvpn_datagram *d, uint32_t number)
+{
+	struct kcpvpn_conv *conv;
+
+	if (node_conv_new(node, port, &d->remote, &d->local, number, NODE_CONV_REMNANT, &conv) <
+		0) {
+		node->stats.drop_backlog++;
+		return NULL;
+	}
+	node->stats.remnants++;
+	return conv;
+}
+
+/* Tells where we are, which is at the beginning. */
+static void answer_for_remnant(struct kcpvpn_conv *conv, struct mono now)
+{
+	if (!mono_is_never(conv->told_at) &&
+		mono_diff_us(now, conv->told_at) < NODE_REMNANT_TELL_US)
+		return;
+	conv->told_at = now;
+	kcp_tell(conv->kcp);
+	conv->wants_flush = true;
+	conv_touch(conv);
 }
 
 /* Whose is it? NULL after counting why it is nobody's. */
 static struct kcpvpn_conv *admit(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
 	bool accept, const struct kcpvpn_datagram *d, const struct arrival *a)
 {
-	struct session_table_node *found = session_table_find(&node->table, port, &d->remote);
-	struct kcpvpn_conv *conv = found ? list_entry(found, struct kcpvpn_conv, table_node) : NULL;
+	struct kcpvpn_conv *conv = find_conv(node, port, &d->remote);
 
-	/* The other side began anew, with the number of what is left of the time before. */
-	if (conv && conv->remnant && a->kind != FEC_KIND_OOB && a->from_start && !a->remnant) {
+	/* The other side began anew, maybe with the number of what is left of the time before. */
+	if (conv && conv->remnant && accept && a->from_start && !a->remnant) {
 		node_conv_free(conv);
 		conv = NULL;
 	}
@@ -120,12 +176,10 @@ static struct kcpvpn_conv *admit(struct kcpvpn_node *node, const struct kcpvpn_u
 	case SESSION_ADMIT_DELIVER:
 		return conv;
 	case SESSION_ADMIT_REPLACE:
-		conv_expire(conv, KCPVPN_CLOSED_REPLACED);
-		return accept_conv(node, port, d, a->conv, false);
 	case SESSION_ADMIT_OPEN:
-		return accept_conv(node, port, d, a->conv, false);
+		return accept_conv(node, port, d, a->conv, conv);
 	case SESSION_ADMIT_REMNANT:
-		return accept_conv(node, port, d, a->conv, true);
+		return open_remnant(node, port, d, a->conv);
 	case SESSION_ADMIT_STRANGER:
 		node->stats.drop_source++;
 		return NULL;
@@ -256,16 +310,31 @@ static void take_payload(struct kcpvpn_node *node, const struct kcpvpn_udp_port 
 
 	node->stats.in_datagrams++;
 	node->stats.in_bytes += d->len;
-	if (!take_apart(payload, len, &a)) {
+	struct kcpvpn_conv *conv;
+
+	switch (take_apart(payload, len, &a)) {
+	case APART_OK:
+		break;
+	case APART_SHORT:
 		node->stats.drop_short++;
 		return;
+	case APART_BAD_SEGMENT:
+		node->stats.drop_segment++;
+		conv = find_conv(node, port, &d->remote);
+		if (conv)
+			conv->counters.drop_segment++;
+		return;
 	}
-	struct kcpvpn_conv *conv = admit(node, port, accept, d, &a);
+	conv = admit(node, port, accept, d, &a);
 	if (!conv)
 		return;
 	conv->counters.in_datagrams++;
 	conv->counters.in_bytes += d->len;
 	conv->local = d->local;
+	if (conv->remnant) {
+		answer_for_remnant(conv, now);
+		return;
+	}
 	if (feed(conv, &a, now)) {
 		conv->last_rx_at = now;
 		if (session_heard(&conv->session, now))

@@ -179,7 +179,7 @@ Test(conversations, remnants_are_answered_and_not_shown)
 	/* and is forgotten when the other side fell silent */
 	from = pair_endpoint(60);
 	pair_inject(&pair.b, &from, craft.bytes, craft.len);
-	cr_assert_eq(pair_stats(&pair.b).conversations, 2);
+	cr_assert_eq(pair_stats(&pair.b).conversations, 1, "it counts as none");
 	pair_run(&pair, 11000000);
 	cr_assert_eq(pair_stats(&pair.b).conversations, 1);
 	cr_assert_eq(kcpvpn_node_next_deadline(pair.b.node), KCPVPN_NEVER);
@@ -229,7 +229,104 @@ Test(conversations, a_new_beginning_replaces)
 	pair_close(&pair);
 }
 
-Test(conversations, out_of_band_replaces_too)
+/* A segment in the middle of a conversation, from an end that has received 30 of ours. */
+static void remnant_from(uint8_t host, uint32_t conv, uint32_t sn)
+{
+	struct craft craft = {0};
+	struct craft_segment segment = {.conv = conv,
+		.cmd = KCP_CMD_PUSH,
+		.wnd = 128,
+		.sn = sn,
+		.una = 30,
+		.len = 1000,
+		.body = 1000};
+	struct kcpvpn_endpoint from = pair_endpoint(host);
+
+	craft_add_segment(&craft, &segment);
+	craft_wrap_none(&craft);
+	pair_inject(&pair.b, &from, craft.bytes, craft.len);
+	kcpvpn_node_flush(pair.b.node, pair.now_us);
+}
+
+Test(conversations, remnants_have_a_bound_of_their_own)
+{
+	struct kcpvpn_config config = plain_config();
+
+	config.convs_max = 2;
+	pair_open(&pair, &config, NULL);
+	for (uint8_t i = 0; i < 60; i++)
+		remnant_from((uint8_t)(100 + i), 7, 40);
+	cr_assert_eq(pair_stats(&pair.b).remnants, 60, "the oldest makes room");
+	cr_assert_eq(pair_stats(&pair.b).conversations, 0);
+	cr_assert_eq(pair_stats(&pair.b).conversations_max, 0);
+	cr_assert_eq(pair_stats(&pair.b).drop_backlog, 0);
+	push_from(50, 1, 0, 10);
+	push_from(51, 1, 0, 10);
+	cr_assert_eq(pair_stats(&pair.b).conversations, 2, "they are in nobody's way");
+	remnant_from(159, 7, 41);
+	cr_assert_eq(pair_stats(&pair.b).remnants, 60, "the youngest is known");
+	remnant_from(100, 7, 41);
+	cr_assert_eq(pair_stats(&pair.b).remnants, 61, "the oldest is not");
+	pair_close(&pair);
+}
+
+static uint32_t told_una, told_wnd;
+static unsigned told_cmds[256];
+
+static bool read_answer(struct pair_end *from, uint8_t *bytes, size_t len)
+{
+	struct kcp_segment segment;
+
+	if (from == &from->pair->b) {
+		cr_assert(kcp_segment_peek(bytes + 20, len - 20, &segment));
+		told_cmds[segment.cmd]++;
+		told_una = segment.una;
+		told_wnd = segment.wnd;
+	}
+	return true;
+}
+
+/* Whatever comes, a remnant keeps nothing of it, answers ten times a second at most, and ends when its time is over. */
+Test(conversations, remnants_hold_nothing_and_end)
+{
+	struct kcpvpn_config config = plain_config();
+	struct kcpvpn_endpoint from = pair_endpoint(1);
+
+	pair_open(&pair, &config, NULL);
+	pair.filter = read_answer;
+	int64_t began = pair.now_us;
+	int64_t answered = 0;
+	for (uint32_t i = 0; pair.now_us < began + 9900000; i++) {
+		struct craft oob = {.len = 10, .bytes = {7}};
+		struct craft parity = {.len = 60};
+		remnant_from(1, 7, i % 100 + 1);
+		craft_wrap_fec(&oob, FEC_OOB_SEQID, FEC_TYPE_OOB, -1);
+		craft_wrap_none(&oob);
+		pair_inject(&pair.b, &from, oob.bytes, oob.len);
+		craft_wrap_fec(&parity, i, FEC_TYPE_PARITY, -1);
+		craft_wrap_none(&parity);
+		pair_inject(&pair.b, &from, parity.bytes, parity.len);
+		pair_run(&pair, 10000);
+	}
+	answered = (int64_t)told_cmds[KCP_CMD_WINS];
+	cr_assert(answered >= 80 && answered <= 100, "%lld answers", (long long)answered);
+	cr_assert_eq((int64_t)pair.b.datagrams, answered, "and nothing else");
+	cr_assert_eq(told_una, 0);
+	cr_assert_eq(told_wnd, 1);
+	cr_assert_eq(pair_events(&pair.b), 0);
+	struct kcpvpn_stats stats = pair_stats(&pair.b);
+	cr_assert(stats.remnants == 1 && stats.oob_in == 0 && stats.in_segments == 0);
+	/* all those datagrams did not prolong it */
+	pair_run(&pair, 200000);
+	remnant_from(1, 7, 40);
+	cr_assert_eq(pair_stats(&pair.b).remnants, 2);
+	pair_run(&pair, 11000000);
+	cr_assert_eq(kcpvpn_node_next_deadline(pair.b.node), KCPVPN_NEVER);
+	pair_close(&pair);
+}
+
+/* Only the beginning of another conversation ends one: not its middle, not what a longer one numbers 0, nothing out of band. */
+Test(conversations, what_does_not_replace)
 {
 	struct kcpvpn_config config = plain_config();
 	struct kcpvpn_endpoint from = pair_endpoint(50);
@@ -237,16 +334,87 @@ Test(conversations, out_of_band_replaces_too)
 
 	pair_open(&pair, &config, NULL);
 	push_from(50, 7, 0, 10);
+	(void)pair_events(&pair.b);
 	craft_wrap_fec(&craft, FEC_OOB_SEQID, FEC_TYPE_OOB, -1);
 	craft_wrap_none(&craft);
 	pair_inject(&pair.b, &from, craft.bytes, craft.len);
+	cr_assert_eq(pair_stats(&pair.b).drop_conv, 1, "out of band");
+	remnant_from(50, 9, 0);
+	cr_assert_eq(pair_stats(&pair.b).drop_conv, 2, "number 0 of an end that has received");
+	remnant_from(50, 9, 4);
+	cr_assert_eq(pair_stats(&pair.b).drop_conv, 3, "the middle");
+	cr_assert_eq(pair_events(&pair.b), 0);
+	cr_assert_eq(kcpvpn_conv_number(pair.b.conv), 7);
+	cr_assert_eq(kcpvpn_conv_close_reason(pair.b.conv), KCPVPN_OPEN);
+	pair_close(&pair);
+}
+
+/* The new one comes first: if there is no room for it the old one lives on. */
+Test(conversations, a_full_node_replaces_one_for_one)
+{
+	struct kcpvpn_config config = plain_config();
+
+	config.convs_max = 2;
+	pair_open(&pair, &config, NULL);
+	push_from(50, 7, 0, 10);
+	push_from(51, 7, 0, 10);
+	push_from(50, 8, 0, 10);
+	cr_assert_eq(kcpvpn_conv_number(pair.b.conv), 8);
 	cr_assert_eq(pair.b.closed, 1);
-	cr_assert_eq(pair.b.closed_reason, KCPVPN_CLOSED_REPLACED);
-	cr_assert_eq(kcpvpn_conv_number(pair.b.conv), 9);
-	uint8_t buf[64];
-	size_t len;
-	cr_assert_eq(kcpvpn_conv_recv_oob(pair.b.conv, buf, sizeof(buf), &len), 0);
-	cr_assert(len == 6 && memcmp(buf, "hello!", 6) == 0);
+	cr_assert_eq(pair_stats(&pair.b).conversations, 2);
+
+	/* the program has not yet freed what ended: no second one beyond the bound */
+	pair.b.keep_closed = true;
+	push_from(50, 9, 0, 10);
+	struct kcpvpn_conv *kept = pair.b.conv;
+	cr_assert_eq(kcpvpn_conv_number(kept), 9);
+	(void)pair_events(&pair.b);
+	push_from(50, 10, 0, 10);
+	cr_assert_eq(pair_stats(&pair.b).drop_backlog, 1);
+	cr_assert_eq(pair_events(&pair.b), 0);
+	cr_assert_eq(kcpvpn_conv_close_reason(kept), KCPVPN_OPEN);
+	push_from(50, 9, 1, 10);
+	cr_assert_eq(pair_events(&pair.b), KCPVPN_EVENT_READABLE, "it is found as before");
+	pair_close(&pair);
+}
+
+/* Every event that there is, and then the program closes without having asked for them. */
+Test(conversations, closing_with_events_that_nobody_took)
+{
+	struct kcpvpn_config config = pair_config();
+	struct kcpvpn_conv *conv;
+	unsigned events;
+
+	pair_open(&pair, &config, NULL);
+	pair_dial(&pair, 5);
+	cr_assert_eq(pair_send(&pair.a, 1, 100), 0);
+	pair_exchange(&pair);
+	cr_assert_eq(kcpvpn_conv_send_oob(pair.b.conv, "x", 1), 0);
+	cr_assert_eq(pair_send(&pair.b, 2, 100), 0);
+	kcpvpn_node_flush(pair.b.node, pair.now_us);
+	for (size_t i = 0; i < pair.b.out_count; i++) {
+		struct kcpvpn_datagram d = {.remote = pair.b.address,
+			.data = pair.b.out[i].bytes,
+			.len = pair.b.out[i].len};
+		kcpvpn_node_input(pair.a.node, &pair.a.port, false, &d, 1, pair.now_us);
+	}
+	pair.b.out_count = 0;
+	kcpvpn_conv_close(pair.a.conv, pair.now_us);
+	cr_assert_null(kcpvpn_node_next_event(pair.a.node, &events));
+	kcpvpn_node_flush(pair.a.node, pair.now_us);
+	cr_assert_eq(kcpvpn_node_next_deadline(pair.a.node), KCPVPN_NEVER);
+
+	/* and one that ended by itself */
+	cr_assert_eq(
+		kcpvpn_node_dial(pair.a.node, &pair.a.port, &pair.b.address, 6, pair.now_us, &conv),
+		0);
+	kcpvpn_conv_set_times(conv, 0, 0, 1000);
+	kcpvpn_node_flush(pair.a.node, pair.now_us);
+	pair.now_us += 2000;
+	kcpvpn_node_on_deadline(pair.a.node, pair.now_us);
+	cr_assert_eq(kcpvpn_conv_close_reason(conv), KCPVPN_CLOSED_IDLE);
+	kcpvpn_conv_close(conv, pair.now_us);
+	cr_assert_null(kcpvpn_node_next_event(pair.a.node, &events));
 	pair_close(&pair);
 }
 

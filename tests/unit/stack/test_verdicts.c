@@ -322,6 +322,28 @@ Test(verdicts, malformed_segments)
 		inject_none(&pair.a.address, craft);
 		EXPECT(drop_segment, rows[i].what);
 	}
+	/* they neither open a conversation nor end one, whatever number they name */
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct kcpvpn_endpoint stranger = pair_endpoint(STRANGER);
+		struct craft_segment segment = {.conv = CONV + 1,
+			.cmd = rows[i].cmd,
+			.wnd = 128,
+			.len = rows[i].len,
+			.body = rows[i].body};
+		craft = (struct craft){0};
+		craft_add_segment(&craft, &segment);
+		for (int fec = 0; fec < 2; fec++) {
+			struct kcpvpn_stats before = pair_stats(&pair.b);
+			inject_none(&stranger, craft);
+			EXPECT(drop_segment, rows[i].what);
+			before = pair_stats(&pair.b);
+			uint64_t counted = pair_conv_stats(&pair.b).drop_segment;
+			inject_none(&pair.a.address, craft);
+			EXPECT(drop_segment, rows[i].what);
+			cr_assert_eq(pair_conv_stats(&pair.b).drop_segment, counted + 1);
+			craft_wrap_fec(&craft, 1, FEC_TYPE_DATA, -1);
+		}
+	}
 	/* the second segment is of another conversation */
 	struct kcpvpn_stats before = pair_stats(&pair.b);
 	craft = (struct craft){0};
