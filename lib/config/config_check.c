@@ -486,8 +486,8 @@ int config_check(struct loader *l)
 		check_kcp_go(l);
 	check_modes(l);
 	inherit(l->config);
-	if (l->findings.report->error_total ==
-		0) /* else it may be what was refused that is missing */
-		check_reach(l);
-	return 0;
+	if (l->findings.report->error_total > 0) /* it may be what was refused that is missing */
+		return 0;
+	check_reach(l);
+	return config_check_routes(l);
 }

@@ -110,6 +110,7 @@ static void add(struct findings *findings, struct config_finding *list, size_t *
 	finding->caret_len = place.width;
 	finding->file_index = place.source;
 	finding->sort_late = key->sort_late;
+	finding->hidden = place.hidden;
 	const char *path =
 		place.source < findings->source_count ? findings->sources[place.source].path : "";
 	(void)snprintf(finding->file, sizeof(finding->file), "%s", path);
@@ -157,7 +158,7 @@ void findings_quote(struct findings *findings)
 		struct config_finding *finding = &report->errors[i];
 		/* these say it all by the name of the key */
 		if (finding->number == CONFIG_E_UNKNOWN_KEY ||
-			finding->number == CONFIG_E_DUPLICATE)
+			finding->number == CONFIG_E_DUPLICATE || finding->hidden)
 			continue;
 		if (finding->file_index < findings->source_count)
 			source_quote(&findings->sources[finding->file_index], finding,

@@ -5,6 +5,7 @@
 #include "config/config_report.h"
 #include "config/config_source.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /** Where a finding points. */
@@ -13,6 +14,7 @@ struct finding_place {
 	unsigned line;	 /* from 1; 0 = the file as a whole */
 	unsigned column; /* from 1, in characters */
 	unsigned width;	 /* characters to underline, 0 and 1 mean one */
+	bool hidden;	 /* the line may hold a secret: it is not quoted */
 };
 
 struct findings {

@@ -51,6 +51,9 @@ int config_walk(
  */
 int config_check(struct loader *loader);
 
+/** Refuses routes that would swallow the tunnel's own datagrams. @return 0 (also with findings) or -ENOMEM */
+int config_check_routes(struct loader *loader);
+
 /** Only the values of built rows; frees nothing. @return 0 or -ENOMEM */
 int config_set_defaults(struct config *config);
 

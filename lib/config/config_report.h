@@ -76,6 +76,7 @@ struct config_finding {
 
 	/* for the parser: which file, and what decides the order */
 	unsigned file_index;
+	bool hidden;	    /* not to be quoted */
 	unsigned sort_late; /* missing keys come last */
 };
 

@@ -209,7 +209,7 @@ static const struct config_row ROWS[] = {
 		.help = "where it is called, in this order; none: it calls us"),
 	PEER("allowed_ips", PREFIXES, allowed_ips,
 		.help = "inner addresses behind it: next hop and source filter"),
-	PEER("enabled", BOOL, enabled, .def = "true", .help = "false: down until `kcpctl up`"),
+	PEER("enabled", BOOL, enabled, .def = "true", .help = "false: down, until it is true and the file reloaded"),
 };
 /* clang-format on */
 

@@ -228,6 +228,21 @@ static bool section_is_native(const char *path)
 	return true;
 }
 
+/* A value where a section with a secret belongs may be that secret: `kcp_go: PASSWORD`, `key:PASSWORD`. */
+static bool section_has_secret(const char *path)
+{
+	size_t count = 0;
+	const struct config_row *rows = config_schema_rows(&count);
+	size_t len = strlen(path);
+
+	for (size_t i = 0; i < count; i++) {
+		if (strncmp(rows[i].key, path, len) == 0 && rows[i].key[len] == '.' &&
+			rows[i].flags & CONFIG_ROW_SECRET)
+			return true;
+	}
+	return false;
+}
+
 static void walk_section(struct walk *w, const struct tree_node *node, const struct path *path)
 {
 	struct loader *l = w->loader;
@@ -235,7 +250,9 @@ static void walk_section(struct walk *w, const struct tree_node *node, const str
 	if (node->kind == TREE_BAD)
 		return;
 	if (node->kind != TREE_MAP && !tree_is_empty(node)) {
-		findings_error(&l->findings, CONFIG_E_TYPE, node->place, NULL,
+		struct finding_place place = node->place;
+		place.hidden = section_has_secret(path->schema);
+		findings_error(&l->findings, CONFIG_E_TYPE, place, NULL,
 			"%s is a map of keys, not %s", path->shown, kind_str(node->kind));
 		return;
 	}
