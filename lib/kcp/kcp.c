@@ -67,6 +67,7 @@ int kcp_new(const struct kcp_config *config, const struct kcp_output *output, st
 	kcp_window_init(&kcp->window, (int64_t)kcp->config.interval_ms * 1000);
 	kcp->rmt_wnd = KCP_WND_DEFAULT;
 	kcp->flushed_at = mono_at_us(INT64_MIN / 2); /* long ago: the first flush is due at once */
+	kcp->asked_last_at = kcp->flushed_at;
 	kcp->resend_at = MONO_NEVER;
 	*ret_kcp = kcp;
 	return 0;
@@ -186,9 +187,10 @@ static bool cmd_known(uint8_t cmd)
 }
 
 /*
- * A peer waits for one number and never goes back. One that does, in all its segments and for longer than datagrams
- * overtake each other, has restarted: it began a new conversation with the middle of ours, acknowledges what comes, and
- * will never deliver any of it.
+ * A peer waits for one number and never goes back. One that does has restarted: it began a new conversation with the middle
+ * of ours, acknowledges what comes, and will never deliver any of it. But datagrams overtake each other, and anybody can send
+ * old ones again, so going back is a suspicion only. The peer is asked; what is alive answers with the number it waits for,
+ * and so does all that it sends from itself. Who goes back after that, and only goes back, has forgotten.
  */
 static void watch_memory(struct kcp *kcp, uint32_t una, struct mono now)
 {
@@ -196,13 +198,40 @@ static void watch_memory(struct kcp *kcp, uint32_t una, struct mono now)
 		kcp->stale_count = 0;
 		return;
 	}
-	if (kcp->stale_count == 0)
-		kcp->stale_since = now;
-	if (kcp->stale_count < KCP_FORGOT_SEGMENTS)
+	if (kcp->config.dead_link_us == 0)
+		return;
+	int64_t wait_us = (int64_t)kcp->rtt.rto_ms * 2 * 1000;
+	if (wait_us < KCP_FORGOT_US)
+		wait_us = KCP_FORGOT_US;
+	bool may_ask = mono_diff_us(now, kcp->asked_last_at) >= wait_us / KCP_FORGOT_ASKS;
+	if (kcp->stale_count + 1 < KCP_FORGOT_SEGMENTS) {
 		kcp->stale_count++;
-	if (kcp->stale_count == KCP_FORGOT_SEGMENTS && kcp->config.dead_link_us != 0 &&
-		mono_diff_us(now, kcp->stale_since) >= KCP_FORGOT_US)
-		kcp->dead = true;
+		return;
+	}
+	if (kcp->stale_count == KCP_FORGOT_SEGMENTS &&
+		mono_diff_us(now, kcp->asked_at) >= wait_us) {
+		kcp->forgotten = true;
+		return;
+	}
+	if (!may_ask)
+		return;
+	if (kcp->stale_count < KCP_FORGOT_SEGMENTS) {
+		kcp->stale_count = KCP_FORGOT_SEGMENTS;
+		kcp->asked_at = now;
+	}
+	kcp->asked_last_at = now;
+	kcp->probe |= KCP_PROBE_ASK;
+	kcp->flush_wanted = true;
+}
+
+/* While the peer's window is shut there can be no progress: the time to wait for it begins when it opens. */
+static void watch_window(struct kcp *kcp, uint16_t wnd, struct mono now)
+{
+	if (kcp->rmt_wnd == 0 && wnd > 0) {
+		kcp->progress_at = now;
+		kcp->stalled = false;
+	}
+	kcp->rmt_wnd = wnd;
 }
 
 static enum kcp_input_verdict input(
@@ -225,10 +254,10 @@ static enum kcp_input_verdict input(
 		if (!cmd_known(segment.cmd))
 			return KCP_INPUT_BAD_CMD;
 		kcp->stats.in_segments++;
-		if (!recovered)
-			kcp->rmt_wnd = segment.wnd;
-		if (!recovered)
+		if (!recovered) {
+			watch_window(kcp, segment.wnd, now);
 			watch_memory(kcp, segment.una, now);
+		}
 		kcp_classic_una(kcp, segment.una, &progress, now);
 		switch ((enum kcp_cmd)segment.cmd) {
 		case KCP_CMD_ACK:
@@ -380,7 +409,7 @@ static struct mono dead_at(const struct kcp *kcp)
 {
 	struct mono at = MONO_NEVER;
 
-	if (kcp->config.dead_link_us == 0 || kcp->dead)
+	if (kcp->config.dead_link_us == 0 || kcp->stalled)
 		return MONO_NEVER;
 	if (kcp->sender.unacked > 0)
 		at = mono_add_us(kcp->progress_at, kcp->config.dead_link_us);
@@ -416,14 +445,14 @@ void kcp_on_deadline(struct kcp *kcp, struct mono now)
 	if (kcp->closed)
 		return;
 	if (mono_due(dead_at(kcp), now))
-		kcp->dead = true;
+		kcp->stalled = true;
 	if (mono_due(flush_at(kcp), now))
 		kcp_classic_flush(kcp, false, now);
 }
 
 bool kcp_is_dead(const struct kcp *kcp)
 {
-	return kcp->dead;
+	return kcp->stalled || kcp->forgotten;
 }
 
 void kcp_set_dead_link(struct kcp *kcp, int64_t dead_link_us)

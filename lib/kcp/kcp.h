@@ -38,9 +38,11 @@ enum {
 	KCP_ACK_DELAY_US =
 		2000, /* with measured_window: late acks are resends and bursts to the peer */
 	KCP_MEASURED_WND_MIN = 32, /* segments; the measured window never falls below */
+	KCP_FORGOT_SEGMENTS =
+		3, /* so many in a row that ask for what was acknowledged are suspicious */
 	KCP_FORGOT_US =
-		1000000, /* a peer that asks for what it had acknowledged for so long has restarted */
-	KCP_FORGOT_SEGMENTS = 3,   /* and in so many segments in a row */
+		1000000, /* then the peer is asked; for so long it may answer, at least 2 x RTO */
+	KCP_FORGOT_ASKS = 4,	   /* in which time it is asked so often, should that be lost */
 	KCP_PEER_MTU_BYTES = 1500, /* kcp-go's peers never send longer UDP payloads */
 };
 
@@ -71,8 +73,8 @@ struct kcp_config {
 	 * its rate, timeouts a little longer. Off: snd_wnd, in bursts, as kcp-go does. */
 	bool measured_window;
 	/*
-	 * The link counts as dead when something is in flight and nothing was acknowledged for so long, or as soon as the
-	 * peer is seen to have restarted (KCP_FORGOT_US); 0 = never, for both
+	 * The link counts as dead while something is in flight and nothing was acknowledged for so long, and for good as
+	 * soon as the peer is seen to have restarted (KCP_FORGOT_US); 0 = never, for both
 	 */
 	int64_t dead_link_us;
 	uint32_t
@@ -249,7 +251,10 @@ struct mono kcp_next_deadline(const struct kcp *kcp);
 /** Does what is due. Harmless when nothing is. */
 void kcp_on_deadline(struct kcp *kcp, struct mono now);
 
-/** True once the link was found dead, see dead_link_us. Stays; the engine goes on trying. */
+/**
+ * True if the link was found dead, see dead_link_us. The engine goes on trying: what was dead for want of progress alone is
+ * alive with the next acknowledgement, or when a closed window opens.
+ */
 bool kcp_is_dead(const struct kcp *kcp);
 
 /** Replaces the configuration's dead_link_us, 0 = never. */

@@ -88,6 +88,7 @@ static void acknowledge(
 		(tx->flags & KCP_TX_LIMITED) != 0, tx->sendings == 1, now);
 	kcp_sender_ack(&kcp->sender, kcp->config.pool, sn);
 	kcp->progress_at = now;
+	kcp->stalled = false;
 	progress->acked = true;
 	if (kcp->sender.unacked == 0)
 		kcp->resend_at = MONO_NEVER;
@@ -109,7 +110,11 @@ void kcp_classic_una(struct kcp *kcp, uint32_t una, struct kcp_progress *progres
 	}
 }
 
-/* Counts an ack of `sn` against the watched segments below it that were sent no later. */
+/*
+ * Counts an ack of `sn` against the watched segments below it that were sent no later. These are few: holes that were not
+ * resent yet. A peer that acknowledges the top of a large window again and again could make them all of it, every time; so
+ * a datagram has a bound on steps, which no honest one comes near. The oldest holes come first.
+ */
 static void count_later_ack(
 	struct kcp *kcp, uint32_t sn, uint32_t ts, struct kcp_progress *progress)
 {
@@ -117,7 +122,7 @@ static void count_later_ack(
 	uint32_t at = sender->watch_head;
 
 	for (uint32_t left = sender->watched; left > 0; left--) {
-		if (!kcp_sn_before(at, sn))
+		if (!kcp_sn_before(at, sn) || progress->steps++ >= KCP_LATER_ACK_STEPS)
 			return;
 		struct kcp_tx *tx = kcp_sender_at(sender, at);
 		at = tx->watch_next;
@@ -225,6 +230,10 @@ uint32_t kcp_classic_room(const struct kcp *kcp)
 {
 	uint32_t used = kcp->sender.nxt - kcp->sender.una;
 	uint32_t window = window_segments(kcp);
+
+	/* kcp-go's congestion window is 0 until the end of the first flush, and who waits for it to open would not flush. */
+	if (window == 0 && kcp->rmt_wnd > 0)
+		window = 1;
 	uint64_t limit = kcp_classic_limit_bytes(kcp);
 	uint64_t cost = in_flight_cost(kcp);
 

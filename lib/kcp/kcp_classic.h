@@ -12,6 +12,10 @@
 
 struct kcp;
 
+enum {
+	KCP_LATER_ACK_STEPS = 4096, /* most that the ACKs of one datagram may make */
+};
+
 /** What one datagram did to the sending side. */
 struct kcp_progress {
 	bool una_moved;	   /* segments left the window */
@@ -19,6 +23,7 @@ struct kcp_progress {
 	bool saw_ack;	   /* it held an ACK */
 	bool fast_reached; /* a segment counted enough later acks to be resent */
 	uint32_t ack_ts;   /* of the last ACK */
+	uint32_t steps;	   /* over watched segments that ACKs made */
 };
 
 /** The peer has all before `una`. Beyond what was sent: ignored and counted. */

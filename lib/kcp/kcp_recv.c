@@ -25,6 +25,17 @@ static size_t early_keeps(const struct pool *pool)
 	return (pool->slots_max + 7) / 8;
 }
 
+/*
+ * What comes early may stay for ever if the segment before it never comes, and callers need not send it. One that holds much
+ * may go on while there is plenty; when half of all is taken each gets a small part, so that many of them cannot have the
+ * rest between them.
+ */
+static bool early_allowed(const struct kcp_receiver *receiver, const struct pool *pool)
+{
+	return pool->slots_used < pool->slots_max / 2 ||
+	       receiver->early < pool->slots_max / 256 + 8;
+}
+
 static struct kcp_rx *rx_at(const struct kcp_receiver *receiver, uint32_t sn)
 {
 	return kcp_ring_at(&receiver->ring, sn);
@@ -83,6 +94,8 @@ enum kcp_receiver_verdict kcp_receiver_push(
 		return KCP_RECEIVER_BAD_FRAGMENT;
 	if (segment->len > pool->slot_bytes || segment->len > UINT16_MAX)
 		return KCP_RECEIVER_TOO_LONG;
+	if (sn != receiver->nxt && segment->len > 0 && !early_allowed(receiver, pool))
+		return KCP_RECEIVER_NO_MEMORY;
 	if (!kcp_ring_reserve(&receiver->ring, receiver->read, used, need))
 		return KCP_RECEIVER_NO_MEMORY;
 	rx = rx_at(receiver, sn);

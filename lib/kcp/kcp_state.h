@@ -47,12 +47,14 @@ struct kcp {
 	struct mono flushed_at;	 /* last full flush */
 	struct mono resend_at;	 /* no segment in flight times out before; may be early */
 	struct mono progress_at; /* something was acknowledged, or the first was sent */
+	uint32_t stale_count;	 /* segments in a row that asked for what was acknowledged before */
 	struct mono
-		stale_since; /* first of the segments that asked for what was acknowledged before */
-	uint32_t stale_count; /* segments in a row that did */
-	bool paced;	      /* the last flush left data for the pace alone */
-	bool flush_wanted;    /* by what came in: a full one */
-	bool dead;
+		asked_at; /* the peer was suspected and asked; has meaning at KCP_FORGOT_SEGMENTS */
+	struct mono asked_last_at; /* the last time */
+	bool paced;		   /* the last flush left data for the pace alone */
+	bool flush_wanted;	   /* by what came in: a full one */
+	bool stalled;		   /* dead_link_us passed without progress; progress ends it */
+	bool forgotten;		   /* the peer has restarted; nothing ends it */
 	bool closed;
 	uint32_t state; /* as kcp-go's, for transcripts */
 	struct kcp_stats stats;

@@ -159,3 +159,35 @@ Test(recv, window_that_shrinks_does_not_cut_a_message)
 	kcp_receiver_fini(&receiver, &pool);
 	pool_fini(&pool);
 }
+
+/* Strangers that send all but the first segment cannot take the memory from those who read what they get. */
+Test(recv, what_comes_early_is_little_each_when_memory_is_half_gone)
+{
+	enum { SLOTS = 2048, CALLERS = 64, CALLER_WND = 1024, SHARE = SLOTS / 256 + 8 };
+	static struct kcp_receiver callers[CALLERS];
+	struct kcp_receiver honest;
+	uint32_t held[CALLERS] = {0};
+
+	pool_init(&pool, 4, SLOTS);
+	for (uint32_t i = 0; i < CALLERS; i++) {
+		kcp_receiver_init(&callers[i], 0, CALLER_WND);
+		for (uint32_t sn = 1; sn < CALLER_WND; sn++)
+			held[i] += push(&callers[i], sn, 0, "late", 4) == KCP_RECEIVER_TAKEN;
+	}
+	cr_assert_eq(held[0], CALLER_WND - 1, "one alone may have its whole window");
+	for (uint32_t i = 2; i < 40; i++)
+		cr_assert_eq(held[i], SHARE, "caller %u: %u", i, held[i]);
+	cr_assert(pool.slots_used <= SLOTS - SLOTS / 8);
+	kcp_receiver_init(&honest, 0, CALLER_WND);
+	for (uint32_t sn = 0; sn < SLOTS / 8; sn++)
+		cr_assert_eq(push(&honest, sn, 0, "good", 4), KCP_RECEIVER_TAKEN);
+	/* what is missing is taken, and lets all the rest go */
+	kcp_receiver_consume(&honest, &pool, SLOTS / 8);
+	cr_assert_eq(push(&callers[5], 0, 0, "late", 4), KCP_RECEIVER_TAKEN);
+	cr_assert_eq(kcp_receiver_ready(&callers[5]), SHARE + 1);
+	for (uint32_t i = 0; i < CALLERS; i++)
+		kcp_receiver_fini(&callers[i], &pool);
+	kcp_receiver_fini(&honest, &pool);
+	cr_assert_eq(pool.slots_used, 0);
+	pool_fini(&pool);
+}
