@@ -20,7 +20,10 @@ int kcpvpn_conv_send(struct kcpvpn_conv *conv, const void *data, size_t len, int
 	int error = kcp_send(conv->kcp, data, len, mono_at_us(now_us));
 	if (error == -EAGAIN || error == -ENOBUFS || error == -ENOMEM) {
 		size_t mss = kcp_mss_bytes(conv->kcp);
-		conv->blocked_segments = (uint32_t)((len + mss - 1) / mss);
+		size_t most = conv->node->config.send_queue_segments;
+		size_t segments = (len + mss - 1) / mss;
+		/* a stream's last segment may have had room for the odd bytes: more than all there is cannot become free */
+		conv->blocked_segments = (uint32_t)(segments < most ? segments : most);
 		return error == -ENOMEM ? -ENOBUFS : error;
 	}
 	if (error < 0)
@@ -301,8 +304,8 @@ static uint64_t memory_bytes(const struct kcpvpn_conv *conv)
 		shards += decoder->stored + fec_decoder_group_count(decoder) +
 			  (decoder->tune.samples != NULL);
 	}
-	return bytes + kcp_slots(conv->kcp) * (uint64_t)node->segments.slot_bytes +
-	       shards * node->shards.slot_bytes;
+	return bytes + kcp_slots(conv->kcp) * node_slot_cost(node->segments.slot_bytes) +
+	       shards * node_slot_cost(node->shards.slot_bytes);
 }
 
 void kcpvpn_conv_stats(const struct kcpvpn_conv *conv, struct kcpvpn_conv_stats *ret)

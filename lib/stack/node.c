@@ -32,7 +32,9 @@ int kcpvpn_node_new(const struct kcpvpn_config *config, kcpvpn_random_fn random,
 
 	if (!node_config_valid(config) || cipher_kind_by_name(config->crypt, &kind) < 0)
 		return -EINVAL;
-	if (config->key_len < cipher_kind_key_bytes(kind) && kind != CIPHER_SALSA20)
+	/* kcp-go pads a short key of this one with zeros, but none at all is a mistake */
+	size_t key_least = kind == CIPHER_SALSA20 ? 1 : cipher_kind_key_bytes(kind);
+	if (config->key_len < key_least)
 		return -ENOKEY;
 	struct kcpvpn_node *node = calloc(1, sizeof(*node));
 	if (!node)
@@ -62,8 +64,9 @@ int kcpvpn_node_new(const struct kcpvpn_config *config, kcpvpn_random_fn random,
 	wheel_init(&node->wheel, node->now);
 	uint64_t shard_bytes = config->memory_max_bytes / SHARDS_PER_MEMORY;
 	pool_init(&node->segments, SEGMENT_BYTES,
-		(size_t)((config->memory_max_bytes - shard_bytes) / SEGMENT_BYTES));
-	pool_init(&node->shards, SHARD_SLOT_BYTES, (size_t)(shard_bytes / SHARD_SLOT_BYTES));
+		(size_t)((config->memory_max_bytes - shard_bytes) / node_slot_cost(SEGMENT_BYTES)));
+	pool_init(&node->shards, SHARD_SLOT_BYTES,
+		(size_t)(shard_bytes / node_slot_cost(SHARD_SLOT_BYTES)));
 	fec_matrix_cache_init(&node->matrices, FEC_MATRIX_CACHE_BYTES_MAX);
 	list_init(&node->convs);
 	list_init(&node->remnants);

@@ -101,6 +101,13 @@ struct kcpvpn_conv {
 	void *user;
 };
 
+/** Bytes that a slot of a pool costs: itself, what stands before it, and what rounds it up. */
+static inline uint64_t node_slot_cost(size_t slot_bytes)
+{
+	return (slot_bytes + 2 * (uint64_t)POOL_ALIGN_BYTES - 1) / POOL_ALIGN_BYTES *
+	       POOL_ALIGN_BYTES;
+}
+
 /* node.c */
 
 /** What a new conversation is to be. */

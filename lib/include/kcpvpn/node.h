@@ -76,7 +76,7 @@ struct kcpvpn_config {
 	uint32_t send_queue_segments; /* most segments that wait behind the window, 0 = 2 x snd_wnd
 				       */
 	uint32_t convs_max;	      /* most conversations at once */
-	uint64_t memory_max_bytes;    /* for segments and shards of all conversations */
+	uint64_t memory_max_bytes;    /* for segments and shards of all conversations, as they lie in memory */
 	int64_t keepalive_us;  /* ask for a sign of life (WASK) after so long without one, 0 = never
 				*/
 	int64_t dead_after_us; /* something waits for an answer and no datagram came for so long:
@@ -137,7 +137,8 @@ KCPVPN_API size_t kcpvpn_config_mss(const struct kcpvpn_config *config);
  * @config      copied; the key is erased from the node when it is freed
  * @random      used for nonces and conversation numbers, kept with `random_ctx`
  * @ret_node    owned by the caller, freed by kcpvpn_node_free()
- * @return      0; -EINVAL for a value out of range; -ENOKEY for a key too short for the cipher;
+ * @return      0; -EINVAL for a value out of range; -ENOKEY for a key too short for the cipher (salsa20 takes any but an
+ * empty one and pads it with zeros, as kcp-go does); -ENOTSUP for a cipher that this machine's library does not have;
  * -ENOMEM; -EIO if the crypto library fails its self-test
  */
 KCPVPN_API int kcpvpn_node_new(const struct kcpvpn_config *config, kcpvpn_random_fn random,
@@ -170,6 +171,13 @@ KCPVPN_API int kcpvpn_node_dial(struct kcpvpn_node *node, const struct kcpvpn_ud
 KCPVPN_API void kcpvpn_node_input(struct kcpvpn_node *node, const struct kcpvpn_udp_port *port,
 	bool accept, const struct kcpvpn_datagram *batch, size_t count, int64_t now_us);
 
+/**
+ * A port is about to go: what is ready leaves by it, then every conversation on it is freed without an event, also
+ * those the program was never told of. Pointers to them are gone.
+ */
+KCPVPN_API void kcpvpn_node_close_port(
+	struct kcpvpn_node *node, const struct kcpvpn_udp_port *port, int64_t now_us);
+
 /** Does what is due. Harmless when called early. */
 KCPVPN_API void kcpvpn_node_on_deadline(struct kcpvpn_node *node, int64_t now_us);
 
@@ -189,9 +197,10 @@ KCPVPN_API void kcpvpn_node_stats(const struct kcpvpn_node *node, struct kcpvpn_
 /**
  * Queues a message, or in stream mode bytes.
  *
- * @len     1 or more; a message has at most 255 x mss bytes, a piece of a stream any number
+ * @len     1 or more; a message has at most 255 x mss bytes, and neither it nor a piece of a stream more than the whole
+ * queue (send_queue_segments x mss)
  * @return  0: all of it was taken; -EAGAIN: the queue is full, nothing was taken,
- * KCPVPN_EVENT_WRITABLE will tell; -EMSGSIZE; -EINVAL for 0 bytes; -ENOBUFS out of memory, as for -EAGAIN; -EPIPE
+ * KCPVPN_EVENT_WRITABLE will tell; -EMSGSIZE: it never will be; -EINVAL for 0 bytes; -ENOBUFS out of memory, as for -EAGAIN; -EPIPE
  * after KCPVPN_EVENT_CLOSED
  */
 KCPVPN_API int kcpvpn_conv_send(

@@ -495,3 +495,68 @@ Test(kcp, new_profile_resends_fast_once_per_timeout)
 	cr_assert_eq(kcp_stats(kcp)->fast_segments, 2);
 	shut(kcp);
 }
+
+/* A window that shuts without a question asked: the first flush after it arms the probe, so there must be one. */
+Test(kcp, a_window_that_shuts_is_probed_though_nothing_waits)
+{
+	struct kcp *kcp = open_with(link_kcp_config());
+
+	kcp_flush(kcp, false, at(1000));
+	cr_assert(mono_is_never(kcp_next_deadline(kcp)));
+	feed(kcp, (struct kcp_segment){.cmd = KCP_CMD_WINS, .wnd = 0}, 1001);
+	kcp_input_done(kcp, at(1001));
+	cr_assert_eq(kcp_next_deadline(kcp).us, 1010000);
+	kcp_on_deadline(kcp, at(1010));
+	cr_assert_eq(out_count, 0);
+	cr_assert_eq(kcp_next_deadline(kcp).us, 1510000);
+	kcp_on_deadline(kcp, at(1510));
+	cr_assert_eq(sent(0).cmd, KCP_CMD_WASK);
+	shut(kcp);
+}
+
+/* The top of a large window acknowledged again and again in one datagram: bounded work, and what is counted is not much. */
+Test(kcp, later_acks_of_one_datagram_cost_a_bounded_walk)
+{
+	enum { SEGMENTS = 3000, ACKS = 50 };
+	static uint8_t bytes[ACKS * KCP_OVERHEAD_BYTES];
+	struct kcp_config config = link_kcp_config();
+
+	config.fast_resend = ACKS - 5;
+	config.snd_wnd = config.send_queue_max_segments = SEGMENTS;
+	struct kcp *kcp = open_with(config);
+	feed(kcp, (struct kcp_segment){.cmd = KCP_CMD_WINS, .wnd = SEGMENTS}, 1000);
+	for (int i = 0; i < SEGMENTS; i++)
+		cr_assert_eq(kcp_send(kcp, "hello", 5, at(1000)), 0);
+	kcp_flush(kcp, false, at(1000));
+	cr_assert_eq(kcp_in_flight(kcp), SEGMENTS);
+	struct kcp_segment ack = {
+		.conv = CONV, .cmd = KCP_CMD_ACK, .wnd = SEGMENTS, .ts = 1000, .sn = SEGMENTS - 1};
+	for (size_t i = 0; i < ACKS; i++)
+		kcp_segment_write(bytes + i * KCP_OVERHEAD_BYTES, &ack);
+	cr_assert_eq(kcp_input(kcp, bytes, sizeof(bytes), false, at(1010)), KCP_INPUT_OK);
+	kcp_flush(kcp, false, at(1010));
+	cr_assert_eq(kcp_stats(kcp)->fast_segments, 0);
+	cr_assert_eq(kcp_in_flight(kcp), SEGMENTS - 1);
+	shut(kcp);
+}
+
+/* kcp-go's congestion window is shut until the end of the first flush: there must be one. */
+Test(kcp, there_is_room_for_the_first_segment_under_a_congestion_window)
+{
+	struct kcp_config config = link_kcp_config();
+
+	config.no_congestion_window = false;
+	struct kcp *kcp = open_with(config);
+	cr_assert_eq(kcp_send_room(kcp), 1);
+	cr_assert_eq(kcp_send(kcp, "hello", 5, at(1000)), 0);
+	cr_assert_eq(kcp_send_room(kcp), 0);
+	for (int i = 0; i < 4 && kcp_in_flight(kcp) == 0; i++) {
+		struct mono now = mono_max(kcp_next_deadline(kcp), at(1000));
+		cr_assert(mono_before(now, at(1100)));
+		kcp_on_deadline(kcp, now);
+	}
+	cr_assert_eq(kcp_in_flight(kcp), 1);
+	feed(kcp, (struct kcp_segment){.cmd = KCP_CMD_WINS, .wnd = 0, .una = 1}, 1050);
+	cr_assert_eq(kcp_send_room(kcp), 0, "a window that the peer shut is shut");
+	shut(kcp);
+}

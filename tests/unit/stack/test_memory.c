@@ -114,7 +114,7 @@ Test(memory, configurations_out_of_range)
 	struct kcpvpn_node *node = NULL;
 	uint64_t random = 1;
 
-	for (int row = 0; row < 22; row++) {
+	for (int row = 0; row < 23; row++) {
 		struct kcpvpn_config c = pair_config();
 		int want = -EINVAL;
 		switch (row) {
@@ -193,6 +193,10 @@ Test(memory, configurations_out_of_range)
 		case 21:
 			c.keepalive_us = c.dead_after_us = c.idle_after_us = INT64_MAX;
 			want = 0;
+			break;
+		case 22:
+			c.key_len = 0;
+			want = -ENOKEY;
 			break;
 		}
 		int got = kcpvpn_node_new(&c, pair_random_fill, &random, 0, &node);

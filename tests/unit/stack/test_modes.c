@@ -325,6 +325,50 @@ Test(modes, window_room_for_programs_with_a_queue_of_their_own)
 	pair_close(&pair);
 }
 
+Test(modes, window_room_opens_under_a_congestion_window)
+{
+	struct kcpvpn_config config = pair_config();
+
+	config.no_congestion_window = false;
+	config.measured_window = false;
+	open_with(&config, NULL);
+	for (uint8_t i = 0; i < 20; i++) {
+		for (int wait = 0; kcpvpn_conv_window_room(pair.a.conv) == 0; wait++) {
+			cr_assert(wait < 20, "no room for message %u", (unsigned)i);
+			pair_run(&pair, 100000);
+		}
+		cr_assert_eq(pair_send(&pair.a, i, 500), 0);
+	}
+	pair_run(&pair, 1000000);
+	for (uint8_t i = 0; i < 20; i++)
+		pair_expect(&pair.b, i, 500);
+	pair_close(&pair);
+}
+
+/* A piece as long as the queue and the room in its last segment: refused for now, and it is told when it fits. */
+Test(modes, a_stream_piece_of_a_whole_queue_is_told_of_room)
+{
+	struct kcpvpn_config config = pair_config();
+	size_t mss = kcpvpn_config_mss(&config);
+	static uint8_t buf[40 * 1400];
+	size_t len;
+
+	config.stream = true;
+	config.snd_wnd = 16;
+	config.send_queue_segments = 20;
+	open_with(&config, NULL);
+	cr_assert_eq(pair_send(&pair.a, 1, 20 * mss + 1), -EMSGSIZE);
+	cr_assert_eq(pair_send(&pair.a, 1, 100), 0);
+	cr_assert_eq(pair_send(&pair.a, 1, 20 * mss + 100), -EAGAIN);
+	pair_run(&pair, 1000000);
+	while (kcpvpn_conv_recv(pair.b.conv, buf, sizeof(buf), pair.now_us, &len) == 0)
+		;
+	pair_run(&pair, 1000000);
+	cr_assert(pair_events(&pair.a) & KCPVPN_EVENT_WRITABLE);
+	cr_assert_eq(pair_send(&pair.a, 1, 20 * mss), 0);
+	pair_close(&pair);
+}
+
 /* A reader that stops holds the sender, loses nothing, and is believed when it goes on. */
 Test(modes, a_slow_reader)
 {

@@ -405,7 +405,7 @@ Test(verdicts, no_memory_for_segments)
 	struct kcpvpn_config config = plain_config();
 	struct kcpvpn_config poor = config;
 
-	poor.memory_max_bytes = 8000; /* four segments, one of them to receive only */
+	poor.memory_max_bytes = 8600; /* four segments, one of them to receive only */
 	pair_open(&pair, &config, &poor);
 	pair_dial(&pair, CONV);
 	for (uint8_t i = 0; i < 20; i++)
