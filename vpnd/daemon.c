@@ -278,8 +278,12 @@ void daemon_configure_log(struct daemon *daemon)
 int daemon_wire_new(struct daemon *daemon, const struct config *config, struct wire **ret_wire,
 	struct fault *fault)
 {
-	return wire_kcp_go_new(daemon->loop, config, daemon->netlink, &daemon->logger->log,
+	int error = wire_kcp_go_new(daemon->loop, config, daemon->netlink, &daemon->logger->log,
 		&daemon->wire_events, ret_wire, fault);
+
+	if (error == 0)
+		(*ret_wire)->own_ifindex = daemon->device.tun.ifindex;
+	return error;
 }
 
 static int start_control(struct daemon *daemon)

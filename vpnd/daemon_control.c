@@ -67,6 +67,9 @@ static int up(void *ctx, const struct control_strings *peers, bool *ret_changed,
 	}
 	for (size_t i = 0; i < peers->count; i++)
 		changed |= order(daemon, daemon_peer(daemon, peers->items[i]), false);
+	/* Somebody may have set the link down, and addresses and routes went with it: begin anew. */
+	if (daemon->device.up && !tun_is_up(&daemon->device.tun))
+		device_down(&daemon->device, daemon->config);
 	if (!daemon->device.up) {
 		int error = daemon_link_up(daemon, &fault);
 		if (error < 0) {

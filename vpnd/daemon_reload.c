@@ -85,6 +85,7 @@ static int replace_wire(struct daemon *daemon, const struct config *after, struc
 		log_error(&daemon->logger->log,
 			"cannot go back to the old settings either: %s; stopping", again.text);
 		daemon->wire = NULL;
+		loop_watch_remove(daemon->loop, &daemon->tun_watch);
 		daemon->exit_status = EXIT_STATUS_OTHER;
 		loop_stop(daemon->loop);
 		return error;

@@ -75,7 +75,7 @@ static int fill_peer(struct daemon *daemon, const struct peer *peer, struct cont
 static enum control_state network_state(
 	const struct daemon *daemon, const struct control_status *status)
 {
-	if (!daemon->device.up)
+	if (!daemon->device.up || !tun_is_up(&daemon->device.tun))
 		return CONTROL_DOWN;
 	for (size_t i = 0; i < status->peer_count; i++) {
 		if (status->peers[i].state == CONTROL_DEGRADED ||
@@ -112,6 +112,10 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 	(void)control_status_set_file(status, config->file);
 	status->config.generation = daemon->generation;
 	daemon->wire->ops->status(daemon->wire, status);
+	if (daemon->device.up && !tun_is_up(&daemon->device.tun))
+		(void)control_strings_addf(&status->warnings,
+			"somebody set the link of %s down; bring it back with: kcpctl up",
+			daemon->device.tun.name);
 	if (daemon->path.counters.no_peer > 0)
 		(void)control_strings_addf(&status->warnings,
 			"%llu packets from the host had a destination that no peer's allowed_ips "

@@ -167,11 +167,13 @@ static bool has_cidr(const struct config_cidrs *list, const struct ip_prefix *ci
 	return false;
 }
 
-/* True if `config` wants a route to exactly this destination. */
-static bool has_route(const struct config *config, const struct ip_prefix *destination)
+/* True if `config`, the one in force, wants a route to exactly this destination now. */
+static bool has_route(const struct device *device, const struct config *config,
+	const struct ip_prefix *destination)
 {
 	for (size_t i = 0; i < config->peer_count; i++) {
 		if (wants_routes(config, &config->peers[i]) &&
+			device->wanted(device->wanted_ctx, config->peers[i].name) &&
 			has_cidr(&config->peers[i].allowed_ips, destination))
 			return !covered(config, destination);
 	}
@@ -184,20 +186,17 @@ static bool same_route_settings(const struct config *a, const struct config *b)
 	       a->routes.protocol == b->routes.protocol;
 }
 
-/* Adds or removes the routes of `config` that `other` does not have. */
-static void different_routes(
-	struct device *device, const struct config *config, const struct config *other, bool add)
+/* Removes the routes of `before` that `after` does not want. */
+static void remove_old_routes(
+	struct device *device, const struct config *before, const struct config *after)
 {
-	bool same = same_route_settings(config, other);
+	bool same = same_route_settings(before, after);
 
-	for (size_t i = 0; i < config->peer_count; i++) {
-		const struct config_peer *peer = &config->peers[i];
-		if (!wants_routes(config, peer) ||
-			(add && !device->wanted(device->wanted_ctx, peer->name)))
-			continue;
-		for (size_t k = 0; k < peer->allowed_ips.count; k++) {
-			if (!same || !has_route(other, &peer->allowed_ips.items[k]))
-				change_route(device, config, &peer->allowed_ips.items[k], add);
+	for (size_t i = 0; i < before->peer_count; i++) {
+		const struct config_peer *peer = &before->peers[i];
+		for (size_t k = 0; wants_routes(before, peer) && k < peer->allowed_ips.count; k++) {
+			if (!same || !has_route(device, after, &peer->allowed_ips.items[k]))
+				change_route(device, before, &peer->allowed_ips.items[k], false);
 		}
 	}
 }
@@ -206,12 +205,11 @@ void device_change(struct device *device, const struct config *before, const str
 {
 	const struct config_cidrs *old = &before->interface.addresses;
 	const struct config_cidrs *new = &after->interface.addresses;
-	bool readdressed = false;
 	struct fault fault = {0};
 
 	if (!device->up)
 		return;
-	different_routes(device, before, after, false);
+	remove_old_routes(device, before, after);
 	if (before->interface.mtu_bytes != after->interface.mtu_bytes &&
 		netlink_link_set_mtu(device->netlink, device->tun.ifindex,
 			(uint32_t)after->interface.mtu_bytes, &fault) < 0)
@@ -220,19 +218,14 @@ void device_change(struct device *device, const struct config *before, const str
 	for (size_t i = 0; i < new->count; i++) {
 		if (has_cidr(old, &new->items[i]))
 			continue;
-		readdressed = true;
 		if (change_address(device, &new->items[i], true, &fault) < 0)
 			warn(device, &fault);
 	}
 	for (size_t i = 0; i < old->count; i++) {
 		if (has_cidr(new, &old->items[i]))
 			continue;
-		readdressed = true;
 		if (change_address(device, &old->items[i], false, &fault) < 0)
 			warn(device, &fault);
 	}
-	if (readdressed)
-		all_routes(device, after, true);
-	else
-		different_routes(device, after, before, true);
+	all_routes(device, after, true); /* what is there already stays as it is */
 }

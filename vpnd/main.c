@@ -4,7 +4,9 @@
 #include "vpnd/logger.h"
 #include "vpnd/options.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,8 +24,11 @@ static int load(const struct options *options, struct config **ret_config)
 	if (config_report_format(report, "vpnd", &text) == 0)
 		(void)fputs(text, stderr);
 	free(text);
+	bool forbidden = report->read_error == -EACCES || report->read_error == -EPERM;
 	free(report);
-	return error < 0 ? EXIT_STATUS_CONFIG : EXIT_STATUS_OK;
+	if (error == 0)
+		return EXIT_STATUS_OK;
+	return forbidden ? EXIT_STATUS_PERMISSION : EXIT_STATUS_CONFIG;
 }
 
 int main(int argc, char **argv)

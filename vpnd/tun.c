@@ -134,6 +134,21 @@ close_fd:
 	return err;
 }
 
+bool tun_is_up(const struct tun *tun)
+{
+	struct ifreq request = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool up = true;
+
+	/* the device tells its name of today: it may have been renamed */
+	if (fd >= 0 && ioctl(tun->fd, TUNGETIFF, &request) == 0 &&
+		ioctl(fd, SIOCGIFFLAGS, &request) == 0)
+		up = (request.ifr_flags & IFF_UP) != 0;
+	if (fd >= 0)
+		(void)close(fd);
+	return up;
+}
+
 void tun_close(struct tun *tun)
 {
 	if (tun->fd >= 0)

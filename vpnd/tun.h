@@ -5,6 +5,7 @@
 #ifndef VPND_TUN_H
 #define VPND_TUN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -49,6 +50,9 @@ struct tun {
  * @return  0; -ENOENT or -ENODEV without /dev/net/tun; -EPERM; -EBUSY if the name is taken; -EINVAL for a bad name
  */
 int tun_open(struct tun *tun, const struct tun_options *options, struct fault *fault);
+
+/** Whether the interface's link is up now: somebody else may have set it down. True if the kernel does not tell. */
+bool tun_is_up(const struct tun *tun);
 
 /** Removes the interface. Harmless on a closed one, not on an uninitialised. */
 void tun_close(struct tun *tun);

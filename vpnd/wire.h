@@ -82,6 +82,7 @@ struct wire {
 	const struct wire_ops *ops;
 	const struct wire_events *events;
 	uint16_t mtu_bytes; /* largest inner packet */
+	int own_ifindex;    /* the tunnel's interface: a peer behind it cannot be reached */
 };
 
 #endif

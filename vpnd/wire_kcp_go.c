@@ -23,6 +23,9 @@
 enum {
 	RECEIVES_PER_EVENT = 4, /* batches taken from a socket before others have their turn */
 	MESSAGE_PIECES = 256,
+	CONVERSATIONS_MAX =
+		1
+		<< 20, /* bounded by CALLS_PER_PEER and WIRE_KCP_GO_UNKNOWN_MAX, which a reload follows */
 	SEND_QUEUE_SEGMENTS =
 		512, /* packets wait in the peer's queue, not here; room for a large message */
 };
@@ -91,8 +94,8 @@ void kcp_go_socket_close(struct kcp_go_socket *socket)
 {
 	if (!socket->wire)
 		return;
-	/* What was made ready for it must leave before it goes: the batch refers to its port. */
-	kcpvpn_node_flush(socket->wire->node, kcp_go_now(socket->wire));
+	/* Nothing may refer to it afterwards, not even conversations that nobody was told of. */
+	kcpvpn_node_close_port(socket->wire->node, &socket->udp.kcpvpn, kcp_go_now(socket->wire));
 	loop_watch_remove(socket->wire->loop, &socket->watch);
 	udp_socket_close(&socket->udp);
 	socket->wire = NULL;
@@ -233,6 +236,7 @@ static void peer_changed(struct wire *base, struct peer *peer)
 		kcp_go_set_times(p, p->dialled);
 	list_for_each (at, &p->calls)
 		kcp_go_set_times(p, list_entry(at, struct kcp_go_call, in_list)->conv);
+	kcp_go_call_check(p);
 }
 
 static int set_config(struct wire *base, const struct config *config, struct fault *fault)
@@ -240,9 +244,10 @@ static int set_config(struct wire *base, const struct config *config, struct fau
 	struct kcp_go *wire = of(base);
 	int error = kcp_go_listen(wire, config, fault);
 
-	if (error == 0)
-		wire->config = config;
-	return error;
+	if (error < 0)
+		return error;
+	wire->config = config;
+	return 0;
 }
 
 static enum wire_peer_state peer_state(const struct wire *base, const struct peer *peer)
@@ -376,8 +381,7 @@ static int make_node(struct kcp_go *wire, struct fault *fault)
 	node.stream = false;
 	node.ack_no_delay = true;
 	node.send_queue_segments = SEND_QUEUE_SEGMENTS;
-	node.convs_max = (uint32_t)(wire->config->peer_count * (CALLS_PER_PEER + 1) +
-				    WIRE_KCP_GO_UNKNOWN_MAX);
+	node.convs_max = CONVERSATIONS_MAX;
 	node.idle_after_us = WIRE_KCP_GO_UNKNOWN_US;
 	(void)kcpvpn_config_mode(&node, modes[c->mode]);
 	int error = kcpvpn_key_derive(c->key, strlen(c->key), key);

@@ -19,8 +19,10 @@ struct wire;
 struct wire_events;
 
 enum {
-	WIRE_KCP_GO_UNKNOWN_MAX = 64,	    /* callers whose peer is not known yet */
-	WIRE_KCP_GO_UNKNOWN_US = 30000000,  /* how long one of them may stay */
+	WIRE_KCP_GO_UNKNOWN_MAX = 64,	   /* callers whose peer is not known yet */
+	WIRE_KCP_GO_UNKNOWN_US = 30000000, /* how long one of them may stay */
+	WIRE_KCP_GO_MUTE_US =
+		1000000, /* a caller that says nothing for so long may be the only peer without endpoints */
 	WIRE_KCP_GO_REPLACE_US = 2000000,   /* a caller replaces one that was silent for so long */
 	WIRE_KCP_GO_TRY_US = 5000000,	    /* before the next of several addresses is tried */
 	WIRE_KCP_GO_REDIAL_MIN_US = 200000, /* pause before dialling again: at first */

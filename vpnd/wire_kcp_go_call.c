@@ -1,12 +1,14 @@
 /*
- * Being called: whose is a conversation that came in? The only peer without endpoints gets it; otherwise the inner
- * source address of its first good packet tells. Until then nothing of ours goes out on it; 64 such callers may wait,
- * 30 s each.
+ * Being called: whose is a conversation that came in? The inner source address of its first packet tells. Our own
+ * diallers begin with such a packet; others may wait for us to speak first, so a caller that says nothing for a second
+ * is taken for the only peer without endpoints, if there is just one. Until then nothing of ours goes out on it; 64
+ * such callers may wait, 30 s each, and the oldest goes for a new one.
  *
- * A peer has one current call, which packets leave on; what arrives on others of its calls is accepted, too. Another
- * call becomes the current one when the current has been silent for 2 s: a peer that was restarted, or whose address
- * changed, is back soon, and a copy of an old conversation cannot take the place of one that is in use. One that was
- * replaced stays until it is dead, so that it can come back if its successor was such a copy.
+ * A peer has one current call, which packets leave on; what arrives on others of its calls is accepted, too. When a
+ * newer call speaks, the current one is asked for a sign of life (WASK), and if none comes for 2 s the newer one takes
+ * its place: a peer that was restarted, or whose address changed, is back soon, and a copy of recorded datagrams does not
+ * take over from a caller that is there. This wire offers no more than that: a copy can still take the place of a caller
+ * that is away.
  */
 #include "config/config.h"
 #include "core/log.h"
@@ -15,6 +17,7 @@
 #include "vpnd/wire_kcp_go_peer.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
 
 void kcp_go_call_free(struct kcp_go_call *call)
@@ -29,35 +32,51 @@ void kcp_go_call_free(struct kcp_go_call *call)
 }
 
 static void consider(struct kcp_go_call *call);
+static bool assign(struct kcp_go_call *call, struct wire_peer *p);
 
-/* An unknown caller had its time; or a known one may take the place of another that fell silent. */
-static void on_timer(struct loop_timer *timer, struct mono now)
-{
-	struct kcp_go_call *call = list_entry(timer, struct kcp_go_call, timer);
-
-	(void)now;
-	if (call->peer) {
-		consider(call);
-		return;
-	}
-	call->wire->unknown_expired++;
-	kcp_go_call_free(call);
-}
-
-/* The peer that calls without saying so can only be this one; NULL if there are several, or none. */
+/*
+ * The only peer without endpoints of the configuration, whether it is started or not: with several nobody can be meant
+ * by default. NULL if there are several, or none.
+ */
 static struct wire_peer *only_caller(const struct kcp_go *wire)
 {
-	struct wire_peer *only = NULL;
+	const struct config_peer *only = NULL;
 
-	list_for_each (at, &wire->peers) {
-		struct wire_peer *p = list_entry(at, struct wire_peer, in_wire);
-		if (p->peer->config->endpoints.count > 0)
+	for (size_t i = 0; i < wire->config->peer_count; i++) {
+		const struct config_peer *peer = &wire->config->peers[i];
+		if (peer->endpoints.count > 0)
 			continue;
 		if (only)
 			return NULL;
-		only = p;
+		only = peer;
 	}
-	return only;
+	list_for_each (at, &wire->peers) {
+		struct wire_peer *p = list_entry(at, struct wire_peer, in_wire);
+		if (only && strcmp(p->peer->name, only->name) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+/* A caller that said nothing, or one that said who it is not, had its time; or a known one may take another's place. */
+static void on_timer(struct loop_timer *timer, struct mono now)
+{
+	struct kcp_go_call *call = list_entry(timer, struct kcp_go_call, timer);
+	struct wire_peer *p = call->spoke ? NULL : only_caller(call->wire);
+
+	if (call->peer) {
+		consider(call);
+	} else if (p) {
+		call->by_default = true;
+		if (assign(call, p))
+			kcp_go_tell_state(p);
+	} else if (mono_before(now, mono_add_us(call->began_at, WIRE_KCP_GO_UNKNOWN_US))) {
+		loop_timer_arm(call->wire->loop, timer,
+			mono_add_us(call->began_at, WIRE_KCP_GO_UNKNOWN_US));
+	} else {
+		call->wire->unknown_expired++;
+		kcp_go_call_free(call);
+	}
 }
 
 struct kcpvpn_conv *kcp_go_call_current(const struct wire_peer *p)
@@ -80,22 +99,20 @@ static void promote(struct kcp_go_call *call)
 	p->wire->wire.events->writable(p->wire->wire.events->ctx, p->peer);
 }
 
-/* Ends the call of a peer that has been silent for longest, if that is long enough. @return whether it did */
-static bool end_silent(struct wire_peer *p)
+/* Ends the call of a peer, but the current one, that has been silent for longest. */
+static void end_silent(struct wire_peer *p)
 {
 	struct kcp_go_call *longest = NULL;
 
 	list_for_each (at, &p->calls) {
 		struct kcp_go_call *call = list_entry(at, struct kcp_go_call, in_list);
-		if (!longest ||
-			kcpvpn_conv_last_rx(call->conv) < kcpvpn_conv_last_rx(longest->conv))
+		if (p->calls.next != &call->in_list &&
+			(!longest || kcpvpn_conv_last_rx(call->conv) <
+					     kcpvpn_conv_last_rx(longest->conv)))
 			longest = call;
 	}
-	if (!longest ||
-		kcp_go_now(p->wire) - kcpvpn_conv_last_rx(longest->conv) < WIRE_KCP_GO_REPLACE_US)
-		return false;
-	kcp_go_call_free(longest);
-	return true;
+	if (longest)
+		kcp_go_call_free(longest);
 }
 
 /* Gives a call to its peer. @return false if the peer does not want it: the call is gone then */
@@ -105,10 +122,12 @@ static bool assign(struct kcp_go_call *call, struct wire_peer *p)
 
 	list_for_each (at, &p->calls)
 		others++;
-	if (!p->started || (others >= CALLS_PER_PEER && !end_silent(p))) {
+	if (!p->started) {
 		kcp_go_call_free(call);
 		return false;
 	}
+	if (others >= CALLS_PER_PEER)
+		end_silent(p);
 	call->wire->unknown_count--;
 	loop_timer_disarm(call->wire->loop, &call->timer);
 	list_remove(&call->in_list);
@@ -122,28 +141,60 @@ static bool assign(struct kcp_go_call *call, struct wire_peer *p)
 
 bool kcp_go_call_accept(struct kcp_go *wire, struct kcpvpn_conv *conv)
 {
-	struct kcp_go_call *call = NULL;
-	struct wire_peer *p = only_caller(wire);
+	struct kcp_go_call *call = calloc(1, sizeof(*call));
 
-	if (wire->unknown_count < WIRE_KCP_GO_UNKNOWN_MAX)
-		call = calloc(1, sizeof(*call));
 	if (!call) {
 		wire->unknown_refused++;
 		kcpvpn_conv_close(conv, kcp_go_now(wire));
 		return false;
 	}
+	if (wire->unknown_count >= WIRE_KCP_GO_UNKNOWN_MAX) {
+		wire->unknown_refused++;
+		kcp_go_call_free(list_entry(wire->unknown.next, struct kcp_go_call, in_list));
+	}
 	call->owner.is_call = true;
 	call->wire = wire;
 	call->conv = conv;
+	call->began_at = loop_now(wire->loop);
+	call->asked_at = MONO_NEVER;
 	loop_timer_init(&call->timer, on_timer);
 	kcpvpn_conv_set_user(conv, &call->owner);
 	list_add_tail(&wire->unknown, &call->in_list);
 	wire->unknown_count++;
-	if (p)
-		return assign(call, p);
-	loop_timer_arm(wire->loop, &call->timer,
-		mono_add_us(loop_now(wire->loop), WIRE_KCP_GO_UNKNOWN_US));
+	loop_timer_arm(wire->loop, &call->timer, mono_add_us(call->began_at, WIRE_KCP_GO_MUTE_US));
 	return true;
+}
+
+/* Notes the inner source address that told whose the call is, as a bare packet that can be asked about again. */
+static void note_source(struct kcp_go_call *call, const struct iovec *piece)
+{
+	const uint8_t *packet = piece->iov_base;
+	uint8_t version = piece->iov_len > 0 ? packet[0] >> 4 : 0;
+
+	if (version == 4 && piece->iov_len >= IP_HEADER_V4_BYTES)
+		call->source_len = ip_header_write(
+			call->source, 4, packet + 12, packet + 12, IP_PROTOCOL_NONE, 0);
+	else if (version == 6 && piece->iov_len >= IP_HEADER_V6_BYTES)
+		call->source_len = ip_header_write(
+			call->source, 6, packet + 8, packet + 8, IP_PROTOCOL_NONE, 0);
+}
+
+void kcp_go_call_check(struct wire_peer *p)
+{
+	const struct wire_events *events = p->wire->wire.events;
+
+	list_for_each_safe (node, &p->calls) {
+		struct kcp_go_call *call = list_entry(node, struct kcp_go_call, in_list);
+		struct iovec source = {call->source, call->source_len};
+		bool own = call->by_default ? only_caller(p->wire) == p : true;
+		if (call->source_len > 0)
+			own = events->owner(events->ctx, &source, 1, source.iov_len) == p->peer;
+		if (!own)
+			kcp_go_call_free(call);
+	}
+	if (!list_empty(&p->calls) && p->told != WIRE_PEER_UP)
+		p->wire->wire.events->writable(p->wire->wire.events->ctx, p->peer);
+	kcp_go_tell_state(p);
 }
 
 /* Looks at the first packet of an unknown caller. @return false if the call is gone or still unknown */
@@ -156,33 +207,43 @@ static bool identify(struct kcp_go_call *call)
 
 	while ((count = kcpvpn_conv_recv_peek(call->conv, pieces, 256, &len)) > 0) {
 		struct peer *peer = events->owner(events->ctx, pieces, count, len);
-		if (peer && peer->wire)
+		call->spoke = true;
+		if (peer && peer->wire) {
+			note_source(call, &pieces[0]);
 			return assign(call, peer->wire);
+		}
 		kcpvpn_conv_recv_drop(call->conv, kcp_go_now(call->wire));
 	}
 	return false;
 }
 
 /*
- * A call that is not the current one takes its place once that has been silent for 2 s and this one has not; else it is
- * looked at again when that may be so.
+ * A call that is not the current one spoke: the current one is asked, and if it has not answered 2 s later while this
+ * one did speak, it loses its place.
  */
 static void consider(struct kcp_go_call *call)
 {
 	struct wire_peer *p = call->peer;
 	struct kcp_go_call *current = list_entry(p->calls.next, struct kcp_go_call, in_list);
+	struct mono now = loop_now(p->wire->loop);
 
 	if (current == call)
 		return;
-	int64_t silent_since = kcpvpn_conv_last_rx(current->conv);
-	struct mono replace_at = mono_add_us(mono_at_us(silent_since), WIRE_KCP_GO_REPLACE_US);
-	if (!mono_due(replace_at, loop_now(p->wire->loop))) {
-		loop_timer_arm(p->wire->loop, &call->timer, replace_at);
+	struct mono heard_at = mono_at_us(kcpvpn_conv_last_rx(current->conv));
+	struct mono replace_at = mono_add_us(call->asked_at, WIRE_KCP_GO_REPLACE_US);
+	if (!mono_is_never(call->asked_at) && !mono_due(replace_at, now))
+		return; /* the timer comes back */
+	if (!mono_is_never(call->asked_at) && mono_before(heard_at, call->asked_at)) {
+		if (kcpvpn_conv_last_rx(call->conv) > heard_at.us)
+			promote(call);
 		return;
 	}
-	if (kcpvpn_conv_last_rx(call->conv) <= silent_since)
+	/* It answered, or was not asked yet. What this call said before does not count again. */
+	if (!mono_is_never(call->asked_at) && kcpvpn_conv_last_rx(call->conv) <= call->asked_at.us)
 		return;
-	promote(call);
+	call->asked_at = now;
+	kcpvpn_conv_probe(current->conv, now.us);
+	loop_timer_arm(p->wire->loop, &call->timer, mono_add_us(now, WIRE_KCP_GO_REPLACE_US));
 }
 
 void kcp_go_call_event(struct kcp_go_call *call, unsigned events)
@@ -193,9 +254,13 @@ void kcp_go_call_event(struct kcp_go_call *call, unsigned events)
 		return;
 	p = call->peer;
 	if (events & KCPVPN_EVENT_CLOSED) {
-		if (p && p->calls.next == &call->in_list)
-			log_info(p->wire->log, "peer %s: the caller is gone", p->peer->name);
+		bool current = p && p->calls.next == &call->in_list;
 		kcp_go_call_free(call);
+		if (current) {
+			log_info(p->wire->log, "peer %s: the caller is gone", p->peer->name);
+			if (!list_empty(&p->calls))
+				promote(list_entry(p->calls.next, struct kcp_go_call, in_list));
+		}
 		if (p)
 			kcp_go_tell_state(p);
 		return;

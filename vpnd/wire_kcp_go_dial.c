@@ -82,12 +82,21 @@ static void dial(struct wire_peer *p)
 	p->attempts++;
 	udp_socket_options_init(&options);
 	options.remote = p->remote;
-	int error = kcp_go_socket_open(wire, &p->socket, &options, &fault);
+	if (netlink_path(wire->netlink, &p->remote, 0, &p->path, NULL) < 0)
+		p->path = (struct netlink_path){0};
+	int error = 0;
+	if (p->path.ifindex != 0 && p->path.ifindex == wire->wire.own_ifindex)
+		error = fault_set(&fault, -ELOOP, "E-WIRE-3", NULL,
+			"the way there leads into the tunnel itself; see allowed_ips and "
+			"routes.table");
+	if (error == 0)
+		error = kcp_go_socket_open(wire, &p->socket, &options, &fault);
 	if (error == 0)
 		error = kcpvpn_node_dial(wire->node, &p->socket.udp.kcpvpn, &p->remote,
 			conv > 0 ? (uint32_t)conv : 0, kcp_go_now(wire), &p->dialled);
 	if (error < 0) {
-		log_debug(wire->log, "peer %s: cannot dial %s: %s", p->peer->name,
+		log_write(wire->log, p->failures == 0 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG,
+			"peer %s: cannot dial %s: %s; trying again", p->peer->name,
 			kcpvpn_endpoint_format(&p->remote, text),
 			fault.text[0] ? fault.text : strerror(-error));
 		retry_later(p);
@@ -95,8 +104,6 @@ static void dial(struct wire_peer *p)
 	}
 	kcp_go_set_times(p, p->dialled);
 	kcpvpn_conv_set_user(p->dialled, &p->dial_owner);
-	if (netlink_path(wire->netlink, &p->remote, 0, &p->path, NULL) < 0)
-		p->path = (struct netlink_path){0};
 	kcpvpn_conv_probe(p->dialled, kcp_go_now(wire));
 	send_opening(p);
 	log_debug(wire->log, "peer %s: dialling %s", p->peer->name,
@@ -153,6 +160,7 @@ static void on_retry(struct loop_timer *timer, struct mono now)
 	struct wire_peer *p = list_entry(timer, struct wire_peer, retry);
 
 	if (p->dialled && !p->alive) {
+		p->failures++;
 		kcp_go_close(p->wire, p, p->dialled);
 		p->dialled = NULL;
 		kcp_go_socket_close(&p->socket);
@@ -240,6 +248,7 @@ void kcp_go_dial_network_changed(struct wire_peer *p)
 	p->pause_us = WIRE_KCP_GO_REDIAL_MIN_US;
 	p->endpoint_next = 0;
 	p->found_count = p->found_next = 0;
+	loop_timer_disarm(p->wire->loop, &p->retry);
 	if (p->dialled)
 		kcp_go_close(p->wire, p, p->dialled);
 	p->dialled = NULL;

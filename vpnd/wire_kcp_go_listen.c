@@ -80,6 +80,40 @@ static struct kcp_go_socket *open_one(struct kcp_go *wire, const struct kcpvpn_e
 	return socket;
 }
 
+/* Ends listeners that are leaving and hold this port. @return whether there was one */
+static bool free_port(struct kcp_go *wire, uint16_t port)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < wire->listener_count; i++) {
+		if (!wire->listeners[i] || wire->listeners[i]->listen.port != port)
+			continue;
+		end(wire, wire->listeners[i]);
+		wire->listeners[i] = NULL;
+		any = true;
+	}
+	return any;
+}
+
+/* After a failure: listeners that had to leave for their port come back as far as that can be. */
+static void restore(struct kcp_go *wire)
+{
+	const struct config_listen *old = &wire->config->listen;
+	struct fault fault = {0};
+	int error;
+
+	for (size_t i = 0; i < old->count && i < wire->listener_count; i++) {
+		bool there = false;
+		for (size_t k = 0; k < wire->listener_count; k++)
+			there |= wire->listeners[k] &&
+				 kcpvpn_endpoint_equal(&wire->listeners[k]->listen, &old->items[i]);
+		struct kcp_go_socket *socket =
+			there ? NULL : open_one(wire, &old->items[i], &fault, &error);
+		if (socket)
+			put_back(wire, socket);
+	}
+}
+
 int kcp_go_listen(struct kcp_go *wire, const struct config *config, struct fault *fault)
 {
 	size_t count = config->listen.count, done;
@@ -95,6 +129,10 @@ int kcp_go_listen(struct kcp_go *wire, const struct config *config, struct fault
 		now[done] = take(wire, &config->listen.items[done]);
 		kept[done] = now[done] != NULL;
 		if (!now[done])
+			now[done] = open_one(wire, &config->listen.items[done], fault, &error);
+		/* The port may be taken by an own listener that leaves: [::]:p and 192.0.2.1:p exclude each other. */
+		if (!now[done] && error == -EADDRINUSE &&
+			free_port(wire, config->listen.items[done].port))
 			now[done] = open_one(wire, &config->listen.items[done], fault, &error);
 		if (!now[done])
 			goto undo;
@@ -116,6 +154,7 @@ undo:
 		else
 			end(wire, now[done]);
 	}
+	restore(wire);
 free_lists:
 	free(kept);
 	free(now);

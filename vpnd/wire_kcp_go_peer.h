@@ -2,6 +2,7 @@
 #ifndef VPND_WIRE_KCP_GO_PEER_H
 #define VPND_WIRE_KCP_GO_PEER_H
 
+#include "core/ip_header.h"
 #include "core/list.h"
 #include "core/mono.h"
 #include "kcpvpn/node.h"
@@ -45,6 +46,14 @@ struct kcp_go_call {
 	struct wire_peer *peer; /* NULL = not known yet */
 	struct loop_timer
 		timer; /* not known: its time; known: when it may become the current one */
+	struct mono began_at;
+	struct mono
+		asked_at; /* when the current call was asked for a sign of life; MONO_NEVER = not yet */
+	uint8_t source
+		[IP_HEADER_V6_BYTES]; /* a bare packet from the inner address that told whose it is */
+	size_t source_len;	      /* 0 = none did */
+	bool by_default;	      /* given to the only peer without endpoints */
+	bool spoke;		      /* brought a message while it was not known */
 };
 
 /** What the wire knows of a peer. */
@@ -121,6 +130,8 @@ void kcp_go_dial_network_changed(struct wire_peer *p);
 bool kcp_go_call_accept(struct kcp_go *wire, struct kcpvpn_conv *conv);
 void kcp_go_call_event(struct kcp_go_call *call, unsigned events);
 void kcp_go_call_free(struct kcp_go_call *call);
+/** Other addresses or peers are configured: ends those calls of a peer that are no longer its own by them. */
+void kcp_go_call_check(struct wire_peer *p);
 /** The conversation of a call that packets to the peer leave on; NULL if none is alive. */
 struct kcpvpn_conv *kcp_go_call_current(const struct wire_peer *p);
 

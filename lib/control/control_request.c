@@ -121,7 +121,6 @@ static bool read_peer_name(const json_t *value, struct control_request *request)
 	size_t len = json_string_length(value);
 
 	return json_is_string(value) && len > 0 && len < CONTROL_NAME_BYTES &&
-	       !control_strings_has(&request->peers, json_string_value(value)) &&
 	       !control_strings_add(&request->peers, json_string_value(value));
 }
 

@@ -52,7 +52,7 @@ set -u
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 PROFILE=${PROFILE:-release}
-BIN=$ROOT/build/$PROFILE
+BIN=${BIN:-$ROOT/build/$PROFILE}
 TEST_NAME=$(basename "$0" .sh)
 
 OUTER_A4=192.0.2.1 OUTER_B4=192.0.2.2
