@@ -275,12 +275,12 @@ void craft_add_segment(struct craft *craft, const struct craft_segment *segment)
 
 	memset(body, 0, segment->body);
 	craft->len += KCP_OVERHEAD_BYTES + segment->body;
-	cr_assert(craft->len <= PAIR_DATAGRAM_MAX);
+	cr_assert(craft->len <= CRAFT_MAX);
 }
 
 static void make_room(struct craft *craft, size_t bytes)
 {
-	cr_assert(craft->len + bytes <= PAIR_DATAGRAM_MAX);
+	cr_assert(craft->len + bytes <= CRAFT_MAX);
 	memmove(craft->bytes + bytes, craft->bytes, craft->len);
 	memset(craft->bytes, 0, bytes);
 	craft->len += bytes;

@@ -15,6 +15,7 @@
 enum {
 	PAIR_PENDING_MAX = 512,
 	PAIR_DATAGRAM_MAX = 1600,
+	CRAFT_MAX = 4096, /* longer than any buffer of the library */
 	PAIR_CONVS_MAX = 32,
 };
 
@@ -106,7 +107,7 @@ void pair_random_fill(void *ctx, void *buf, size_t len);
 
 struct craft {
 	size_t len;
-	uint8_t bytes[PAIR_DATAGRAM_MAX];
+	uint8_t bytes[CRAFT_MAX];
 };
 
 struct craft_segment {

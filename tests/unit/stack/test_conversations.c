@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct pair pair;
@@ -506,6 +507,126 @@ Test(conversations, several_ports_in_one_batch)
 	for (unsigned i = 0; i < 4; i++)
 		cr_assert(sent_to[i] >= i + 1 && (i == 0 || sent_to[i] > sent_to[i - 1]), "port %u",
 			i);
+	pair_close(&pair);
+}
+
+static struct kcpvpn_endpoint last_local;
+
+static void note_local(void *ctx, const struct kcpvpn_datagram *batch, size_t count)
+{
+	(void)ctx;
+	cr_assert(count > 0);
+	last_local = batch[count - 1].local;
+}
+
+/* A host with several addresses: an answer leaves from the one that was asked last. */
+Test(conversations, answers_leave_from_where_the_peer_reached_us)
+{
+	struct kcpvpn_config config = plain_config();
+	struct kcpvpn_udp_port port = {.send = note_local};
+	struct kcpvpn_endpoint far = pair_endpoint(9);
+	struct kcpvpn_conv *conv;
+
+	pair_open(&pair, &config, NULL);
+	cr_assert_eq(kcpvpn_node_dial(pair.a.node, &port, &far, 7, pair.now_us, &conv), 0);
+	kcpvpn_conv_probe(conv, pair.now_us);
+	kcpvpn_node_flush(pair.a.node, pair.now_us);
+	cr_assert_eq(last_local.family, 0, "not known yet: the system chooses");
+	for (uint8_t host = 30; host < 33; host++) {
+		struct craft craft = {0};
+		struct craft_segment segment = {.conv = 7, .cmd = KCP_CMD_WASK, .wnd = 128};
+		struct kcpvpn_endpoint local = pair_endpoint(host);
+		craft_add_segment(&craft, &segment);
+		craft_wrap_none(&craft);
+		struct kcpvpn_datagram d = {
+			.remote = far, .local = local, .data = craft.bytes, .len = craft.len};
+		kcpvpn_node_input(pair.a.node, &port, false, &d, 1, pair.now_us);
+		kcpvpn_conv_probe(conv, pair.now_us);
+		kcpvpn_node_flush(pair.a.node, pair.now_us);
+		cr_assert(kcpvpn_endpoint_equal(&last_local, &local), "host %u", (unsigned)host);
+	}
+	pair_close(&pair);
+}
+
+/* Numbers of datagrams tell what was lost between them; what jumps far has begun anew, or wrapped, and lost nothing. */
+Test(conversations, numbers_that_jump_are_no_loss)
+{
+	static const struct {
+		uint32_t seqid;
+		uint64_t numbers; /* in all, afterwards */
+	} rows[] = {
+		{10, 1},
+		{14, 5},
+		{12, 5},
+		{14 + 4096, 5 + 4096},
+		{14 + 4096 + 4097, 5 + 4096 + 1},
+		{14 + 4096 + 4098, 5 + 4096 + 2},
+		{3, 5 + 4096 + 3},
+		{4, 5 + 4096 + 4},
+		{0x80000004u, 5 + 4096 + 5},
+	};
+	struct kcpvpn_config config = plain_config();
+
+	pair_open(&pair, &config, NULL);
+	pair_dial(&pair, 5);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct craft craft = {.len = 60};
+		craft_wrap_fec(&craft, rows[i].seqid, FEC_TYPE_PARITY, -1);
+		craft_wrap_none(&craft);
+		pair_inject(&pair.a, &pair.b.address, craft.bytes, craft.len);
+		struct kcpvpn_conv_stats stats = pair_conv_stats(&pair.a);
+		cr_assert_eq(stats.fec_numbered_in, i + 1);
+		cr_assert_eq(stats.fec_numbers_in, rows[i].numbers, "row %zu: %lu", i,
+			(unsigned long)stats.fec_numbers_in);
+	}
+	pair_close(&pair);
+}
+
+static const struct kcpvpn_udp_port *used;
+
+static void note_use(void *ctx, const struct kcpvpn_datagram *batch, size_t count)
+{
+	(void)batch;
+	(void)count;
+	used = ctx;
+}
+
+/* A port may go at any time, with all that would still use it: conversations of the program's, and remnants. */
+Test(conversations, closing_a_port_takes_all_its_conversations)
+{
+	struct kcpvpn_config config = plain_config();
+	struct kcpvpn_udp_port *port = malloc(sizeof(*port));
+	struct kcpvpn_conv *conv, *stays;
+	unsigned events;
+
+	cr_assert_not_null(port);
+	*port = (struct kcpvpn_udp_port){note_use, port};
+	pair_open(&pair, &config, NULL);
+	struct kcpvpn_endpoint far = pair_endpoint(9);
+	cr_assert_eq(kcpvpn_node_dial(pair.b.node, port, &far, 1, pair.now_us, &conv), 0);
+	cr_assert_eq(kcpvpn_node_dial(pair.b.node, &pair.b.port, &far, 1, pair.now_us, &stays), 0);
+	cr_assert_eq(kcpvpn_conv_send(conv, "last", 4, pair.now_us), 0);
+	for (uint8_t host = 100; host < 104; host++) {
+		struct craft craft = {0};
+		struct craft_segment segment = {
+			.conv = 7, .cmd = KCP_CMD_WASK, .wnd = 128, .sn = 40, .una = host & 1};
+		craft_add_segment(&craft, &segment);
+		craft_wrap_none(&craft);
+		struct kcpvpn_datagram d = {
+			.remote = pair_endpoint(host), .data = craft.bytes, .len = craft.len};
+		kcpvpn_node_input(pair.b.node, port, true, &d, 1, pair.now_us);
+	}
+	cr_assert_eq(pair_stats(&pair.b).remnants, 2);
+	cr_assert_eq(pair_stats(&pair.b).conversations, 4);
+	used = NULL;
+	kcpvpn_node_close_port(pair.b.node, port, pair.now_us);
+	cr_assert_eq(used, port, "what was ready left");
+	free(port);
+	cr_assert_eq(pair_stats(&pair.b).conversations, 1);
+	while (kcpvpn_node_next_event(pair.b.node, &events))
+		cr_assert_fail("an event of what is gone");
+	pair_run(&pair, 20000000);
+	cr_assert_eq(kcpvpn_conv_close_reason(stays), KCPVPN_OPEN);
 	pair_close(&pair);
 }
 

@@ -115,3 +115,32 @@ Test(oob, crafted)
 	cr_assert_eq(pair_stats(&pair.a).drop_short, 4);
 	pair_close(&pair);
 }
+
+/* Longer than anything that may be sent, as a port with large buffers could bring it. */
+Test(oob, longer_than_a_slot)
+{
+	struct kcpvpn_config config = pair_config();
+	static uint8_t buf[CRAFT_MAX];
+	size_t len;
+
+	config.crypt = "none";
+	pair_open(&pair, &config, NULL);
+	pair_dial(&pair, 5);
+	for (size_t bytes = 1400; bytes <= CRAFT_MAX - 28; bytes += bytes < 2200 ? 1 : 100) {
+		struct craft craft = {.len = bytes};
+		uint64_t dropped = pair_stats(&pair.a).drop_oob;
+		memset(craft.bytes, 'o', bytes);
+		store_le32(craft.bytes, 5);
+		craft_wrap_fec(&craft, FEC_OOB_SEQID, FEC_TYPE_OOB, -1);
+		craft_wrap_none(&craft);
+		pair_inject(&pair.a, &pair.b.address, craft.bytes, craft.len);
+		int error = kcpvpn_conv_recv_oob(pair.a.conv, buf, sizeof(buf), &len);
+		if (error == 0)
+			cr_assert(len == bytes - 4 && buf[len - 1] == 'o');
+		cr_assert_eq(pair_stats(&pair.a).drop_oob, dropped + (error != 0));
+		if (bytes <= KCPVPN_MTU_MAX_BYTES)
+			cr_assert_eq(error, 0);
+	}
+	cr_assert(pair_stats(&pair.a).drop_oob > 0);
+	pair_close(&pair);
+}

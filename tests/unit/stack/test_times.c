@@ -1,6 +1,8 @@
 /* Keepalive, dead_after and idle_after, by a clock that is moved by hand; and the silence of who has nothing to do. */
 #include "pair.h"
 
+#include "kcp/kcp_segment.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 
@@ -255,4 +257,75 @@ Test(times, a_peer_that_restarted_and_acknowledges_the_middle)
 		cr_assert_eq(pair.a.closed_reason, KCPVPN_CLOSED_DEAD);
 		pair_close(&pair);
 	}
+}
+
+/* The same where both ends had talked: the one that restarted keeps nothing and says so, and is believed while there is traffic. */
+Test(times, a_peer_that_restarted_says_so_at_once)
+{
+	struct kcpvpn_config config = pair_config();
+
+	config.dead_after_us = 15 * SECOND;
+	pair_open(&pair, &config, NULL);
+	pair_dial(&pair, 5);
+	for (int i = 0; i < 5; i++) {
+		cr_assert_eq(pair_send(&pair.a, 1, 100), 0);
+		pair_run(&pair, SECOND / 10);
+		pair_expect(&pair.b, 1, 100);
+		cr_assert_eq(pair_send(&pair.b, 2, 100), 0);
+		pair_run(&pair, SECOND / 10);
+		pair_expect(&pair.a, 2, 100);
+	}
+	kcpvpn_conv_close(pair.b.conv, pair.now_us);
+	pair.b.conv = NULL;
+	(void)pair_events(&pair.b);
+	int64_t began = pair.now_us;
+	while (pair.a.conv && pair.now_us - began < 10 * SECOND) {
+		(void)pair_send(&pair.a, 2, 100);
+		pair_run(&pair, SECOND / 10);
+	}
+	cr_assert_eq(pair.a.closed_reason, KCPVPN_CLOSED_DEAD);
+	cr_assert(
+		pair.now_us - began <= 5 * SECOND / 2, "%lld us", (long long)(pair.now_us - began));
+	cr_assert_eq(pair_events(&pair.b), 0);
+	cr_assert_eq(pair_stats(&pair.b).remnants, 1);
+	pair_close(&pair);
+}
+
+static bool nothing_passes(struct pair_end *from, uint8_t *bytes, size_t len)
+{
+	(void)from;
+	(void)bytes;
+	(void)len;
+	return false;
+}
+
+/* A peer that says it is there and has no room is waited for; one that has room and takes nothing is not. */
+Test(times, a_shut_window_is_no_death)
+{
+	struct kcpvpn_config config = pair_config();
+
+	config.crypt = "none";
+	config.data_shards = 0;
+	config.dead_after_us = 3 * SECOND;
+	pair_open(&pair, &config, NULL);
+	pair_dial(&pair, 5);
+	pair.filter = nothing_passes;
+	cr_assert_eq(pair_send(&pair.a, 1, 100), 0);
+	int64_t opened = 0;
+	for (int i = 0; i < 20 && pair.a.conv; i++) {
+		struct craft craft = {0};
+		struct craft_segment segment = {
+			.conv = 5, .cmd = KCP_CMD_WINS, .wnd = i < 10 ? 0 : 128};
+		craft_add_segment(&craft, &segment);
+		craft_wrap_none(&craft);
+		pair_inject(&pair.a, &pair.b.address, craft.bytes, craft.len);
+		if (i == 10)
+			opened = pair.now_us;
+		pair_run(&pair, SECOND);
+		if (i <= 11)
+			cr_assert_eq(pair.a.closed, 0, "second %d", i);
+	}
+	cr_assert_eq(pair.a.closed_reason, KCPVPN_CLOSED_DEAD);
+	cr_assert(pair.now_us - opened >= 3 * SECOND && pair.now_us - opened <= 5 * SECOND);
+	pair_close(&pair);
 }
