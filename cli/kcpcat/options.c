@@ -112,15 +112,17 @@ static int hex_digit(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static int set_key_hex(const char *text, struct options *o)
+static int set_key_hex(char *text, struct options *o)
 {
-	bool good = strlen(text) == 2 * KCPVPN_KEY_BYTES;
+	size_t len = strlen(text);
+	bool good = len == 2 * KCPVPN_KEY_BYTES;
 
 	for (size_t i = 0; good && i < KCPVPN_KEY_BYTES; i++) {
 		int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
 		good = high >= 0 && low >= 0;
 		o->key[i] = (uint8_t)(good ? high * 16 + low : 0);
 	}
+	explicit_bzero(text, len); /* out of the process list */
 	if (!good) {
 		(void)fprintf(stderr, "kcpcat: --key-hex wants exactly 64 hexadecimal digits\n");
 		return EXIT_STATUS_USAGE;
@@ -133,11 +135,12 @@ static int set_password(char *text, struct options *o)
 {
 	size_t len = strlen(text);
 
-	if (kcpvpn_key_derive(text, len, o->key) < 0) {
+	int error = kcpvpn_key_derive(text, len, o->key);
+	explicit_bzero(text, len); /* out of the process list */
+	if (error < 0) {
 		(void)fprintf(stderr, "kcpcat: the crypto library could not derive a key\n");
 		return EXIT_STATUS_OTHER;
 	}
-	explicit_bzero(text, len); /* out of the process list */
 	o->node.key_len = KCPVPN_KEY_BYTES;
 	return EXIT_STATUS_OK;
 }
