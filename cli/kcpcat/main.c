@@ -1,6 +1,7 @@
 /*
  * kcpcat: netcat over KCP, byte-compatible with kcp-go. Also the example of a program that uses nothing but the
- * public headers: options.c reads the command line, socket.c is the network, pump.c the loop.
+ * public headers: options.c reads the command line, socket.c is the network, pump.c the loop, outlet.c
+ * where messages go.
  */
 #include "options.h"
 #include "pump.h"

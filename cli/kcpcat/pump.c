@@ -1,12 +1,13 @@
 /*
  * One poll() loop around a node. Back-pressure goes both ways: stdin is read only while the conversation takes more,
- * and a message is taken out of the conversation only when stdout took the one before, so a slow reader closes the
- * receive window and the peer slows down.
+ * and outlet.c takes a message out of a conversation only when there is a place for it.
  *
  * There is no end of file in KCP. A side leaves when its stdin has ended, everything it sent is acknowledged, and
  * nothing new came for --idle.
  */
 #include "pump.h"
+
+#include "outlet.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -16,17 +17,11 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-	READ_BYTES = 64 << 10,	   /* one read of stdin: one message with --message */
-	PIPE_WRITE_BYTES = 4096,   /* PIPE_BUF: does not block after POLLOUT */
-	MESSAGE_BYTES = 512 << 10, /* more than any message: 256 pieces of an MTU */
-	MESSAGE_PIECES = 256,
-	STREAM_PIECES = 16, /* echoed at once in stream mode: fits any send queue */
+	READ_BYTES = 64 << 10, /* one read of stdin: one message with --message */
 	DEAD_AFTER_US =
 		15000000, /* silence with something unacknowledged, unless --idle says otherwise */
 	DEAD_AFTER_MIN_US = 5000000, /* less is no sign of death on a bad network */
@@ -38,19 +33,16 @@ struct pump {
 	const struct options *options;
 	struct udp_socket *socket;
 	struct kcpvpn_node *node;
+	struct outlet *outlet;
 	struct kcpvpn_conv *conv; /* the only one (not with -k); NULL before it came */
 	int signal_fd;
 	bool stdin_ended;
-	bool failed;	     /* the conversation died or a stream broke */
+	bool failed;	     /* a stream broke, or the conversation cannot go on */
 	bool stopping;	     /* a signal came */
 	bool done;	     /* the one conversation of a listener is over */
-	int64_t moved_at_us; /* last time something new came or went */
-	size_t stdout_chunk;
-	uint64_t sunk_bytes;
-	size_t in_len;		/* read from stdin, not taken by the conversation yet */
-	size_t out_at, out_len; /* received, not written to stdout yet */
+	int64_t moved_at_us; /* last time stdin gave something, or a conversation came */
+	size_t in_len;	     /* read from stdin, not taken by the conversation yet */
 	uint8_t in[READ_BYTES];
-	uint8_t out[MESSAGE_BYTES];
 };
 
 static int64_t clock_us(void)
@@ -93,7 +85,6 @@ struct pump *pump_new(const struct options *options, struct udp_socket *socket)
 {
 	struct pump *p = calloc(1, sizeof(*p));
 	struct kcpvpn_config config = options->node;
-	struct stat st;
 	int64_t now = clock_us();
 	int error = -ENOMEM;
 
@@ -103,8 +94,6 @@ struct pump *pump_new(const struct options *options, struct udp_socket *socket)
 	p->socket = socket;
 	p->moved_at_us = now;
 	p->stdin_ended = options->echo || options->sink || options->keep;
-	p->stdout_chunk = fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode) ? MESSAGE_BYTES
-										: PIPE_WRITE_BYTES;
 	p->signal_fd = catch_signals();
 	config.dead_after_us = DEAD_AFTER_US;
 	if (options->idle_given)
@@ -114,10 +103,15 @@ struct pump *pump_new(const struct options *options, struct udp_socket *socket)
 		config.idle_after_us = options->idle_us;
 	else
 		config.convs_max = 1;
+	p->outlet = outlet_new(options, now);
+	if (!p->outlet)
+		goto fail;
 	error = kcpvpn_node_new(&config, fill_random, NULL, now, &p->node);
 	if (error == 0 && !options->listen)
 		error = kcpvpn_node_dial(
 			p->node, &socket->port, &socket->remote, options->conv, now, &p->conv);
+	if (error == 0 && p->conv)
+		error = outlet_add(p->outlet, p->conv);
 	if (error == 0)
 		return p;
 fail:
@@ -131,10 +125,10 @@ void pump_free(struct pump *p)
 	if (!p)
 		return;
 	kcpvpn_node_free(p->node);
+	outlet_free(p->outlet);
 	if (p->signal_fd > 0)
 		(void)close(p->signal_fd);
 	explicit_bzero(p->in, sizeof(p->in));
-	explicit_bzero(p->out, sizeof(p->out));
 	free(p);
 }
 
@@ -181,102 +175,53 @@ static void read_stdin(struct pump *p, int64_t now)
 	push_input(p, now);
 }
 
-static void write_stdout(struct pump *p)
+/* A conversation whose messages cannot be echoed ends alone where others are served. @return false if it is gone */
+static bool take(struct pump *p, struct kcpvpn_conv *conv, int64_t now)
 {
-	size_t len = p->out_len - p->out_at;
+	int error = outlet_take(p->outlet, conv, now);
 
-	if (len == 0)
-		return;
-	ssize_t n = write(
-		STDOUT_FILENO, p->out + p->out_at, len < p->stdout_chunk ? len : p->stdout_chunk);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n < 0) {
-		if (errno != EPIPE)
-			(void)fprintf(stderr, "kcpcat: cannot write stdout: %s\n", strerror(errno));
-		p->failed = true;
-		return;
+	if (error == 0)
+		return true;
+	if (p->options->keep) {
+		outlet_close(p->outlet, conv, false, now);
+		return false;
 	}
-	p->out_at += (size_t)n;
+	(void)fprintf(stderr, "kcpcat: cannot echo a message: %s\n", strerror(-error));
+	p->failed = true;
+	return true;
 }
 
-static bool stdout_ready(void)
+/* @return false if there is no memory for it; it is gone then, or with the node */
+static bool welcome(struct pump *p, struct kcpvpn_conv *conv, int64_t now)
 {
-	struct pollfd pfd = {.fd = STDOUT_FILENO, .events = POLLOUT};
-
-	return poll(&pfd, 1, 0) == 1;
-}
-
-/* Sends back what came, message by message. A message stays where it is until the conversation takes its echo. */
-static void echo(struct pump *p, struct kcpvpn_conv *conv, int64_t now)
-{
-	struct iovec pieces[MESSAGE_PIECES];
-	int pieces_max = p->options->node.stream ? STREAM_PIECES : MESSAGE_PIECES;
-	size_t len;
-	int count;
-
-	while ((count = kcpvpn_conv_recv_peek(conv, pieces, pieces_max, &len)) > 0) {
-		size_t at = 0;
-		for (int i = 0; i < count; i++) {
-			memcpy(p->out + at, pieces[i].iov_base, pieces[i].iov_len);
-			at += pieces[i].iov_len;
-		}
-		int error = len > 0 ? kcpvpn_conv_send(conv, p->out, len, now) : 0;
-		if (error == -EAGAIN || error == -ENOBUFS)
-			return; /* KCPVPN_EVENT_WRITABLE brings us back */
-		if (error < 0)
-			p->failed = true;
-		kcpvpn_conv_recv_drop(conv, now);
-		p->moved_at_us = now;
+	p->moved_at_us = now;
+	if (!p->options->keep)
+		p->conv = conv;
+	if (outlet_add(p->outlet, conv) == 0)
+		return true;
+	if (p->options->keep) {
+		kcpvpn_conv_close(conv, now);
+		return false;
 	}
-}
-
-/* Takes messages as long as there is somewhere to put them. */
-static void drain(struct pump *p, struct kcpvpn_conv *conv, int64_t now)
-{
-	if (p->options->echo) {
-		echo(p, conv, now);
-		return;
-	}
-	for (;;) {
-		while (p->out_at < p->out_len && !p->failed && stdout_ready())
-			write_stdout(p);
-		if (p->out_at < p->out_len || p->failed)
-			return;
-		if (kcpvpn_conv_recv(conv, p->out, MESSAGE_BYTES, now, &p->out_len) < 0) {
-			p->out_len = p->out_at = 0;
-			return;
-		}
-		p->moved_at_us = now;
-		p->out_at = 0;
-		if (p->options->sink) {
-			p->sunk_bytes += p->out_len;
-			p->out_len = 0;
-		}
-	}
+	(void)fprintf(stderr, "kcpcat: out of memory\n");
+	p->failed = true;
+	return false;
 }
 
 static void handle(struct pump *p, struct kcpvpn_conv *conv, unsigned events, int64_t now)
 {
-	if (events & KCPVPN_EVENT_ACCEPTED) {
-		p->moved_at_us = now;
-		if (!p->options->keep)
-			p->conv = conv;
-	}
-	if (events & (KCPVPN_EVENT_READABLE | KCPVPN_EVENT_WRITABLE))
-		drain(p, conv, now);
+	if (events & KCPVPN_EVENT_ACCEPTED && !welcome(p, conv, now))
+		return;
+	if (events & (KCPVPN_EVENT_READABLE | KCPVPN_EVENT_WRITABLE) && !take(p, conv, now))
+		return;
 	if (events & KCPVPN_EVENT_WRITABLE && conv == p->conv)
 		push_input(p, now);
 	if (!(events & KCPVPN_EVENT_CLOSED))
 		return;
-	if (!p->options->keep) {
-		if (kcpvpn_conv_close_reason(conv) == KCPVPN_CLOSED_DEAD &&
-			!kcpvpn_conv_drained(conv))
-			p->failed = true;
-		p->done = true;
-		return; /* freed with the node: --stats still wants it */
-	}
-	kcpvpn_conv_close(conv, now);
+	if (p->options->keep)
+		outlet_close(p->outlet, conv, true, now);
+	else
+		p->done = true; /* freed with the node: --stats still wants it */
 }
 
 static void print_stats(const struct pump *p)
@@ -290,7 +235,7 @@ static void print_stats(const struct pump *p)
 	const char *comma = "{";
 	ROW("bytes_sent", s.bytes_sent);
 	ROW("bytes_received", s.bytes_received);
-	ROW("sunk_bytes", p->sunk_bytes);
+	ROW("sunk_bytes", outlet_sunk_bytes(p->outlet));
 	ROW("in_datagrams", s.in_datagrams);
 	ROW("out_datagrams", s.out_datagrams);
 	ROW("in_bytes", s.in_bytes);
@@ -325,22 +270,32 @@ static void print_stats(const struct pump *p)
 /* What the peer must still say, or we must still do, before we may leave; INT64_MAX = wait for an event. */
 static int64_t leave_at(const struct pump *p)
 {
-	bool ready = p->conv && p->stdin_ended && p->in_len == 0 && p->out_at == p->out_len &&
+	bool ready = p->conv && p->stdin_ended && p->in_len == 0 && !outlet_waits(p->outlet) &&
 		     kcpvpn_conv_drained(p->conv);
+	int64_t moved_at = outlet_moved_at_us(p->outlet);
 
-	return ready ? p->moved_at_us + p->options->idle_us : INT64_MAX;
+	moved_at = moved_at > p->moved_at_us ? moved_at : p->moved_at_us;
+	return ready ? moved_at + p->options->idle_us : INT64_MAX;
+}
+
+/* What came before the end is still to be written: the peer knows it as received. */
+static bool over(const struct pump *p)
+{
+	if (p->stopping || p->failed || outlet_broken(p->outlet))
+		return true;
+	return p->done ? !outlet_waits(p->outlet) : clock_us() >= leave_at(p);
 }
 
 static void wait_for_events(struct pump *p, struct pollfd fds[POLL_COUNT])
 {
-	bool want_input = !p->stdin_ended && p->conv &&
+	bool want_input = !p->stdin_ended && p->conv && !p->done &&
 			  (p->options->node.stream ? p->in_len < READ_BYTES : p->in_len == 0);
 
 	fds[POLL_SOCKET] = (struct pollfd){.fd = p->socket->fd, .events = POLLIN};
 	fds[POLL_SIGNAL] = (struct pollfd){.fd = p->signal_fd, .events = POLLIN};
 	fds[POLL_STDIN] = (struct pollfd){.fd = want_input ? STDIN_FILENO : -1, .events = POLLIN};
 	fds[POLL_STDOUT] = (struct pollfd){
-		.fd = p->out_at < p->out_len ? STDOUT_FILENO : -1, .events = POLLOUT};
+		.fd = outlet_waits(p->outlet) ? STDOUT_FILENO : -1, .events = POLLOUT};
 
 	int64_t deadline = kcpvpn_node_next_deadline(p->node);
 	int64_t leave = leave_at(p);
@@ -360,7 +315,7 @@ enum exit_status pump_run(struct pump *p)
 	struct kcpvpn_datagram batch[KCPVPN_BATCH_MAX];
 	struct pollfd fds[POLL_COUNT];
 
-	while (!p->stopping && !p->failed && !p->done && clock_us() < leave_at(p)) {
+	while (!over(p)) {
 		struct kcpvpn_conv *conv;
 		unsigned events;
 
@@ -380,15 +335,13 @@ enum exit_status pump_run(struct pump *p)
 		if (fds[POLL_STDIN].revents)
 			read_stdin(p, now);
 		push_input(p, now);
-		if (fds[POLL_STDOUT].revents && p->conv) {
-			write_stdout(p);
-			drain(p, p->conv, now);
-		}
+		if (fds[POLL_STDOUT].revents)
+			outlet_serve(p->outlet, now);
 		kcpvpn_node_flush(p->node, now);
 	}
 	if (p->options->stats)
 		print_stats(p);
 	if (p->conv && (!kcpvpn_conv_drained(p->conv) || p->in_len > 0))
 		return EXIT_STATUS_UNACKNOWLEDGED;
-	return p->failed ? EXIT_STATUS_OTHER : EXIT_STATUS_OK;
+	return p->failed || outlet_broken(p->outlet) ? EXIT_STATUS_OTHER : EXIT_STATUS_OK;
 }
