@@ -591,6 +591,19 @@ static void note_use(void *ctx, const struct kcpvpn_datagram *batch, size_t coun
 	used = ctx;
 }
 
+static void ask_at(const struct kcpvpn_udp_port *port, uint8_t host, uint32_t una)
+{
+	struct craft craft = {0};
+	struct craft_segment segment = {
+		.conv = 7, .cmd = KCP_CMD_WASK, .wnd = 128, .sn = 40, .una = una};
+
+	craft_add_segment(&craft, &segment);
+	craft_wrap_none(&craft);
+	struct kcpvpn_datagram d = {
+		.remote = pair_endpoint(host), .data = craft.bytes, .len = craft.len};
+	kcpvpn_node_input(pair.b.node, port, true, &d, 1, pair.now_us);
+}
+
 /* A port may go at any time, with all that would still use it: conversations of the program's, and remnants. */
 Test(conversations, closing_a_port_takes_all_its_conversations)
 {
@@ -606,21 +619,16 @@ Test(conversations, closing_a_port_takes_all_its_conversations)
 	cr_assert_eq(kcpvpn_node_dial(pair.b.node, port, &far, 1, pair.now_us, &conv), 0);
 	cr_assert_eq(kcpvpn_node_dial(pair.b.node, &pair.b.port, &far, 1, pair.now_us, &stays), 0);
 	cr_assert_eq(kcpvpn_conv_send(conv, "last", 4, pair.now_us), 0);
-	for (uint8_t host = 100; host < 104; host++) {
-		struct craft craft = {0};
-		struct craft_segment segment = {
-			.conv = 7, .cmd = KCP_CMD_WASK, .wnd = 128, .sn = 40, .una = host & 1};
-		craft_add_segment(&craft, &segment);
-		craft_wrap_none(&craft);
-		struct kcpvpn_datagram d = {
-			.remote = pair_endpoint(host), .data = craft.bytes, .len = craft.len};
-		kcpvpn_node_input(pair.b.node, port, true, &d, 1, pair.now_us);
-	}
+	for (uint8_t host = 100; host < 104; host++)
+		ask_at(port, host, host & 1);
 	cr_assert_eq(pair_stats(&pair.b).remnants, 2);
 	cr_assert_eq(pair_stats(&pair.b).conversations, 4);
 	used = NULL;
 	kcpvpn_node_close_port(pair.b.node, port, pair.now_us);
 	cr_assert_eq(used, port, "what was ready left");
+	ask_at(port, 101, 1);
+	cr_assert_eq(pair_stats(&pair.b).remnants, 3, "the one before is gone");
+	kcpvpn_node_close_port(pair.b.node, port, pair.now_us);
 	free(port);
 	cr_assert_eq(pair_stats(&pair.b).conversations, 1);
 	while (kcpvpn_node_next_event(pair.b.node, &events))

@@ -311,6 +311,8 @@ Test(times, a_shut_window_is_no_death)
 	pair_dial(&pair, 5);
 	pair.filter = nothing_passes;
 	cr_assert_eq(pair_send(&pair.a, 1, 100), 0);
+	pair_exchange(&pair);
+	cr_assert_eq(pair_conv_stats(&pair.a).in_flight_segments, 1);
 	int64_t opened = 0;
 	for (int i = 0; i < 20 && pair.a.conv; i++) {
 		struct craft craft = {0};
