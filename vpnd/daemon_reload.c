@@ -132,8 +132,8 @@ static void apply_peers(
 	list_for_each (at, &daemon->peers) {
 		struct peer *peer = list_entry(at, struct peer, in_daemon);
 		daemon_peer_apply(daemon, peer);
-		daemon->wire->ops->peer_changed(daemon->wire, peer);
 	}
+	daemon->wire->ops->peers_changed(daemon->wire);
 }
 
 static int apply(struct daemon *daemon, struct config *after, const struct config_diff *diff,

@@ -48,8 +48,8 @@ struct wire_ops {
 	/** Ends it: conversations are closed, what comes from it is dropped. Harmless if it was not started. */
 	void (*peer_stop)(struct wire *wire, struct peer *peer);
 	enum wire_peer_state (*peer_state)(const struct wire *wire, const struct peer *peer);
-	/** `peer->config` changed in what needs no new session: times, limits. */
-	void (*peer_changed)(struct wire *wire, struct peer *peer);
+	/** `peer->config` of peers, or who owns which inner address, changed in what needs no new sessions. */
+	void (*peers_changed)(struct wire *wire);
 	/**
 	 * Takes over another configuration, whose peers are started and stopped by other calls: opens what is new to
 	 * listen on, closes what is gone. On failure everything stays as it was. @return 0 or a negative errno

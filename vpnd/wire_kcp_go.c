@@ -194,6 +194,7 @@ static int peer_start(struct wire *base, struct peer *peer)
 		return 0;
 	p->started = true;
 	kcp_go_dial_start(p);
+	kcp_go_call_check_unknown(of(base)); /* it may have called already */
 	kcp_go_tell_state(p);
 	return 0;
 }
@@ -225,18 +226,19 @@ void kcp_go_set_times(const struct wire_peer *p, struct kcpvpn_conv *conv)
 		(int64_t)session->dead_after_ms * 1000, 0);
 }
 
-static void peer_changed(struct wire *base, struct peer *peer)
+static void peers_changed(struct wire *base)
 {
-	struct wire_peer *p = peer->wire;
+	struct kcp_go *wire = of(base);
 
-	(void)base;
-	if (!p)
-		return;
-	if (p->dialled)
-		kcp_go_set_times(p, p->dialled);
-	list_for_each (at, &p->calls)
-		kcp_go_set_times(p, list_entry(at, struct kcp_go_call, in_list)->conv);
-	kcp_go_call_check(p);
+	list_for_each (at, &wire->peers) {
+		struct wire_peer *p = list_entry(at, struct wire_peer, in_wire);
+		kcp_go_call_check(p);
+		if (p->dialled)
+			kcp_go_set_times(p, p->dialled);
+		list_for_each (node, &p->calls)
+			kcp_go_set_times(p, list_entry(node, struct kcp_go_call, in_list)->conv);
+	}
+	kcp_go_call_check_unknown(wire);
 }
 
 static int set_config(struct wire *base, const struct config *config, struct fault *fault)
@@ -347,7 +349,7 @@ static const struct wire_ops OPS = {
 	.peer_start = peer_start,
 	.peer_stop = peer_stop,
 	.peer_state = peer_state,
-	.peer_changed = peer_changed,
+	.peers_changed = peers_changed,
 	.set_config = set_config,
 	.ready = ready,
 	.send = send_packet,

@@ -179,16 +179,35 @@ static void note_source(struct kcp_go_call *call, const struct iovec *piece)
 			call->source, 6, packet + 8, packet + 8, IP_PROTOCOL_NONE, 0);
 }
 
+/* Whose the noted source is now; NULL = nobody's, or none was noted. */
+static struct peer *owner_of(const struct kcp_go_call *call)
+{
+	const struct wire_events *events = call->wire->wire.events;
+	uint8_t packet[sizeof(call->source)];
+	struct iovec piece = {packet, call->source_len};
+
+	memcpy(packet, call->source, sizeof(packet));
+	return call->source_len > 0 ? events->owner(events->ctx, &piece, 1, piece.iov_len) : NULL;
+}
+
+void kcp_go_call_check_unknown(struct kcp_go *wire)
+{
+	list_for_each_safe (node, &wire->unknown) {
+		struct kcp_go_call *call = list_entry(node, struct kcp_go_call, in_list);
+		struct peer *peer = owner_of(call);
+		if (peer && peer->wire && assign(call, peer->wire))
+			kcp_go_tell_state(peer->wire);
+	}
+}
+
 void kcp_go_call_check(struct wire_peer *p)
 {
-	const struct wire_events *events = p->wire->wire.events;
 
 	list_for_each_safe (node, &p->calls) {
 		struct kcp_go_call *call = list_entry(node, struct kcp_go_call, in_list);
-		struct iovec source = {call->source, call->source_len};
 		bool own = call->by_default ? only_caller(p->wire) == p : true;
 		if (call->source_len > 0)
-			own = events->owner(events->ctx, &source, 1, source.iov_len) == p->peer;
+			own = owner_of(call) == p->peer;
 		if (!own)
 			kcp_go_call_free(call);
 	}
@@ -208,10 +227,9 @@ static bool identify(struct kcp_go_call *call)
 	while ((count = kcpvpn_conv_recv_peek(call->conv, pieces, 256, &len)) > 0) {
 		struct peer *peer = events->owner(events->ctx, pieces, count, len);
 		call->spoke = true;
-		if (peer && peer->wire) {
-			note_source(call, &pieces[0]);
+		note_source(call, &pieces[0]);
+		if (peer && peer->wire)
 			return assign(call, peer->wire);
-		}
 		kcpvpn_conv_recv_drop(call->conv, kcp_go_now(call->wire));
 	}
 	return false;

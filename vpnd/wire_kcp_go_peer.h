@@ -132,6 +132,8 @@ void kcp_go_call_event(struct kcp_go_call *call, unsigned events);
 void kcp_go_call_free(struct kcp_go_call *call);
 /** Other addresses or peers are configured: ends those calls of a peer that are no longer its own by them. */
 void kcp_go_call_check(struct wire_peer *p);
+/** The same for callers nobody knew: some may have become a peer. */
+void kcp_go_call_check_unknown(struct kcp_go *wire);
 /** The conversation of a call that packets to the peer leave on; NULL if none is alive. */
 struct kcpvpn_conv *kcp_go_call_current(const struct wire_peer *p);
 
