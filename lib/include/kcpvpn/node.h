@@ -75,8 +75,10 @@ struct kcpvpn_config {
 	enum kcpvpn_profile profile;
 	uint32_t send_queue_segments; /* most segments that wait behind the window, 0 = 2 x snd_wnd
 				       */
-	uint32_t convs_max;	      /* most conversations at once */
-	uint64_t memory_max_bytes;    /* for segments and shards of all conversations, as they lie in memory */
+	uint32_t
+		convs_max; /* most conversations at once; one more while one that was replaced is not yet closed */
+	uint64_t
+		memory_max_bytes; /* for segments and shards of all conversations, as they lie in memory */
 	int64_t keepalive_us;  /* ask for a sign of life (WASK) after so long without one, 0 = never
 				*/
 	int64_t dead_after_us; /* something waits for an answer and no datagram came for so long:
