@@ -191,9 +191,13 @@ static bool take(struct pump *p, struct kcpvpn_conv *conv, int64_t now)
 	return true;
 }
 
-/* @return false if there is no memory for it; it is gone then, or with the node */
+/* @return false if it is not served; it is gone then, or goes with the node */
 static bool welcome(struct pump *p, struct kcpvpn_conv *conv, int64_t now)
 {
+	if (!p->options->keep && p->conv) { /* came in the same batch as the one it replaces */
+		kcpvpn_conv_close(conv, now);
+		return false;
+	}
 	p->moved_at_us = now;
 	if (!p->options->keep)
 		p->conv = conv;
@@ -286,6 +290,12 @@ static bool over(const struct pump *p)
 	return p->done ? !outlet_waits(p->outlet) : clock_us() >= leave_at(p);
 }
 
+/* One session is one: its own address beginning anew would be acknowledged, and then left alone. */
+static bool accepts(const struct pump *p)
+{
+	return p->options->listen && (p->options->keep || !p->conv);
+}
+
 static void wait_for_events(struct pump *p, struct pollfd fds[POLL_COUNT])
 {
 	bool want_input = !p->stdin_ended && p->conv && !p->done &&
@@ -326,8 +336,8 @@ enum exit_status pump_run(struct pump *p)
 		if (fds[POLL_SOCKET].revents) {
 			size_t count = udp_socket_receive(p->socket, batch);
 			if (count > 0)
-				kcpvpn_node_input(p->node, &p->socket->port, p->options->listen,
-					batch, count, now);
+				kcpvpn_node_input(
+					p->node, &p->socket->port, accepts(p), batch, count, now);
 		}
 		kcpvpn_node_on_deadline(p->node, now);
 		while ((conv = kcpvpn_node_next_event(p->node, &events)) != NULL)
