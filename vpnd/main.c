@@ -5,10 +5,12 @@
 #include "vpnd/options.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Reads the configuration; all that is wrong with it goes to stderr. */
 static int load(const struct options *options, struct config **ret_config)
@@ -31,6 +33,18 @@ static int load(const struct options *options, struct config **ret_config)
 	return forbidden ? EXIT_STATUS_PERMISSION : EXIT_STATUS_CONFIG;
 }
 
+/* Standard streams that were closed are opened on nothing, or a socket would become one of them. */
+static void fill_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		(void)close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options;
@@ -38,6 +52,7 @@ int main(int argc, char **argv)
 	struct logger *logger = NULL;
 	struct daemon *daemon = NULL;
 
+	fill_standard_streams();
 	(void)signal(SIGPIPE,
 		SIG_IGN); /* a control client or a log that went away is no reason to die */
 	int status = options_parse(argc, argv, &options);

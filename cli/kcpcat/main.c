@@ -7,12 +7,28 @@
 #include "pump.h"
 #include "socket.h"
 
+/* Standard streams that were closed are opened on nothing, or a socket would become one of them. */
+#include <unistd.h>
+#include <fcntl.h>
+
+	static void fill_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		(void)close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options;
 	struct udp_socket socket;
 	enum exit_status status = EXIT_STATUS_OTHER;
 
+	fill_standard_streams();
 	int parsed = options_parse(argc, argv, &options);
 	if (parsed != EXIT_STATUS_OK) {
 		options_wipe(&options);
