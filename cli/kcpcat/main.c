@@ -7,11 +7,14 @@
 #include "pump.h"
 #include "socket.h"
 
-/* Standard streams that were closed are opened on nothing, or a socket would become one of them. */
-#include <unistd.h>
 #include <fcntl.h>
+#include <unistd.h>
 
-	static void fill_standard_streams(void)
+/* Standard streams that were closed are opened on nothing, or a socket would become one of them. */
+#include <fcntl.h>
+#include <unistd.h>
+
+static void fill_standard_streams(void)
 {
 	int fd;
 
