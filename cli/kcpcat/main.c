@@ -11,9 +11,6 @@
 #include <unistd.h>
 
 /* Standard streams that were closed are opened on nothing, or a socket would become one of them. */
-#include <fcntl.h>
-#include <unistd.h>
-
 static void fill_standard_streams(void)
 {
 	int fd;
