@@ -202,7 +202,6 @@ void kcp_go_call_check_unknown(struct kcp_go *wire)
 
 void kcp_go_call_check(struct wire_peer *p)
 {
-
 	list_for_each_safe (node, &p->calls) {
 		struct kcp_go_call *call = list_entry(node, struct kcp_go_call, in_list);
 		bool own = call->by_default ? only_caller(p->wire) == p : true;
@@ -211,7 +210,8 @@ void kcp_go_call_check(struct wire_peer *p)
 		if (!own)
 			kcp_go_call_free(call);
 	}
-	if (!list_empty(&p->calls) && p->told != WIRE_PEER_UP)
+	/* another call may be the current one now: what waits goes there */
+	if (!list_empty(&p->calls))
 		p->wire->wire.events->writable(p->wire->wire.events->ctx, p->peer);
 	kcp_go_tell_state(p);
 }

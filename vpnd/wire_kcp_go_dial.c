@@ -79,7 +79,6 @@ static void dial(struct wire_peer *p)
 	int64_t conv = wire->config->kcp_go.conv;
 
 	p->remote = p->found[p->found_next++];
-	p->attempts++;
 	udp_socket_options_init(&options);
 	options.remote = p->remote;
 	if (netlink_path(wire->netlink, &p->remote, 0, &p->path, NULL) < 0)

@@ -82,7 +82,6 @@ struct wire_peer {
 	struct netlink_path path;      /* how the host reaches it; ifindex 0 = unknown */
 	struct loop_timer retry;       /* dial again, or try the next address */
 	int64_t pause_us;	       /* before the next attempt */
-	uint64_t attempts;
 
 	/* being called: conversations of this peer that came in, the one to send on first */
 	struct list calls;

@@ -40,15 +40,6 @@ int control_strings_addf(struct control_strings *list, const char *format, ...)
 	return control_strings_add(list, text);
 }
 
-bool control_strings_has(const struct control_strings *list, const char *text)
-{
-	for (size_t i = 0; i < list->count; i++) {
-		if (!strcmp(list->items[i], text))
-			return true;
-	}
-	return false;
-}
-
 void control_strings_fini(struct control_strings *list)
 {
 	for (size_t i = 0; i < list->count; i++)

@@ -2,7 +2,6 @@
 #ifndef CONTROL_CONTROL_STRINGS_H
 #define CONTROL_CONTROL_STRINGS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 /** All zero is an empty list. */
@@ -18,9 +17,6 @@ int control_strings_add(struct control_strings *list, const char *text);
 /** As control_strings_add() with a printf format. Texts longer than 1023 bytes are cut. */
 int control_strings_addf(struct control_strings *list, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
-
-/** @return true if an item equals `text` */
-bool control_strings_has(const struct control_strings *list, const char *text);
 
 /** Frees all items; the list is empty and usable afterwards. */
 void control_strings_fini(struct control_strings *list);

@@ -223,7 +223,8 @@ Test(control_msg, hello_reload_and_log_round_trip)
 	cr_assert_eq(control_reload_from_json(answer.result, &back), 0);
 	cr_assert_eq(back.generation, 4);
 	cr_assert(back.dry_run);
-	cr_assert(control_strings_has(&back.added, "a"));
+	cr_assert_eq(back.added.count, 1);
+	cr_assert_str_eq(back.added.items[0], "a");
 	cr_assert_eq(back.removed.count, 0);
 	control_reload_fini(&back);
 	control_reload_fini(&reload);
