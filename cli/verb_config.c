@@ -89,10 +89,10 @@ static int put_report(const struct cli *cli, const struct config_report *report)
 }
 
 /* Loads; tells what is wrong. @return EXIT_OK and a configuration, or the exit status */
-static int load(const struct cli *cli, const char *path, const struct config_file_ops *ops,
+static int load(const struct cli *cli, const char *path, const struct config_reader *reader,
 	struct config **ret_config, struct config_report *report)
 {
-	int rc = config_load(path, ops, ret_config, report);
+	int rc = config_load(path, reader, ret_config, report);
 	int status = EXIT_OK;
 
 	if (rc && rc != -ERR_CONFIG)
@@ -147,7 +147,7 @@ int verb_config_show(struct cli *cli, const char *const *args, int count)
 	report = calloc(1, sizeof(*report));
 	if (!report)
 		return cli_fail(cli, EXIT_OTHER, "E-CLI-8", NULL, "out of memory");
-	status = load(cli, path, config_file_ops_no_secrets(), &config, report);
+	status = load(cli, path, config_reader_no_secrets(), &config, report);
 	if (!status && config_show(config, (cli->options.given & OPTION_EFFECTIVE) != 0, &text))
 		status = cli_fail(cli, EXIT_OTHER, "E-CLI-8", NULL, "out of memory");
 	if (!status)

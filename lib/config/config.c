@@ -153,7 +153,7 @@ static int include_file(struct loader *l, const char *path, struct finding_place
 {
 	char *data = NULL;
 	size_t len = 0;
-	unsigned mode = 0;
+	struct config_file_stat st = {0};
 	size_t total = 0;
 
 	if (has_source(l, path))
@@ -166,7 +166,8 @@ static int include_file(struct loader *l, const char *path, struct finding_place
 			CONFIG_FILES_MAX, TOTAL_MAX_BYTES >> 20);
 		return -E2BIG;
 	}
-	int error = l->ops->read(l->ops->ctx, path, CONFIG_FILE_MAX_BYTES, &data, &len, &mode);
+	int error = l->reader->read_file(
+		l->reader->ctx, path, CONFIG_FILE_MAX_BYTES, CONFIG_READ_SECRET, &data, &len, &st);
 	if (error == -ENOMEM)
 		return error;
 	if (error) {
@@ -176,7 +177,7 @@ static int include_file(struct loader *l, const char *path, struct finding_place
 			l->findings.report->read_error = error;
 		return 0;
 	}
-	return add_tree(l, path, data, len, mode);
+	return add_tree(l, path, data, len, st.mode);
 }
 
 /* The folder's name is not part of the pattern, whatever characters it has. */
@@ -204,7 +205,7 @@ static int include_pattern(struct loader *l, const char *text, struct finding_pl
 
 	if (!pattern)
 		return -ENOMEM;
-	int error = l->ops->glob(l->ops->ctx, pattern, &paths, &count);
+	int error = l->reader->list_files(l->reader->ctx, pattern, &paths, &count);
 	if (error == 0 && count == 0 && !strpbrk(text, "*?["))
 		error = -ENOENT;
 	if (error && error != -ENOMEM) {
@@ -229,7 +230,7 @@ static int include_all(struct loader *l)
 	const struct config_row *row = config_schema_find("include");
 	int error = 0;
 
-	if (!l->ops)
+	if (!l->reader)
 		return 0;
 	if (!list)
 		return include_pattern(l, row->def, loader_file(0));
@@ -272,9 +273,10 @@ static int walk_all(struct loader *l)
 
 /* Takes `data`. */
 static int load(const char *path, char *data, size_t len, unsigned mode,
-	const struct config_file_ops *ops, struct config **ret_config, struct config_report *report)
+	const struct config_reader *reader, struct config **ret_config,
+	struct config_report *report)
 {
-	struct loader l = {.ops = ops, .findings.report = report};
+	struct loader l = {.reader = reader, .findings.report = report};
 	int error = add_tree(&l, path, data, len, mode);
 
 	if (error)
@@ -329,26 +331,28 @@ static int refuse_file(struct config_report *report, const char *path, int error
 	return -ERR_CONFIG;
 }
 
-int config_load(const char *path, const struct config_file_ops *ops, struct config **ret_config,
+int config_load(const char *path, const struct config_reader *reader, struct config **ret_config,
 	struct config_report *report)
 {
 	char *data = NULL;
 	size_t len = 0;
-	unsigned mode = 0;
+	struct config_file_stat st = {0};
 
 	config_report_init(report);
-	if (!ops)
-		ops = config_file_ops_default();
-	int error = ops->read(ops->ctx, path, CONFIG_FILE_MAX_BYTES, &data, &len, &mode);
+	if (!reader)
+		reader = config_reader_default();
+	int error = reader->read_file(
+		reader->ctx, path, CONFIG_FILE_MAX_BYTES, CONFIG_READ_SECRET, &data, &len, &st);
 	if (error == -ENOMEM)
 		return error;
 	if (error)
 		return refuse_file(report, path, error);
-	return load(path, data, len, mode, ops, ret_config, report);
+	return load(path, data, len, st.mode, reader, ret_config, report);
 }
 
 int config_parse_text(const char *path, const char *text, size_t len,
-	const struct config_file_ops *ops, struct config **ret_config, struct config_report *report)
+	const struct config_reader *reader, struct config **ret_config,
+	struct config_report *report)
 {
 	config_report_init(report);
 	if (len > CONFIG_FILE_MAX_BYTES)
@@ -357,7 +361,7 @@ int config_parse_text(const char *path, const char *text, size_t len,
 	if (!data)
 		return -ENOMEM;
 	memcpy(data, text, len);
-	return load(path, data, len, 0, ops, ret_config, report);
+	return load(path, data, len, 0, reader, ret_config, report);
 }
 
 /* ---- small answers -------------------------------------------------------------------------------------------- */

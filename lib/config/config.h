@@ -8,6 +8,7 @@
 #ifndef CONFIG_H
 #define CONFIG_H
 
+#include "config/config_reader.h"
 #include "config/config_report.h"
 #include "config/config_schema.h"
 #include "core/ip_prefix.h"
@@ -154,52 +155,26 @@ struct config {
 };
 
 /**
- * How files are reached: the library itself does no I/O. Paths are absolute or relative to the
- * working directory. All results are malloc'ed and taken by the caller.
- */
-struct config_file_ops {
-	void *ctx;
-	/**
-	 * Reads a whole file.
-	 *
-	 * @max       -EFBIG if it is longer
-	 * @ret_mode  permission bits, 0 if unknown
-	 * @return    0 or a negative errno
-	 */
-	int (*read)(void *ctx, const char *path, size_t max, char **ret_data, size_t *ret_len,
-		unsigned *ret_mode);
-	/** Expands a pattern, sorted. No match is 0 paths and success. @return 0 or a negative errno */
-	int (*glob)(void *ctx, const char *pattern, char ***ret_paths, size_t *ret_count);
-	bool skip_secrets; /* true: key files are not read (for who only shows a configuration) */
-};
-
-/** open, read, glob. Refuses what is neither a regular file nor a pipe. Static. */
-const struct config_file_ops *config_file_ops_default(void);
-
-/** The same without key files: for a reader who need not be allowed to read keys. Static. */
-const struct config_file_ops *config_file_ops_no_secrets(void);
-
-/**
  * Reads a network's file and those it includes, and checks everything.
  *
- * @ops         NULL = config_file_ops_default()
+ * @reader      NULL = config_reader_default()
  * @ret_config  untouched on failure; freed by config_free()
  * @report      emptied first; holds errors (then the result is -ERR_CONFIG) and warnings
  * @return      0; -ERR_CONFIG if the report has errors (report->read_error tells a file that could
  *              not be read, as -EACCES); -ENOMEM
  */
-int config_load(const char *path, const struct config_file_ops *ops, struct config **ret_config,
+int config_load(const char *path, const struct config_reader *reader, struct config **ret_config,
 	struct config_report *report);
 
 /**
  * The same for a text at hand.
  *
- * @path  gives the network's name, the folder of relative paths, and the file name of messages
- * @ops   for includes and key files; NULL = no file is touched: nothing is included, key_file is
- *        not read
+ * @path    gives the network's name, the folder of relative paths, and the file name of messages
+ * @reader  for includes and key files; NULL = no file is touched: nothing is included, key_file is
+ *          not read
  */
 int config_parse_text(const char *path, const char *text, size_t len,
-	const struct config_file_ops *ops, struct config **ret_config,
+	const struct config_reader *reader, struct config **ret_config,
 	struct config_report *report);
 
 /** Wipes keys and frees everything. NULL is fine. */

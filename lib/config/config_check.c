@@ -130,7 +130,7 @@ static int check_key(struct loader *l)
 	const struct tree_node *file = node_of(l, "kcp_go.key_file");
 	char *data = NULL;
 	size_t len = 0;
-	unsigned mode = 0;
+	struct config_file_stat st = {0};
 
 	if (l->wire != CONFIG_WIRE_KCP_GO)
 		return 0;
@@ -144,10 +144,10 @@ static int check_key(struct loader *l)
 			"kcp_go.key and kcp_go.key_file are both given; keep one of them");
 		return 0;
 	}
-	if (!kcp_go->key_file || !l->ops || l->ops->skip_secrets)
+	if (!kcp_go->key_file || !l->reader || l->reader->skip_secrets)
 		return 0;
-	int error =
-		l->ops->read(l->ops->ctx, kcp_go->key_file, KEY_FILE_MAX_BYTES, &data, &len, &mode);
+	int error = l->reader->read_file(l->reader->ctx, kcp_go->key_file, KEY_FILE_MAX_BYTES,
+		CONFIG_READ_SECRET, &data, &len, &st);
 	if (error == -ENOMEM)
 		return error;
 	if (error) {
@@ -158,7 +158,7 @@ static int check_key(struct loader *l)
 			l->findings.report->read_error = error;
 		return 0;
 	}
-	if (mode & OTHERS_READ)
+	if (st.mode & OTHERS_READ)
 		findings_warning(&l->findings, CONFIG_W_KEY_READABLE, file->place,
 			"every user can read %.200s; use: chmod 0600 %.200s", kcp_go->key_file,
 			kcp_go->key_file);

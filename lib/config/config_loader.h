@@ -17,7 +17,7 @@ struct peer_places {
 };
 
 struct loader {
-	const struct config_file_ops *ops; /* NULL: no file is touched */
+	const struct config_reader *reader; /* NULL: no file is touched */
 	struct findings findings;
 	struct tree *trees; /* one per source, in the same order */
 	size_t tree_count;

@@ -25,11 +25,12 @@ struct memory_files {
 	size_t count;
 };
 
-static inline int memory_read(void *ctx, const char *path, size_t max, char **ret_data,
-	size_t *ret_len, unsigned *ret_mode)
+static inline int memory_read(void *ctx, const char *path, size_t max, unsigned flags,
+	char **ret_data, size_t *ret_len, struct config_file_stat *ret_stat)
 {
 	const struct memory_files *m = ctx;
 
+	(void)flags;
 	for (size_t i = 0; i < m->count; i++) {
 		const struct memory_file *f = &m->files[i];
 		if (strcmp(f->path, path) != 0)
@@ -40,7 +41,7 @@ static inline int memory_read(void *ctx, const char *path, size_t max, char **re
 			return -EFBIG;
 		*ret_data = strdup(f->text);
 		*ret_len = strlen(f->text);
-		*ret_mode = f->mode;
+		*ret_stat = (struct config_file_stat){.regular = true, .mode = f->mode};
 		return 0;
 	}
 	return -ENOENT;
@@ -66,9 +67,10 @@ static inline int load_files(const struct memory_file *files, size_t count, stru
 	struct config_report *report)
 {
 	struct memory_files memory = {.files = files, .count = count};
-	struct config_file_ops ops = {.ctx = &memory, .read = memory_read, .glob = memory_glob};
+	struct config_reader reader = {
+		.ctx = &memory, .read_file = memory_read, .list_files = memory_glob};
 
-	return config_load(files[0].path, &ops, ret, report);
+	return config_load(files[0].path, &reader, ret, report);
 }
 
 /* Parses a text that must be good. The caller frees. */

@@ -288,11 +288,13 @@ Test(files, key_files_can_be_left_alone)
 			.text = "version: 1\nwire: kcp-go\nkcp_go: {key_file: k}\n"},
 	};
 	struct memory_files memory = {.files = files, .count = 1};
-	struct config_file_ops ops = {
-		.ctx = &memory, .read = memory_read, .glob = memory_glob, .skip_secrets = true};
+	struct config_reader reader = {.ctx = &memory,
+		.read_file = memory_read,
+		.list_files = memory_glob,
+		.skip_secrets = true};
 	struct config *c = NULL;
 
-	cr_assert_eq(config_load("office.yaml", &ops, &c, &report), 0);
+	cr_assert_eq(config_load("office.yaml", &reader, &c, &report), 0);
 	cr_assert_eq(c->kcp_go.key, NULL);
 	cr_assert_str_eq(c->kcp_go.key_file, "k");
 	config_free(c);
@@ -433,7 +435,7 @@ Test(files, on_disk)
 	cr_assert_str_eq(c->peers[0].name, "a");
 	config_free(c);
 	c = NULL;
-	cr_assert_eq(config_load(path, config_file_ops_no_secrets(), &c, &report), 0);
+	cr_assert_eq(config_load(path, config_reader_no_secrets(), &c, &report), 0);
 	cr_assert_eq(c->kcp_go.key, NULL);
 	config_free(c);
 

@@ -74,14 +74,15 @@ Test(golden, the_documented_form)
 	free(got);
 }
 
-static int read_example(void *ctx, const char *path, size_t max, char **ret_data, size_t *ret_len,
-	unsigned *ret_mode)
+static int read_example(void *ctx, const char *path, size_t max, unsigned flags, char **ret_data,
+	size_t *ret_len, struct config_file_stat *ret_stat)
 {
 	const char *dot = strrchr(path, '.');
 
 	(void)ctx;
 	(void)max;
-	*ret_mode = 0600;
+	(void)flags;
+	*ret_stat = (struct config_file_stat){.regular = true, .mode = 0600};
 	if (dot && strcmp(dot, ".key") == 0) {
 		*ret_data = strdup("password\n");
 		*ret_len = strlen(*ret_data);
@@ -94,14 +95,14 @@ static int read_example(void *ctx, const char *path, size_t max, char **ret_data
 Test(golden, examples_load)
 {
 	static struct config_report report;
-	struct config_file_ops ops = *config_file_ops_default();
+	struct config_reader reader = *config_reader_default();
 	glob_t found = find("configs/*.yaml");
 
-	ops.read = read_example;
+	reader.read_file = read_example;
 	cr_assert_eq(found.gl_pathc, 4u);
 	for (size_t i = 0; i < found.gl_pathc; i++) {
 		struct config *config = NULL;
-		int error = config_load(found.gl_pathv[i], &ops, &config, &report);
+		int error = config_load(found.gl_pathv[i], &reader, &config, &report);
 		cr_assert_eq(error, 0, "%s: %s", found.gl_pathv[i], report.errors[0].text);
 		cr_assert_str_eq(config->kcp_go.key, "password");
 		/* the one standing warning of this wire and nothing else */
@@ -119,13 +120,13 @@ Test(golden, examples_load)
 Test(golden, two_sites_match)
 {
 	static struct config_report report;
-	struct config_file_ops ops = *config_file_ops_default();
+	struct config_reader reader = *config_reader_default();
 	struct config *a = NULL;
 	struct config *b = NULL;
 
-	ops.read = read_example;
-	cr_assert_eq(config_load("configs/site-a.yaml", &ops, &a, &report), 0);
-	cr_assert_eq(config_load("configs/site-b.yaml", &ops, &b, &report), 0);
+	reader.read_file = read_example;
+	cr_assert_eq(config_load("configs/site-a.yaml", &reader, &a, &report), 0);
+	cr_assert_eq(config_load("configs/site-b.yaml", &reader, &b, &report), 0);
 	cr_assert_str_eq(a->kcp_go.crypt, b->kcp_go.crypt);
 	cr_assert_str_eq(strrchr(a->kcp_go.key_file, '/'), strrchr(b->kcp_go.key_file, '/'));
 	cr_assert_eq(a->listen.items[0].port, b->peers[0].endpoints.items[0].port);

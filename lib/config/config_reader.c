@@ -1,0 +1,171 @@
+/*
+ * The default reader: the one place of this layer that touches the file system, for programs that have
+ * no reader of their own. Nothing here blocks on a device: only regular files and pipes (`<(...)`) are
+ * read, up to a bound. Symbolic links are followed, because credentials and configuration management
+ * use them; what counts is the file that was opened, so modes are those of the descriptor.
+ */
+#include "config/config_reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int read_all(int fd, size_t max, char **ret_data, size_t *ret_len)
+{
+	size_t capacity = 4096;
+	size_t len = 0;
+	char *data = malloc(capacity);
+
+	while (data) {
+		ssize_t n = read(fd, data + len, capacity - len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			int error = -errno;
+			explicit_bzero(data, len);
+			free(data);
+			return error;
+		}
+		len += (size_t)n;
+		if (n == 0 || len > max)
+			break;
+		if (len < capacity)
+			continue;
+		/* not realloc: it would leave a copy of what may be a key */
+		char *grown = malloc(2 * capacity);
+		if (grown)
+			memcpy(grown, data, len);
+		explicit_bzero(data, len);
+		free(data);
+		data = grown;
+		capacity *= 2;
+	}
+	if (!data)
+		return -ENOMEM;
+	if (len > max) {
+		explicit_bzero(data, len);
+		free(data);
+		return -EFBIG;
+	}
+	*ret_data = data;
+	*ret_len = len;
+	return 0;
+}
+
+/* "credential:NAME" as a path. @return 0, -ENOENT without a folder, -ENAMETOOLONG */
+static int find_file(const char *path, char buffer[CONFIG_READER_PATH_BYTES], const char **ret_path)
+{
+	static const size_t prefix = sizeof(CONFIG_CREDENTIAL_PREFIX) - 1;
+
+	if (strncmp(path, CONFIG_CREDENTIAL_PREFIX, prefix) != 0) {
+		*ret_path = path;
+		return 0;
+	}
+	const char *folder = secure_getenv("CREDENTIALS_DIRECTORY");
+	if (!folder || folder[0] != '/')
+		return -ENOENT;
+	int len = snprintf(buffer, CONFIG_READER_PATH_BYTES, "%s/%s", folder, path + prefix);
+	if (len < 0 || len >= CONFIG_READER_PATH_BYTES)
+		return -ENAMETOOLONG;
+	*ret_path = buffer;
+	return 0;
+}
+
+static int default_read_file(void *ctx, const char *path, size_t max_bytes, unsigned flags,
+	char **ret_data, size_t *ret_len, struct config_file_stat *ret_stat)
+{
+	char buffer[CONFIG_READER_PATH_BYTES];
+	struct stat st;
+	int error = find_file(path, buffer, &path);
+
+	(void)ctx;
+	if (error)
+		return error;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		error = -errno;
+	else if (S_ISDIR(st.st_mode))
+		error = -EISDIR;
+	else if (!S_ISREG(st.st_mode) && (!S_ISFIFO(st.st_mode) || flags & CONFIG_READ_REGULAR))
+		error = -EINVAL;
+	else if (fcntl(fd, F_SETFL, 0) < 0)
+		error = -errno;
+	if (!error)
+		error = read_all(fd, max_bytes, ret_data, ret_len);
+	if (!error) {
+		bool regular = S_ISREG(st.st_mode);
+		*ret_stat = (struct config_file_stat){
+			.regular = regular,
+			.mode = regular ? st.st_mode & 07777 : 0,
+		};
+	}
+	(void)close(fd);
+	return error;
+}
+
+/* A folder that is not there holds no file; one that cannot be read might. @return 1 ends the search */
+static int on_glob_error(const char *path, int error)
+{
+	(void)path;
+	return error != ENOENT && error != ENOTDIR;
+}
+
+static int default_list_files(void *ctx, const char *pattern, char ***ret_paths, size_t *ret_count)
+{
+	glob_t found = {0};
+	int result = glob(pattern, 0, on_glob_error, &found);
+	char **paths = NULL;
+
+	(void)ctx;
+	if (result == GLOB_NOMATCH) {
+		*ret_paths = NULL;
+		*ret_count = 0;
+		return 0;
+	}
+	if (result)
+		return result == GLOB_NOSPACE ? -ENOMEM : -EACCES;
+	paths = calloc(found.gl_pathc, sizeof(*paths));
+	if (!paths)
+		goto free_found;
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		paths[i] = strdup(found.gl_pathv[i]);
+		if (!paths[i])
+			goto free_paths;
+	}
+	*ret_paths = paths;
+	*ret_count = found.gl_pathc;
+	globfree(&found);
+	return 0;
+
+free_paths:
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		free(paths[i]);
+	free(paths);
+free_found:
+	globfree(&found);
+	return -ENOMEM;
+}
+
+const struct config_reader *config_reader_default(void)
+{
+	static const struct config_reader READER = {
+		.read_file = default_read_file, .list_files = default_list_files};
+
+	return &READER;
+}
+
+const struct config_reader *config_reader_no_secrets(void)
+{
+	static const struct config_reader READER = {.read_file = default_read_file,
+		.list_files = default_list_files,
+		.skip_secrets = true};
+
+	return &READER;
+}
