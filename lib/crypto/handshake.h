@@ -38,6 +38,16 @@ enum {
 	HANDSHAKE_KEY_BYTES = 32,
 	HANDSHAKE_MAC_BYTES = 16,
 	HANDSHAKE_SHARDS_MAX = 16,
+
+	/* First four bytes of each message, as a little-endian number: type and version. */
+	HANDSHAKE_WORD_INIT = 0x0108,
+	HANDSHAKE_WORD_RESP = 0x0109,
+	HANDSHAKE_WORD_COOKIE = 0x010a,
+	HANDSHAKE_WORD_REJECT = 0x010b,
+
+	HANDSHAKE_AT_INDEX = 4, /* u32 LE: sender_index (INIT) or receiver_index */
+	HANDSHAKE_INIT_AT_MAC1 = 152,
+	HANDSHAKE_INIT_AT_MAC2 = 168,
 };
 
 /** What a datagram claims to be, by its first word and its exact size. */
