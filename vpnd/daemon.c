@@ -80,6 +80,13 @@ static void on_state_changed(void *ctx, struct peer *peer)
 		control_server_state_changed(daemon->control);
 }
 
+static void on_mtu_changed(void *ctx, struct peer *peer, uint32_t path, uint32_t most)
+{
+	(void)ctx;
+	peer->path_mtu_bytes = path;
+	peer->most_bytes = most;
+}
+
 /* ---- peers ------------------------------------------------------------------------------------------------------ */
 
 struct peer *daemon_peer(struct daemon *daemon, const char *name)
@@ -110,7 +117,7 @@ void daemon_peer_apply(struct daemon *daemon, struct peer *peer)
 	if (!daemon->wire)
 		return;
 	if (!peer_wanted(peer) || !daemon->device.up) {
-		daemon->wire->ops->peer_stop(daemon->wire, peer);
+		daemon->wire->ops->peer_stop(daemon->wire, peer, WIRE_STOP_SHUTDOWN);
 		ingress_clear(&peer->queue);
 		list_remove(&peer->in_pump);
 	} else if (daemon->wire->ops->peer_start(daemon->wire, peer) < 0) {
@@ -136,7 +143,8 @@ int daemon_peer_add(struct daemon *daemon, const struct config_peer *config)
 void daemon_peer_remove(struct daemon *daemon, struct peer *peer)
 {
 	if (daemon->wire)
-		daemon->wire->ops->peer_stop(daemon->wire, peer);
+		daemon->wire->ops->peer_stop(daemon->wire, peer,
+			daemon->stopping ? WIRE_STOP_SHUTDOWN : WIRE_STOP_REMOVED);
 	(void)allowed_ips_remove_owner(&daemon->path.owners, peer);
 	peer_free(peer);
 }
@@ -215,7 +223,8 @@ static void after_round(void *ctx, struct mono now)
 		return;
 	if (daemon->network_changed) {
 		daemon->network_changed = false;
-		daemon->wire->ops->network_changed(daemon->wire);
+		daemon->wire->ops->network_changed(daemon->wire, daemon->slept);
+		daemon->slept = false;
 	}
 	for (int i = 0; i < TURNS_PER_ROUND; i++) {
 		bool any = daemon->wire->ops->turn(daemon->wire, now);
@@ -392,8 +401,8 @@ int daemon_new(const struct options *options, struct logger *logger, struct conf
 	daemon->up_at = MONO_NEVER;
 	daemon->notify.fd = -1;
 	list_init(&daemon->peers);
-	daemon->wire_events =
-		(struct wire_events){daemon, on_received, on_owner, on_writable, on_state_changed};
+	daemon->wire_events = (struct wire_events){
+		daemon, on_received, on_owner, on_writable, on_state_changed, on_mtu_changed};
 	daemon_configure_log(daemon);
 	int error = open_loop(daemon, &fault);
 	/* First of all that another daemon may hold: "already running" says more than "the device is taken". */
@@ -444,6 +453,7 @@ void daemon_free(struct daemon *daemon)
 	notify_close(&daemon->notify);
 	control_server_free(daemon->control);
 	daemon->control = NULL;
+	daemon->stopping = true;
 	while (!list_empty(&daemon->peers))
 		daemon_peer_remove(daemon, list_entry(daemon->peers.next, struct peer, in_daemon));
 	if (daemon->wire) {

@@ -44,6 +44,8 @@ struct daemon {
 	struct mono up_at;    /* since when the link is up */
 	bool resting;	      /* `rest` is armed */
 	bool network_changed; /* to be told to the wire after this round */
+	bool slept;	      /* the host was suspended: the same */
+	bool stopping;
 	int exit_status;
 };
 

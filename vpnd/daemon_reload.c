@@ -76,7 +76,7 @@ static int replace_wire(struct daemon *daemon, const struct config *after, struc
 
 	list_for_each (at, &daemon->peers) {
 		struct peer *peer = list_entry(at, struct peer, in_daemon);
-		daemon->wire->ops->peer_stop(daemon->wire, peer);
+		daemon->wire->ops->peer_stop(daemon->wire, peer, WIRE_STOP_RESTART);
 		list_remove(&peer->in_pump);
 	}
 	daemon->wire->ops->free(daemon->wire);
@@ -110,8 +110,9 @@ static void apply_peers(
 			daemon_peer_remove(daemon, peer);
 		else if (peer && change->effects & CONFIG_PEER_ALLOWED_IPS)
 			(void)allowed_ips_remove_owner(&daemon->path.owners, peer);
-		if (peer && change->after && change->effects & CONFIG_PEER_ENDPOINTS)
-			daemon->wire->ops->peer_stop(daemon->wire, peer);
+		if (peer && change->after && change->effects & CONFIG_PEER_ENDPOINTS &&
+			!daemon->wire->live_endpoints)
+			daemon->wire->ops->peer_stop(daemon->wire, peer, WIRE_STOP_RESTART);
 	}
 	list_for_each (at, &daemon->peers) {
 		struct peer *peer = list_entry(at, struct peer, in_daemon);

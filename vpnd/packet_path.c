@@ -18,6 +18,10 @@
 #include <string.h>
 #include <sys/uio.h>
 
+enum {
+	IPV4_DONT_FRAGMENT = 0x40, /* in byte 6 of the header */
+};
+
 void packet_path_init(
 	struct packet_path *path, struct tun *tun, uint16_t mtu_bytes, struct mono now)
 {
@@ -51,8 +55,8 @@ void packet_path_fini(struct packet_path *path)
  * Tells the inner sender, at a bounded rate, in the name of the destination: the host refuses what comes in from one of
  * its own addresses, and the way back to the destination leads through this device, so that rp_filter lets it in.
  */
-static void send_icmp(struct packet_path *path, enum icmp_error error, const uint8_t *packet,
-	const struct ip_header *header, struct mono now)
+static void send_icmp(struct packet_path *path, enum icmp_error error, uint16_t mtu_bytes,
+	const uint8_t *packet, const struct ip_header *header, struct mono now)
 {
 	uint8_t message[ICMP_ERROR_BYTES_MAX];
 	int64_t fresh =
@@ -68,7 +72,7 @@ static void send_icmp(struct packet_path *path, enum icmp_error error, const uin
 		path->counters.icmp_limited++;
 		return;
 	}
-	size_t len = icmp_error_build(error, path->mtu_bytes, packet, header, header->dst, message);
+	size_t len = icmp_error_build(error, mtu_bytes, packet, header, header->dst, message);
 	if (len == 0)
 		return;
 	struct iovec piece = {message, len};
@@ -84,6 +88,35 @@ static bool is_group_or_local(const struct ip_header *header)
 	if (header->version == 4)
 		return dst[0] >= 224; /* multicast, reserved, broadcast */
 	return dst[0] == 0xff || (dst[0] == 0xfe && (dst[1] & 0xc0) == 0x80);
+}
+
+/*
+ * What inner senders are told as the MTU towards a peer: that of its path, but no less than IPv6 needs, because what is
+ * longer can travel in pieces; and never more than the device or the peer itself take.
+ */
+static uint16_t mtu_of(const struct packet_path *path, const struct peer *peer)
+{
+	uint32_t mtu = path->mtu_bytes, measured = peer->path_mtu_bytes;
+
+	if (measured > 0 && measured < PACKET_PATH_PEER_MTU_MIN)
+		measured = PACKET_PATH_PEER_MTU_MIN;
+	if (measured > 0 && measured < mtu)
+		mtu = measured;
+	if (peer->most_bytes > 0 && peer->most_bytes < mtu)
+		mtu = peer->most_bytes;
+	return (uint16_t)mtu;
+}
+
+/* A packet that routers may cut travels in pieces instead, if it fits the device and the peer. */
+static bool too_big(const struct packet_path *path, const struct peer *peer, uint16_t mtu_bytes,
+	const struct ingress_packet *packet, const struct ip_header *header)
+{
+	bool may_be_cut = header->version == 4 && !(packet->data[6] & IPV4_DONT_FRAGMENT);
+
+	if (packet->len <= mtu_bytes)
+		return false;
+	return !may_be_cut || packet->len > path->mtu_bytes ||
+	       (peer->most_bytes > 0 && packet->len > peer->most_bytes);
 }
 
 /* Queues one packet from the host, or drops it and says why. Takes the slot. */
@@ -104,24 +137,25 @@ static void route_packet(struct packet_path *path, struct ingress_packet *packet
 			path->counters.multicast++;
 		} else {
 			path->counters.no_peer++;
-			send_icmp(path, ICMP_ERROR_NO_ROUTE, packet->data, &header, now);
+			send_icmp(path, ICMP_ERROR_NO_ROUTE, 0, packet->data, &header, now);
 		}
 		pool_return(&path->packets, packet);
 		return;
 	}
 	if (!peer_wanted(peer)) {
 		peer->counters.drops[PEER_DROP_OUT_DOWN]++;
-		send_icmp(path, ICMP_ERROR_PROHIBITED, packet->data, &header, now);
+		send_icmp(path, ICMP_ERROR_PROHIBITED, 0, packet->data, &header, now);
 		pool_return(&path->packets, packet);
 		return;
 	}
-	if (packet->len > path->mtu_bytes) {
+	uint16_t mtu_bytes = mtu_of(path, peer);
+	if (too_big(path, peer, mtu_bytes, packet, &header)) {
 		peer->counters.drops[PEER_DROP_OUT_TOO_BIG]++;
-		send_icmp(path, ICMP_ERROR_TOO_BIG, packet->data, &header, now);
+		send_icmp(path, ICMP_ERROR_TOO_BIG, mtu_bytes, packet->data, &header, now);
 		pool_return(&path->packets, packet);
 		return;
 	}
-	(void)tcp_mss_clamp(packet->data, &header, path->mtu_bytes);
+	(void)tcp_mss_clamp(packet->data, &header, mtu_bytes);
 	/* Nobody takes packets out of the queue of a peer that is away: it must not use up what the others need. */
 	if (peer->queue.backlog_packets >= PACKET_PATH_AWAY_MAX &&
 		path->wire->ops->peer_state(path->wire, peer) != WIRE_PEER_UP)
@@ -270,7 +304,7 @@ void packet_path_received(struct packet_path *path, struct peer *peer, const str
 	}
 	if (is_opening(&header))
 		return;
-	(void)tcp_mss_clamp(packet, &header, path->mtu_bytes);
+	(void)tcp_mss_clamp(packet, &header, mtu_of(path, peer));
 	struct iovec whole = {packet, len};
 	if (tun_write(path->tun, &whole, 1) < 0) {
 		peer->counters.drops[PEER_DROP_IN_TUN]++;

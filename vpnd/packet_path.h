@@ -28,9 +28,10 @@ enum {
 	PACKET_PATH_INTERVAL_MAX_US = 600000, /* CoDel's interval */
 	PACKET_PATH_ICMP_BURST = 50,	      /* ICMP errors to inner senders */
 	PACKET_PATH_ICMP_PER_S = 100,
-	PACKET_PATH_SLOT_BYTES = 2048,	/* room for a packet, if the MTU is not larger */
-	PACKET_PATH_QUEUED_MAX = 16384, /* packets that wait for all peers together */
-	PACKET_PATH_AWAY_MAX = 64,	/* packets that wait for a peer that is not there */
+	PACKET_PATH_SLOT_BYTES = 2048,	 /* room for a packet, if the MTU is not larger */
+	PACKET_PATH_QUEUED_MAX = 16384,	 /* packets that wait for all peers together */
+	PACKET_PATH_PEER_MTU_MIN = 1280, /* what a shorter path cuts in pieces */
+	PACKET_PATH_AWAY_MAX = 64,	 /* packets that wait for a peer that is not there */
 };
 
 struct packet_path_counters {

@@ -14,8 +14,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct wire_peer;
-
 /** Why an inner packet was dropped. */
 enum peer_drop {
 	PEER_DROP_IN_SOURCE,	/* from the peer: the inner source address is not the peer's */
@@ -42,10 +40,12 @@ struct peer {
 	char name[CONFIG_NAME_MAX + 1];
 	struct ingress queue;
 	struct peer_counters counters;
-	struct wire_peer *wire; /* the wire's own state */
-	struct mono tuned_at;	/* when the queue was last told of the measured path */
-	int64_t queue_us;	/* how long the packet that left last had waited */
-	bool ordered_down;	/* by `kcpctl down`: stays so until `up` */
+	void *wire;		 /* the wire's own state */
+	struct mono tuned_at;	 /* when the queue was last told of the measured path */
+	uint32_t path_mtu_bytes; /* longest packet in one piece on its path; 0 = not measured */
+	uint32_t most_bytes;	 /* longest packet that it takes at all; 0 = unknown */
+	int64_t queue_us;	 /* how long the packet that left last had waited */
+	bool ordered_down;	 /* by `kcpctl down`: stays so until `up` */
 };
 
 /** Names of the drop counters, as `kcpctl status` shows them. Static. */

@@ -26,6 +26,7 @@
 
 enum {
 	CONTROL_BYTES = 64,	/* one pktinfo with its header: 40 bytes at most */
+	BUFFER_ALIGN = 64,	/* a cache line */
 	PENDING_ERRORS_MAX = 4, /* errors of earlier datagrams that one call clears away */
 };
 _Static_assert(CONTROL_BYTES >= CMSG_SPACE(sizeof(struct in6_pktinfo)), "room for pktinfo");
@@ -37,7 +38,9 @@ union control {
 
 struct udp_batch {
 	size_t datagram_bytes;
-	uint8_t *buffers; /* KCPVPN_BATCH_MAX of datagram_bytes, for receiving */
+	size_t head_bytes;
+	size_t stride_bytes; /* from one buffer to the next: head, datagram, tail */
+	uint8_t *buffers;    /* KCPVPN_BATCH_MAX of stride_bytes, for receiving */
 	struct kcpvpn_datagram received[KCPVPN_BATCH_MAX];
 	struct mmsghdr messages[KCPVPN_BATCH_MAX];
 	struct iovec pieces[KCPVPN_BATCH_MAX];
@@ -45,14 +48,17 @@ struct udp_batch {
 	union control controls[KCPVPN_BATCH_MAX];
 };
 
-struct udp_batch *udp_batch_new(size_t datagram_bytes)
+struct udp_batch *udp_batch_new(size_t datagram_bytes, size_t head_bytes, size_t tail_bytes)
 {
 	struct udp_batch *batch = calloc(1, sizeof(*batch));
 
 	if (!batch)
 		return NULL;
 	batch->datagram_bytes = datagram_bytes;
-	batch->buffers = calloc(KCPVPN_BATCH_MAX, datagram_bytes);
+	batch->head_bytes = head_bytes;
+	batch->stride_bytes = (head_bytes + datagram_bytes + tail_bytes + BUFFER_ALIGN - 1) &
+			      ~(size_t)(BUFFER_ALIGN - 1);
+	batch->buffers = calloc(KCPVPN_BATCH_MAX, batch->stride_bytes);
 	if (!batch->buffers) {
 		free(batch);
 		return NULL;
@@ -250,6 +256,8 @@ int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *
 	*socket = (struct udp_socket){
 		.fd = -1,
 		.batch = batch,
+		.on_too_big = options->on_too_big,
+		.ctx = options->ctx,
 		.kcpvpn = {.send = send_by_port, .ctx = socket},
 	};
 	/* A connected socket has one family only: then IPv4 works on hosts without IPv6, too. */
@@ -356,8 +364,9 @@ static struct kcpvpn_endpoint local_of(const struct udp_socket *socket, struct m
 static void prepare_receive(struct udp_batch *batch)
 {
 	for (size_t i = 0; i < KCPVPN_BATCH_MAX; i++) {
-		batch->pieces[i] = (struct iovec){
-			batch->buffers + i * batch->datagram_bytes, batch->datagram_bytes};
+		batch->pieces[i] =
+			(struct iovec){batch->buffers + i * batch->stride_bytes + batch->head_bytes,
+				batch->datagram_bytes};
 		batch->messages[i].msg_hdr = (struct msghdr){
 			.msg_name = &batch->names[i],
 			.msg_namelen = sizeof(batch->names[i]),
@@ -515,6 +524,8 @@ void udp_socket_send(
 			continue;
 		}
 		socket->counters.tx_errors[error]++;
+		if (error == UDP_ERROR_TOO_BIG && socket->on_too_big)
+			socket->on_too_big(socket->ctx, &datagrams[first]);
 		repeated = false;
 		first++;
 	}

@@ -57,6 +57,12 @@ struct udp_socket_options {
 	uint32_t fwmark; /* 0 = none; needs CAP_NET_ADMIN */
 	uint8_t dscp;	 /* 0..63 */
 	enum udp_fragmenting fragmenting;
+	/**
+	 * Called from within sending: the host would not send this datagram in one piece, and it is lost. It must not use
+	 * the socket. NULL = nobody wants to know.
+	 */
+	void (*on_too_big)(void *ctx, const struct kcpvpn_datagram *datagram);
+	void *ctx; /* of on_too_big */
 };
 
 struct udp_socket {
@@ -67,6 +73,8 @@ struct udp_socket {
 	uint16_t port;		       /* own, host order */
 	struct kcpvpn_endpoint remote; /* if connected */
 	struct udp_batch *batch;
+	void (*on_too_big)(void *ctx, const struct kcpvpn_datagram *datagram);
+	void *ctx;
 	struct kcpvpn_udp_port
 		kcpvpn; /* the door to this socket; its address names the socket to the library */
 	struct udp_socket_counters counters;
@@ -76,9 +84,11 @@ struct udp_socket {
  * The arrays that system calls need, and buffers for what arrives: one for all sockets of a thread.
  *
  * @datagram_bytes  room for one datagram, e.g. UDP_DATAGRAM_BYTES; longer ones are dropped
+ * @head_bytes      room in front of each received datagram that may be written to
+ * @tail_bytes      room behind `datagram_bytes`
  * @return          freed by udp_batch_free() after the sockets; NULL without memory
  */
-struct udp_batch *udp_batch_new(size_t datagram_bytes);
+struct udp_batch *udp_batch_new(size_t datagram_bytes, size_t head_bytes, size_t tail_bytes);
 void udp_batch_free(struct udp_batch *batch);
 
 /** What udp_socket_open() does if no option is set: both families, any port, talks to all. */

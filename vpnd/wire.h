@@ -22,6 +22,13 @@ struct iovec;
 struct peer;
 struct wire;
 
+/** Why a peer is stopped, as far as its other side may want to know. */
+enum wire_stop {
+	WIRE_STOP_SHUTDOWN, /* the daemon ends, or the peer is down by order */
+	WIRE_STOP_RESTART,  /* comes again at once, with other keys or another wire */
+	WIRE_STOP_REMOVED,  /* is no longer configured */
+};
+
 enum wire_peer_state {
 	WIRE_PEER_DOWN,	      /* not started */
 	WIRE_PEER_IDLE,	      /* waits for the other side to call */
@@ -40,13 +47,20 @@ struct wire_events {
 	/** The peer can take packets again after wire_ops.send gave false. */
 	void (*writable)(void *ctx, struct peer *peer);
 	void (*state_changed)(void *ctx, struct peer *peer);
+	/**
+	 * How long packets to the peer may be, in bytes.
+	 *
+	 * @path  the longest that travels in one piece on the path as measured; 0 = not measured
+	 * @most  the longest that the peer takes at all; 0 = it did not say
+	 */
+	void (*mtu_changed)(void *ctx, struct peer *peer, uint32_t path, uint32_t most);
 };
 
 struct wire_ops {
 	/** Begins to reach a peer. @return 0 or -ENOMEM */
 	int (*peer_start)(struct wire *wire, struct peer *peer);
 	/** Ends it: conversations are closed, what comes from it is dropped. Harmless if it was not started. */
-	void (*peer_stop)(struct wire *wire, struct peer *peer);
+	void (*peer_stop)(struct wire *wire, struct peer *peer, enum wire_stop why);
 	enum wire_peer_state (*peer_state)(const struct wire *wire, const struct peer *peer);
 	/** `peer->config` of peers, or who owns which inner address, changed in what needs no new sessions. */
 	void (*peers_changed)(struct wire *wire);
@@ -66,8 +80,8 @@ struct wire_ops {
 		uint64_t *ret_rate_bps);
 	/** Everything that the calls before made ready leaves; deadlines are set. After each turn. */
 	void (*flush)(struct wire *wire, struct mono now);
-	/** The host's links, addresses or routes changed. */
-	void (*network_changed)(struct wire *wire);
+	/** The host's links, addresses or routes changed; `slept`: it was suspended. */
+	void (*network_changed)(struct wire *wire, bool slept);
 	/** Fills what it knows of a peer. */
 	void (*peer_status)(
 		const struct wire *wire, const struct peer *peer, struct control_peer *status);
@@ -81,8 +95,9 @@ struct wire_ops {
 struct wire {
 	const struct wire_ops *ops;
 	const struct wire_events *events;
-	uint16_t mtu_bytes; /* largest inner packet */
-	int own_ifindex;    /* the tunnel's interface: a peer behind it cannot be reached */
+	uint16_t mtu_bytes;  /* largest inner packet, before any path is measured */
+	bool live_endpoints; /* other endpoints of a peer are taken over by peers_changed alone */
+	int own_ifindex;     /* the tunnel's interface: a peer behind it cannot be reached */
 };
 
 #endif

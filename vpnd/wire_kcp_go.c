@@ -199,11 +199,11 @@ static int peer_start(struct wire *base, struct peer *peer)
 	return 0;
 }
 
-static void peer_stop(struct wire *base, struct peer *peer)
+static void peer_stop(struct wire *base, struct peer *peer, enum wire_stop why)
 {
 	struct wire_peer *p = peer->wire;
 
-	(void)base;
+	(void)base, (void)why;
 	if (!p)
 		return;
 	p->started = false;
@@ -323,9 +323,11 @@ static void on_deadline(struct loop_timer *timer, struct mono now)
 	(void)now;
 }
 
-static void network_changed(struct wire *base)
+static void network_changed(struct wire *base, bool slept)
 {
 	struct kcp_go *wire = of(base);
+
+	(void)slept; /* conversations outlive it, or are found dead soon */
 
 	list_for_each (at, &wire->peers)
 		kcp_go_dial_network_changed(list_entry(at, struct wire_peer, in_wire));
@@ -416,7 +418,7 @@ int wire_kcp_go_new(struct loop *loop, const struct config *config, struct netli
 	list_init(&wire->peers);
 	list_init(&wire->unknown);
 	loop_timer_init(&wire->timer, on_deadline);
-	wire->batch = udp_batch_new(UDP_DATAGRAM_BYTES);
+	wire->batch = udp_batch_new(UDP_DATAGRAM_BYTES, 0, 0);
 	error = wire->batch ? resolver_new(loop, NULL, &wire->resolver) : -ENOMEM;
 	if (error < 0)
 		fault_set(fault, error, "E-WIRE-2", NULL, "cannot set up the wire: %s",

@@ -34,7 +34,7 @@ static void setup(struct bench *bench)
 	cr_assert_eq(unshare(CLONE_NEWNET), 0, "needs root: network namespaces");
 	cr_assert_eq(netlink_new(&bench->netlink, NULL), 0);
 	cr_assert_eq(netlink_link_set_up(bench->netlink, 1, true, NULL), 0);
-	bench->batch = udp_batch_new(UDP_DATAGRAM_BYTES);
+	bench->batch = udp_batch_new(UDP_DATAGRAM_BYTES, 0, 0);
 }
 
 static void teardown(struct bench *bench)
