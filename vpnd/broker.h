@@ -1,0 +1,88 @@
+/*
+ * The worker's side of the helper: a process that keeps CAP_NET_ADMIN and does for the worker what the worker may not.
+ *
+ *      worker  (user vpnd, no capability)                     helper  (CAP_NET_ADMIN, broker_server.h)
+ *        broker.h   -- one request, fixed size (broker_msg.h) -->  checks it against the configuration it read itself
+ *                   <-- one answer, perhaps a descriptor --------  does it
+ *
+ * Requests block until answered, at most BROKER_ANSWER_MS; they belong to start, stop, reload and orders, never to the
+ * data path. If the helper dies the worker goes on with what it has, and requests fail with -EPIPE.
+ */
+#ifndef VPND_BROKER_H
+#define VPND_BROKER_H
+
+#include "kcpvpn/endpoint.h"
+#include "vpnd/host_net.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct broker;
+struct config;
+struct config_reader;
+struct config_report;
+struct control_socket;
+struct fault;
+struct log;
+struct loop;
+
+enum {
+	BROKER_ANSWER_MS = 10000, /* a session dies after 15 s of silence */
+};
+
+struct broker_setup {
+	int ifindex;			      /* the only interface that may be changed */
+	const char *file;		      /* of the configuration, as it was opened */
+	const struct config *config;	      /* in force */
+	const struct control_socket *control; /* to be removed at the end; NULL = none */
+	unsigned extra;			      /* enum privileges_extra that the helper keeps */
+	const struct log *log;
+};
+
+/**
+ * Starts the helper and waits until it has given up what it does not need.
+ *
+ * Call it with all that needs no thread open, before privileges_drop(). What `setup` points to is copied by the fork.
+ *
+ * @ret_broker  freed by broker_free()
+ * @return      0 or a negative errno with `*fault` filled
+ */
+int broker_new(struct loop *loop, const struct broker_setup *setup, struct broker **ret_broker,
+	struct fault *fault);
+
+/** Lets the helper remove what it put on the host, and waits for its end. NULL is fine. */
+void broker_free(struct broker *broker);
+
+/** False after the helper died. */
+bool broker_alive(const struct broker *broker);
+
+/** Link, addresses and routes through the helper. Valid as long as the broker. */
+struct host_net broker_host_net(struct broker *broker);
+
+/**
+ * Reads the configuration again: the helper reads the files, the worker makes the configuration of the same bytes.
+ *
+ * @base        gives `public_half` and nothing else; NULL = none
+ * @ret_config, @report  as config_load()
+ * @return      as config_load(); or a negative errno with `*fault` filled (else its `err` is 0)
+ */
+int broker_load_config(struct broker *broker, const struct config_reader *base,
+	struct config **ret_config, struct config_report *report, struct fault *fault);
+
+/** Says that the configuration read last is in force now: from here on the older one allows nothing. */
+void broker_keep_config(struct broker *broker);
+
+/** Gives the control socket to the group of the configuration read last. @return 0 or a negative errno */
+int broker_control_group(struct broker *broker, struct fault *fault);
+
+/**
+ * Opens a UDP socket with buffers that the worker may not ask for, non-blocking and close-on-exec.
+ *
+ * @local    port 1..1023: bound to it, if the configuration listens there; else not bound, and only the family counts
+ * @ret_fd   owned by the caller
+ * @return   0 or a negative errno with `*fault` filled
+ */
+int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, int *ret_fd,
+	struct fault *fault);
+
+#endif

@@ -1,0 +1,69 @@
+/*
+ * What worker and helper say to each other: one datagram of fixed size a request, one an answer, on a Unix
+ * SOCK_SEQPACKET pair that nobody else has. Both ends are the same program, so numbers are in host order.
+ */
+#ifndef VPND_BROKER_MSG_H
+#define VPND_BROKER_MSG_H
+
+#include "core/ip_prefix.h"
+#include "kcpvpn/endpoint.h"
+#include "vpnd/fault.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum broker_verb {
+	BROKER_LINK = 1,       /* value: 0 down, 1 up */
+	BROKER_MTU,	       /* value: bytes */
+	BROKER_ADDRESS_ADD,    /* prefix */
+	BROKER_ADDRESS_REMOVE, /* prefix */
+	BROKER_ROUTE_ADD,      /* prefix, table, metric, protocol */
+	BROKER_ROUTE_REPLACE,  /* the same */
+	BROKER_ROUTE_REMOVE,   /* the same */
+	BROKER_READ_CONFIG,    /* answered with a descriptor: the record of what was read */
+	BROKER_KEEP_CONFIG,    /* the one read last is in force */
+	BROKER_CONTROL_GROUP,  /* the control socket to the group of the one read last */
+	BROKER_UDP_SOCKET,     /* endpoint; answered with a descriptor */
+	BROKER_END,	       /* remove what is on the host; the last request */
+	BROKER_VERBS,
+};
+
+/** Fields that a verb does not use are zero. */
+struct broker_request {
+	enum broker_verb verb;
+	uint32_t sequence; /* comes back with the answer */
+	uint32_t value;
+	uint32_t table;
+	uint32_t metric;
+	uint8_t protocol;
+	struct ip_prefix prefix;
+	struct kcpvpn_endpoint endpoint;
+};
+
+struct broker_answer {
+	uint32_t sequence;
+	struct fault fault; /* fault.err is 0 or a negative errno */
+};
+
+enum {
+	BROKER_REQUEST_BYTES = 52,
+	BROKER_ANSWER_BYTES = 8 + FAULT_CODE_BYTES + 2 * FAULT_TEXT_BYTES,
+};
+
+void broker_request_write(const struct broker_request *request, uint8_t out[BROKER_REQUEST_BYTES]);
+
+/**
+ * Reads a request and checks its form: size, verb, ranges, and that nothing is set that the verb does not use.
+ *
+ * @len     as received
+ * @return  0 or -EBADMSG; `ret_request` is untouched on failure
+ */
+int broker_request_read(const uint8_t *data, size_t len, struct broker_request *ret_request);
+
+void broker_answer_write(const struct broker_answer *answer, uint8_t out[BROKER_ANSWER_BYTES]);
+
+/** @return 0 or -EBADMSG */
+int broker_answer_read(const uint8_t *data, size_t len, struct broker_answer *ret_answer);
+
+#endif
