@@ -22,8 +22,10 @@
 #include <stdint.h>
 
 enum {
-	LIVENESS_ANSWER_US = 10000000,	 /* so long what was received may stay without a datagram back */
-	LIVENESS_PING_LEAST_US = 1000000, /* bounds of 4 SRTT; the lower one also while it is unknown */
+	LIVENESS_ANSWER_US =
+		10000000, /* so long what was received may stay without a datagram back */
+	LIVENESS_PING_LEAST_US =
+		1000000, /* bounds of 4 SRTT; the lower one also while it is unknown */
 	LIVENESS_PING_MOST_US = 3000000,
 	LIVENESS_ATTEMPT_MOST_US = 8000000,
 };
@@ -37,7 +39,7 @@ enum liveness_action {
 };
 
 enum liveness_stage {
-	LIVENESS_CALM,	  /* nothing is waited for, or not for long */
+	LIVENESS_CALM, /* nothing is waited for, or not for long */
 	LIVENESS_PINGED,
 	LIVENESS_CALLING, /* a new handshake was asked for */
 	LIVENESS_GONE,
