@@ -271,6 +271,12 @@ static enum kcp_input_verdict input(
 			break;
 		case KCP_CMD_WINS:
 			break;
+		case KCP_CMD_DGRAM: /* cmd_known() keeps the native ones out */
+		case KCP_CMD_RACK:
+		case KCP_CMD_FWD:
+		case KCP_CMD_CONTROL:
+		case KCP_CMD_PROBE:
+			break;
 		}
 	}
 	kcp_classic_datagram(kcp, &progress, !recovered, now);

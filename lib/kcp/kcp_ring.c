@@ -38,3 +38,23 @@ bool kcp_ring_reserve(struct kcp_ring *ring, uint32_t first, uint32_t used, uint
 	*ring = grown;
 	return true;
 }
+
+void kcp_ring_fit(struct kcp_ring *ring, uint32_t first, uint32_t used)
+{
+	struct kcp_ring small;
+
+	if (used == 0) {
+		kcp_ring_free(ring);
+		return;
+	}
+	if (ring->capacity / 2 < used || ring->capacity <= KCP_RING_MIN)
+		return;
+	kcp_ring_init(&small, ring->record_bytes);
+	if (!kcp_ring_reserve(&small, first, 0, used))
+		return;
+	for (uint32_t i = 0; i < used; i++)
+		memcpy(kcp_ring_at(&small, first + i), kcp_ring_at(ring, first + i),
+			ring->record_bytes);
+	free(ring->records);
+	*ring = small;
+}

@@ -32,6 +32,14 @@ void kcp_ring_free(struct kcp_ring *ring);
  */
 bool kcp_ring_reserve(struct kcp_ring *ring, uint32_t first, uint32_t used, uint32_t need);
 
+/** Shrinks to what `used` records from `first` on need, at least KCP_RING_MIN; none: frees all. Out of memory: stays. */
+void kcp_ring_fit(struct kcp_ring *ring, uint32_t first, uint32_t used);
+
+static inline size_t kcp_ring_bytes(const struct kcp_ring *ring)
+{
+	return (size_t)ring->capacity * ring->record_bytes;
+}
+
 /** The record of number `sn`. It must lie within the reserved range. */
 static inline void *kcp_ring_at(const struct kcp_ring *ring, uint32_t sn)
 {

@@ -18,6 +18,17 @@ enum kcp_cmd {
 	KCP_CMD_ACK = 82,  /* acknowledges one PUSH */
 	KCP_CMD_WASK = 83, /* asks for the window */
 	KCP_CMD_WINS = 84, /* tells the window */
+	/* the native wire's own; kcp-go knows none of them */
+	KCP_CMD_DGRAM = 90,   /* whole unordered message */
+	KCP_CMD_RACK = 91,    /* reports packet numbers */
+	KCP_CMD_FWD = 92,     /* tells a lane's base */
+	KCP_CMD_CONTROL = 93, /* for the layers above */
+	KCP_CMD_PROBE = 94,   /* padding; with sn 1 it asks for acknowledgement */
+};
+
+enum {
+	KCP_FRG_FIRST = 0x80, /* native: set on the first piece of a message */
+	KCP_FRG_LEFT = 0x7f,  /* native: pieces that follow */
 };
 
 struct kcp_segment {

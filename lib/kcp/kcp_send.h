@@ -16,6 +16,10 @@ enum {
 	KCP_TX_ACKED = 1,   /* acknowledged out of order; waits for una */
 	KCP_TX_WATCHED = 2, /* in the list of those that later acks count against */
 	KCP_TX_LIMITED = 4, /* sent while the application had no more to send */
+	/* native lanes */
+	KCP_TX_WAITS = 8, /* stands in a queue to be sent, first or again */
+	KCP_TX_SENT = 16,
+	KCP_TX_GONE = 32, /* its message was given up */
 };
 
 /** One segment. A cache line, because a window of them is walked. */
@@ -23,15 +27,28 @@ struct kcp_tx {
 	uint8_t *slot; /* payload; NULL once acknowledged */
 	uint16_t len;
 	uint8_t frg;
-	uint8_t flags;	     /* KCP_TX_... */
-	uint32_t ts_ms;	     /* of the last transmission */
-	uint32_t rto_ms;     /* of the last transmission */
-	uint32_t due_ms;     /* when it times out */
-	uint32_t later_acks; /* acks of later segments since it was sent */
-	uint32_t sendings;
-	uint32_t watch_prev; /* neighbours in the watched list, by number; */
-	uint32_t watch_next; /* without meaning at its ends */
-	struct kcp_flight flight;
+	uint8_t flags; /* KCP_TX_... */
+	union {
+		struct {		     /* kcp-go's conversation */
+			uint32_t ts_ms;	     /* of the last transmission */
+			uint32_t rto_ms;     /* of the last transmission */
+			uint32_t due_ms;     /* when it times out */
+			uint32_t later_acks; /* acks of later segments since it was sent */
+			uint32_t sendings;
+			uint32_t watch_prev; /* neighbours in the watched list, by number; */
+			uint32_t watch_next; /* without meaning at its ends */
+			struct kcp_flight flight;
+		};
+		struct {		     /* native lane */
+			uint64_t pn;	     /* of the last transmission */
+			struct mono expires; /* the next four are the first piece's, for its message */
+			uint32_t cost_bytes; /* charged against the grant */
+			uint8_t pieces;
+			uint8_t open;  /* of them not acknowledged */
+			uint8_t class; /* enum kcp_path_class */
+			uint8_t index; /* of this piece in its message */
+		};
+	};
 };
 
 _Static_assert(sizeof(struct kcp_tx) <= 64, "a segment's record fits a cache line");
