@@ -59,13 +59,13 @@ struct path_mtu {
 	struct mono raise_at; /* looked at when data flows, never armed */
 	struct mono hint_at;  /* no ICMP hint counts before */
 	struct path_mtu_counters counters;
-	uint16_t size;	   /* in use, PATH_MTU_BASE_BYTES.. */
-	uint16_t low;	   /* largest size known to pass on this path */
+	uint16_t size;	   /* in use: the largest known to pass, at least PATH_MTU_BASE_BYTES */
 	uint16_t high;	   /* smallest size believed to fail; limit + 1 if none */
 	uint16_t limit;	   /* min of all that is told */
 	uint16_t told_max; /* the smaller of both sides' rx_datagram_max */
 	uint16_t link_max; /* from the link's MTU; 0 = not told */
 	uint16_t refused;  /* smallest size the kernel refused; 0 = none */
+	uint16_t old;	   /* size before a switch, not judged yet; 0 = none */
 	uint16_t
 		first; /* size to try before the table: the limit, the old size, a hint; 0 = none */
 	uint16_t probe;	   /* size being probed, 0 = none */
@@ -73,16 +73,16 @@ struct path_mtu {
 	uint16_t
 		path_id; /* first id sent on this path: acknowledgements of older ones mean nothing */
 	uint16_t next_id;
-	uint8_t state;	   /* enum path_mtu_state */
-	uint8_t family;	   /* 4 or 6 */
-	uint8_t tries;	   /* probes sent in this step */
-	uint8_t tries_max; /* 1 for a step that is a guess, else PATH_MTU_PROBES */
-	uint8_t losses;	   /* in a row */
-	uint8_t raises;	   /* searches ended since the last success */
-	bool heard;	   /* something came back since the step began */
-	bool small_due;	   /* VERIFYING: a probe of the base goes next */
-	bool waiting_old;  /* switched, and the old size has not been judged yet */
-	bool changed;	   /* path_mtu_take_change() */
+	uint8_t state;	     /* enum path_mtu_state */
+	uint8_t family;	     /* 4 or 6 */
+	uint8_t first_tries; /* tries_max of that step */
+	uint8_t tries;	     /* probes sent in this step */
+	uint8_t tries_max;   /* 1 for a step that is a guess, else PATH_MTU_PROBES */
+	uint8_t losses;	     /* in a row */
+	uint8_t raises;	     /* waits for the raise time since something better was found */
+	bool heard;	/* something came back since the step began; VERIFYING: something small */
+	bool small_due; /* VERIFYING: a probe of the base goes next */
+	bool changed;	/* path_mtu_take_change() */
 };
 
 /** Nothing is probed before path_mtu_start(). */
@@ -147,7 +147,7 @@ static inline uint16_t path_mtu_size(const struct path_mtu *mtu)
 /** True after a switch while the old size is neither confirmed nor refuted: what was cut for it waits. */
 static inline bool path_mtu_waiting(const struct path_mtu *mtu)
 {
-	return mtu->waiting_old;
+	return mtu->old != 0;
 }
 
 /** True once after each change of path_mtu_size() or end of path_mtu_waiting(). */

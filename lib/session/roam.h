@@ -90,9 +90,12 @@ enum roam_change roam_set(struct roam *roam, const struct roam_address *address)
 
 /**
  * Uses an address that a handshake proved: RESP from where INIT went, or the confirming DATA from where INIT came from.
- * A pinned peer with an address keeps it.
+ * A pinned peer keeps the remote address it has.
  */
 enum roam_change roam_proven(struct roam *roam, const struct roam_address *address);
+
+/** Own addresses or routes changed: the kernel chooses the own address until a proof names one again. */
+void roam_local_changed(struct roam *roam);
 
 /**
  * Call for each authentic datagram of the session in use, after the replay window took it.
