@@ -11,7 +11,9 @@
  */
 #include "config/config.h"
 
+#include "config/config_key.h"
 #include "config/config_loader.h"
+#include "config/config_secrets.h"
 #include "config/config_value.h"
 #include "core/err.h"
 
@@ -106,6 +108,7 @@ void config_free(struct config *config)
 		config_peer_clear(&config->peers[i]);
 	free(config->peers);
 	free(config->file);
+	secrets_free(config->secrets);
 	free(config);
 }
 
@@ -245,15 +248,27 @@ static int include_all(struct loader *l)
 
 /* ---- the whole ------------------------------------------------------------------------------------------------ */
 
-/* Which wire, before any key is judged by it. */
+/*
+ * Which wire, before any key is judged by it. If the word is none of them, or is not there and reading
+ * ended early, what else stands there tells what was meant, so that one mistake is told and not ten.
+ */
 static enum config_wire find_wire(const struct loader *l)
 {
+	const struct config_row *row = config_schema_find("wire");
+	bool given = false, known = false, kcp_go = false;
+
 	for (size_t i = 0; i < l->tree_count; i++) {
 		const struct tree_node *node = tree_get(l->trees[i].root, "wire");
-		if (node && node->kind == TREE_SCALAR && strcmp(node->text, "kcp-go") == 0)
-			return CONFIG_WIRE_KCP_GO;
+		if (node && node->kind == TREE_SCALAR) {
+			if (strcmp(node->text, "kcp-go") == 0)
+				return CONFIG_WIRE_KCP_GO;
+			given = true;
+			known = known || config_words_index(row->words, node->text) >= 0;
+		}
+		kcp_go = kcp_go || tree_get(l->trees[i].root, "kcp_go");
 	}
-	return CONFIG_WIRE_NATIVE;
+	bool unsure = given ? !known : !loader_whole(l);
+	return unsure && kcp_go ? CONFIG_WIRE_KCP_GO : CONFIG_WIRE_NATIVE;
 }
 
 static int walk_all(struct loader *l)
@@ -385,6 +400,25 @@ const struct config_peer *config_peer_find(const struct config *config, const ch
 			return &config->peers[i];
 	}
 	return NULL;
+}
+
+const struct config_peer *config_set_public_key(
+	struct config *config, const uint8_t public_key[CONFIG_KEY_BYTES])
+{
+	memcpy(config->identity.public_key, public_key, CONFIG_KEY_BYTES);
+	(void)config_key_format(public_key, config->identity.public_key_text);
+	for (size_t i = 0; i < config->peer_count; i++) {
+		const struct config_peer *peer = &config->peers[i];
+		if (peer->public_key_text &&
+			memcmp(peer->public_key, public_key, CONFIG_KEY_BYTES) == 0)
+			return peer;
+	}
+	return NULL;
+}
+
+bool config_keys_locked(const struct config *config)
+{
+	return !config->secrets || secrets_locked(config->secrets);
 }
 
 int config_kcp_go_mss(const struct config_kcp_go *kcp_go)

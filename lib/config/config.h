@@ -2,8 +2,12 @@
  * The configuration of one network: read from YAML, checked whole, given as plain values.
  *
  * vpnd and kcpctl read the same files by this module. A configuration that was returned is complete:
- * defaults are filled in, peers have inherited what they do not set, paths are absolute, and every
- * cross check has passed. Nothing refers to the files any more.
+ * defaults are filled in, peers have inherited what they do not set, paths are absolute, keys are read
+ * from their files, and every cross check has passed. Nothing refers to the files any more.
+ *
+ * On reload, other keys of our own (private key, network key) are a change of effect
+ * CONFIG_EFFECT_SESSIONS, also if the path of the file is the same; other keys of a peer are
+ * CONFIG_PEER_KEYS.
  */
 #ifndef CONFIG_H
 #define CONFIG_H
@@ -39,6 +43,13 @@ enum config_kcp_mode {
 	CONFIG_KCP_FAST,   /* 0, 30, 2, 1 */
 	CONFIG_KCP_FAST2,  /* 1, 20, 2, 1 */
 	CONFIG_KCP_FAST3,  /* 1, 10, 2, 1 */
+};
+
+/** What hides the lengths of packets on the native wire. */
+enum config_padding {
+	CONFIG_PADDING_NONE,
+	CONFIG_PADDING_16,   /* lengths are multiples of 16 */
+	CONFIG_PADDING_FULL, /* all datagrams with data have one length */
 };
 
 enum config_log_format {
@@ -81,12 +92,15 @@ struct config_listen {
 };
 
 struct config_transport {
-	int queue_ms; /* hard bound of the wait in the queue */
+	int queue_ms;	 /* hard bound of the wait in the queue */
+	int deadline_ms; /* bulk packets are given up after it; CONFIG_AUTO = by class. Native */
+	int padding;	 /* enum config_padding; native */
 };
 
 struct config_session {
 	int keepalive_ms; /* CONFIG_AUTO, CONFIG_OFF or milliseconds; see config_keepalive_ms() */
 	int dead_after_ms;
+	bool roaming;	 /* false: the peer's address is pinned; native */
 	bool persistent; /* false: gives up while nothing waits */
 };
 
@@ -98,10 +112,14 @@ struct config_given {
 struct config_peer {
 	char *name;
 	bool enabled;
-	struct config_endpoints endpoints; /* empty: the peer calls us */
-	struct config_cidrs allowed_ips;   /* host bits cleared, each once */
-	struct config_transport transport; /* own values, else those of the network */
-	struct config_session session;	   /* the same; persistent by default if it has endpoints */
+	uint8_t public_key[CONFIG_KEY_BYTES]; /* zeros on the kcp-go wire */
+	char *public_key_text;		      /* base64; NULL on the kcp-go wire */
+	char *preshared_key_file;	      /* as struct config_identity says; NULL = none */
+	const uint8_t *preshared_key;	      /* the same */
+	struct config_endpoints endpoints;    /* empty: the peer calls us */
+	struct config_cidrs allowed_ips;      /* host bits cleared, each once */
+	struct config_transport transport;    /* own values, else those of the network */
+	struct config_session session; /* the same; persistent by default if it has endpoints */
 	struct config_given given;
 };
 
@@ -118,16 +136,35 @@ struct config_kcp_go {
 	bool allow_unauthenticated;
 };
 
+/**
+ * Who we are on the native wire. Key files are absolute paths or "credential:NAME". Keys are
+ * CONFIG_KEY_BYTES raw bytes each in locked memory of the configuration, wiped with it, and NULL if they
+ * were not given, or if key files were not to be read. Secret: never print them.
+ */
+struct config_identity {
+	char *private_key_file;
+	char *network_key_file;
+	const uint8_t *private_key;
+	const uint8_t *network_key;
+	/* The public half of private_key, filled by reader->public_half or config_set_public_key(). */
+	uint8_t public_key[CONFIG_KEY_BYTES];
+	char public_key_text[CONFIG_KEY_TEXT_BYTES]; /* base64; "" = not known */
+};
+
+struct config_secrets;
+
 struct config {
 	char *file; /* as it was opened */
 	char *name; /* the network: identity.name, else the file's base name without .yaml */
 	int version;
 	struct config_strings include; /* patterns as written */
+	struct config_identity identity;
 	struct {
 		char *name;
 		struct config_cidrs addresses; /* host bits kept */
 		int mtu;		       /* CONFIG_AUTO or bytes, as configured */
-		int mtu_bytes; /* what holds: configured, or derived from the wire */
+		int mtu_bytes; /* what holds: configured, or derived from the wire; on the native
+				  wire with CONFIG_AUTO where it begins, before the path was probed */
 		int queues;    /* CONFIG_AUTO or 1..16 */
 		bool offload;
 	} interface;
@@ -152,6 +189,7 @@ struct config {
 	struct config_peer *peers; /* in the order of the files */
 	size_t peer_count;
 	struct config_given given;
+	struct config_secrets *secrets; /* where the keys lie; NULL = none */
 };
 
 /**
@@ -179,6 +217,17 @@ int config_parse_text(const char *path, const char *text, size_t len,
 
 /** Wipes keys and frees everything. NULL is fine. */
 void config_free(struct config *config);
+
+/**
+ * Fills identity.public_key for who loaded without reader->public_half.
+ *
+ * @return  NULL, or the peer that has this key: a mistake, for it is the network's own
+ */
+const struct config_peer *config_set_public_key(
+	struct config *config, const uint8_t public_key[CONFIG_KEY_BYTES]);
+
+/** False if keys are held and the host refused to keep them out of swap: worth a warning. */
+bool config_keys_locked(const struct config *config);
 
 /** "/etc/vpnd/NAME.yaml", malloc'ed. @return 0; -EINVAL if `name` is no name; -ENOMEM */
 int config_default_path(const char *name, char **ret_path);
@@ -220,6 +269,7 @@ enum config_peer_effect {
 	CONFIG_PEER_ENABLED = 1 << 2,
 	CONFIG_PEER_SESSION = 1 << 3,	/* session.*: times and persistence, applied live */
 	CONFIG_PEER_TRANSPORT = 1 << 4, /* transport.*: applied live */
+	CONFIG_PEER_KEYS = 1 << 5,	/* public_key, the preshared key: its session starts anew */
 };
 
 struct config_peer_change {

@@ -17,28 +17,35 @@
 #include <string.h>
 
 enum {
-	KEY_FILE_MAX_BYTES = 64 << 10,
 	OTHERS_READ = 04,
 	OTHERS_WRITE = 02,
 };
 
-/* The value node of a top-level key, NULL if it was not given. */
-static const struct tree_node *node_of(const struct loader *l, const char *key)
+const struct tree_node *loader_node(const struct loader *l, const char *key)
 {
 	return l->places[config_row_index(config_schema_find(key))];
 }
 
-static struct finding_place place_of(const struct loader *l, const char *key)
+struct finding_place loader_place(const struct loader *l, const char *key)
 {
-	const struct tree_node *node = node_of(l, key);
+	const struct tree_node *node = loader_node(l, key);
 
 	return node ? node->place : loader_file(0);
+}
+
+bool loader_whole(const struct loader *l)
+{
+	for (size_t i = 0; i < l->tree_count; i++) {
+		if (!l->trees[i].whole)
+			return false;
+	}
+	return true;
 }
 
 /* A value that was given and not taken: what depends on it is not judged. */
 static bool is_bad(const struct loader *l, const char *key)
 {
-	return node_of(l, key) && !config_is_given(&l->config->given, config_schema_find(key));
+	return loader_node(l, key) && !config_is_given(&l->config->given, config_schema_find(key));
 }
 
 /* ---- required ------------------------------------------------------------------------------------------------- */
@@ -47,27 +54,17 @@ static void check_required(struct loader *l)
 {
 	size_t count = 0;
 	const struct config_row *rows = config_schema_rows(&count);
-	const struct config_row *wire = config_schema_find("wire");
 
-	for (size_t i = 0; i < l->tree_count; i++) {
-		if (!l->trees[i].whole)
-			return; /* it may stand where reading did not come to */
-	}
+	if (!loader_whole(l))
+		return;
 	for (size_t i = 0; i < count; i++) {
-		if (!(rows[i].flags & CONFIG_ROW_REQUIRED) || l->places[i])
-			continue;
-		findings_error(&l->findings, CONFIG_E_MISSING, loader_file(0), NULL,
-			"%s is missing; write `%s: %lld`", rows[i].key, rows[i].key,
-			(long long)rows[i].min);
+		bool required = (rows[i].flags & CONFIG_ROW_REQUIRED) &&
+				!(rows[i].flags & CONFIG_ROW_NATIVE);
+		if (required && !l->places[i])
+			findings_error(&l->findings, CONFIG_E_MISSING, loader_file(0), NULL,
+				"%s is missing; write `%s: %lld`", rows[i].key, rows[i].key,
+				(long long)rows[i].min);
 	}
-	if (!node_of(l, "wire") && config_words_index(wire->words_later, wire->def) >= 0)
-		findings_error(&l->findings, CONFIG_E_LATER, loader_file(0), NULL,
-			"wire: %s, the default, is not in this version; write `wire: kcp-go`",
-			wire->def);
-	if (l->wire == CONFIG_WIRE_KCP_GO && !node_of(l, "kcp_go.key") &&
-		!node_of(l, "kcp_go.key_file"))
-		findings_error(&l->findings, CONFIG_E_MISSING, loader_file(0), NULL,
-			"kcp_go.key_file is missing; the wire needs it, or kcp_go.key");
 }
 
 /* The network's name: as given, else the file's base name. */
@@ -75,7 +72,7 @@ static int check_name(struct loader *l)
 {
 	struct config *config = l->config;
 
-	if (config->name || node_of(l, "identity.name"))
+	if (config->name || loader_node(l, "identity.name"))
 		return 0;
 	const char *slash = strrchr(config->file, '/');
 	char *name = strdup(slash ? slash + 1 : config->file);
@@ -94,76 +91,7 @@ static int check_name(struct loader *l)
 	return 0;
 }
 
-/* ---- keys ----------------------------------------------------------------------------------------------------- */
-
-/* The first line of a key file becomes the key. Wipes what was read. */
-static int take_key(struct loader *l, char *data, size_t len)
-{
-	struct finding_place place = place_of(l, "kcp_go.key_file");
-	const char *end = memchr(data, '\n', len);
-	size_t line = end ? (size_t)(end - data) : len;
-	int error = 0;
-
-	if (line > 0 && data[line - 1] == '\r')
-		line--;
-	if (line == 0) {
-		findings_error(&l->findings, CONFIG_E_SECRET, place, NULL,
-			"kcp_go.key_file: the first line of the file is empty");
-	} else if (line > CONFIG_SECRET_MAX || memchr(data, '\0', line)) {
-		findings_error(&l->findings, CONFIG_E_SECRET, place, NULL,
-			"kcp_go.key_file: the first line of the file is no key: longer than %d "
-			"bytes, or binary",
-			CONFIG_SECRET_MAX);
-	} else {
-		l->config->kcp_go.key = strndup(data, line);
-		error = l->config->kcp_go.key ? 0 : -ENOMEM;
-	}
-	explicit_bzero(data, len);
-	free(data);
-	return error;
-}
-
-static int check_key(struct loader *l)
-{
-	struct config_kcp_go *kcp_go = &l->config->kcp_go;
-	const struct tree_node *inline_key = node_of(l, "kcp_go.key");
-	const struct tree_node *file = node_of(l, "kcp_go.key_file");
-	char *data = NULL;
-	size_t len = 0;
-	struct config_file_stat st = {0};
-
-	if (l->wire != CONFIG_WIRE_KCP_GO)
-		return 0;
-	if (inline_key && file) {
-		const struct tree_node *later = file;
-		if (inline_key->place.source > file->place.source ||
-			(inline_key->place.source == file->place.source &&
-				inline_key->place.line > file->place.line))
-			later = inline_key;
-		findings_error(&l->findings, CONFIG_E_SECRET, later->key->place, NULL,
-			"kcp_go.key and kcp_go.key_file are both given; keep one of them");
-		return 0;
-	}
-	if (!kcp_go->key_file || !l->reader || l->reader->skip_secrets)
-		return 0;
-	int error = l->reader->read_file(l->reader->ctx, kcp_go->key_file, KEY_FILE_MAX_BYTES,
-		CONFIG_READ_SECRET, &data, &len, &st);
-	if (error == -ENOMEM)
-		return error;
-	if (error) {
-		findings_error(&l->findings, CONFIG_E_READ, file->place, NULL,
-			"kcp_go.key_file: %.200s cannot be read: %s", kcp_go->key_file,
-			err_str(error));
-		if (!l->findings.report->read_error)
-			l->findings.report->read_error = error;
-		return 0;
-	}
-	if (st.mode & OTHERS_READ)
-		findings_warning(&l->findings, CONFIG_W_KEY_READABLE, file->place,
-			"every user can read %.200s; use: chmod 0600 %.200s", kcp_go->key_file,
-			kcp_go->key_file);
-	return take_key(l, data, len);
-}
+/* ---- modes of the files --------------------------------------------------------------------------------------- */
 
 static void check_modes(struct loader *l)
 {
@@ -207,7 +135,7 @@ static void check_mtu(struct loader *l)
 		return;
 	if (mss < least) {
 		(void)snprintf(note, sizeof(note), "at least %d", least + config->kcp_go.mtu - mss);
-		findings_error(&l->findings, CONFIG_E_MTU, place_of(l, "kcp_go.mtu"), note,
+		findings_error(&l->findings, CONFIG_E_MTU, loader_place(l, "kcp_go.mtu"), note,
 			"kcp_go.mtu: %d leaves %d bytes for a packet; %d are needed%s",
 			config->kcp_go.mtu, mss, least,
 			ipv6 ? " with an IPv6 address in interface.addresses" : "");
@@ -215,17 +143,35 @@ static void check_mtu(struct loader *l)
 	}
 	if (config->interface.mtu_bytes > mss) {
 		(void)snprintf(note, sizeof(note), "at most %d, or auto", mss);
-		findings_error(&l->findings, CONFIG_E_MTU, place_of(l, "interface.mtu"), note,
+		findings_error(&l->findings, CONFIG_E_MTU, loader_place(l, "interface.mtu"), note,
 			"interface.mtu: %d is more than the %d bytes that one segment carries "
 			"(kcp_go.mtu %d, less headers)",
 			config->interface.mtu_bytes, mss, config->kcp_go.mtu);
 	} else if (config->interface.mtu_bytes < least) {
 		(void)snprintf(note, sizeof(note), "at least %d, or auto", least);
-		findings_error(&l->findings, CONFIG_E_MTU, place_of(l, "interface.mtu"), note,
+		findings_error(&l->findings, CONFIG_E_MTU, loader_place(l, "interface.mtu"), note,
 			"interface.mtu: %d is less than IPv6 needs, and interface.addresses has an "
 			"IPv6 address",
 			config->interface.mtu_bytes);
 	}
+}
+
+static void check_native(struct loader *l)
+{
+	struct config *config = l->config;
+	int mtu = config->interface.mtu;
+
+	config->interface.mtu_bytes = mtu == CONFIG_AUTO ? CONFIG_MTU_MIN_IPV6 : mtu;
+	if (!is_bad(l, "interface.mtu") && config->interface.mtu_bytes < CONFIG_MTU_MIN_IPV6)
+		findings_error(&l->findings, CONFIG_E_MTU, loader_place(l, "interface.mtu"),
+			"at least 1280, or auto",
+			"interface.mtu: %d is less than the %d that the native wire carries "
+			"everywhere",
+			mtu, CONFIG_MTU_MIN_IPV6);
+	if (config->interface.queues > 1)
+		findings_error(&l->findings, CONFIG_E_LATER, loader_place(l, "interface.queues"),
+			"auto or 1", "interface.queues: %d is not in this version",
+			config->interface.queues);
 }
 
 static void check_kcp_go(struct loader *l)
@@ -234,23 +180,26 @@ static void check_kcp_go(struct loader *l)
 	int shards = kcp_go->datashard + kcp_go->parityshard;
 
 	if (shards > 255) {
-		const char *key = node_of(l, "kcp_go.parityshard") ? "kcp_go.parityshard"
-								   : "kcp_go.datashard";
-		findings_error(&l->findings, CONFIG_E_FEC, place_of(l, key), NULL,
+		const char *key = loader_node(l, "kcp_go.parityshard") ? "kcp_go.parityshard"
+								       : "kcp_go.datashard";
+		findings_error(&l->findings, CONFIG_E_FEC, loader_place(l, key), NULL,
 			"kcp_go: datashard %d and parityshard %d are %d together; at most 255",
 			kcp_go->datashard, kcp_go->parityshard, shards);
 	}
 	if (l->config->interface.queues > 1)
-		findings_error(&l->findings, CONFIG_E_WIRE, place_of(l, "interface.queues"),
+		findings_error(&l->findings, CONFIG_E_WIRE, loader_place(l, "interface.queues"),
 			"auto or 1", "interface.queues: the kcp-go wire has one queue, not %d",
 			l->config->interface.queues);
 	check_mtu(l);
-	findings_warning(&l->findings, CONFIG_W_UNAUTHENTICATED, place_of(l, "wire"),
-		"the kcp-go wire is not authenticated: who knows the key, or replays recorded "
-		"packets, can send into this network");
+	if (!is_bad(l, "wire"))
+		findings_warning(&l->findings, CONFIG_W_UNAUTHENTICATED, loader_place(l, "wire"),
+			"the kcp-go wire is not authenticated: who knows the key, or replays "
+			"recorded "
+			"packets, can send into this network");
 	if (strcmp(kcp_go->crypt, "none") == 0 || strcmp(kcp_go->crypt, "null") == 0 ||
 		strcmp(kcp_go->crypt, "xor") == 0)
-		findings_warning(&l->findings, CONFIG_W_WEAK_CIPHER, place_of(l, "kcp_go.crypt"),
+		findings_warning(&l->findings, CONFIG_W_WEAK_CIPHER,
+			loader_place(l, "kcp_go.crypt"),
 			"kcp_go.crypt: %s hides %s; who sees the packets can read them",
 			kcp_go->crypt, kcp_go->crypt[0] == 'x' ? "next to nothing" : "nothing");
 }
@@ -439,7 +388,8 @@ static void check_reach(struct loader *l)
 				"peers.%s has no endpoints and listen is empty: it must call, but "
 				"there is no fixed port to call",
 				peer->name);
-		else if (without > 1 && peer->allowed_ips.count == 0)
+		else if (l->wire == CONFIG_WIRE_KCP_GO && without > 1 &&
+			 peer->allowed_ips.count == 0)
 			findings_warning(&l->findings, CONFIG_W_UNREACHABLE,
 				l->peers[p].name->place,
 				"peers.%s has neither endpoints nor allowed_ips: nothing tells it "
@@ -461,7 +411,7 @@ static void check_addresses(struct loader *l)
 		for (size_t j = 0; j < i; j++) {
 			if (ip_prefix_equal(&list->items[i], &list->items[j]))
 				findings_error(&l->findings, CONFIG_E_DUPLICATE,
-					place_of(l, "interface.addresses"), NULL,
+					loader_place(l, "interface.addresses"), NULL,
 					"interface.addresses: %s is given twice",
 					ip_prefix_format(&list->items[i], text));
 		}
@@ -474,16 +424,18 @@ int config_check(struct loader *l)
 
 	if (!error)
 		error = check_names(l);
+	check_required(l);
 	if (!error)
-		error = check_key(l);
+		error = config_check_keys(l);
 	if (!error)
 		error = check_overlaps(l);
 	if (error)
 		return error;
-	check_required(l);
 	check_addresses(l);
 	if (l->wire == CONFIG_WIRE_KCP_GO)
 		check_kcp_go(l);
+	else
+		check_native(l);
 	check_modes(l);
 	inherit(l->config);
 	if (l->findings.report->error_total > 0) /* it may be what was refused that is missing */

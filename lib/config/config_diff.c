@@ -38,6 +38,14 @@ static void write_change(
 	value_write(row, after, out);
 }
 
+static const char OTHER_KEY[] = "another key";
+
+/* True for the same key, or none in both. */
+static bool keys_equal(const uint8_t *a, const uint8_t *b)
+{
+	return a && b ? memcmp(a, b, CONFIG_KEY_BYTES) == 0 : a == b;
+}
+
 static int close_text(FILE *out, char **text)
 {
 	int failed = ferror(out);
@@ -52,6 +60,7 @@ static int close_text(FILE *out, char **text)
 
 /* ---- globals -------------------------------------------------------------------------------------------------- */
 
+/* @before  NULL: the key in a file is another, wherever the file is */
 static int add_global(struct config_diff *diff, const struct config_row *row, unsigned effects,
 	const void *before, const void *after)
 {
@@ -67,7 +76,10 @@ static int add_global(struct config_diff *diff, const struct config_row *row, un
 	if (!out)
 		return -ENOMEM;
 	(void)fprintf(out, "%s: ", row->key);
-	write_change(out, row, before, after);
+	if (before)
+		write_change(out, row, before, after);
+	else
+		(void)fputs(OTHER_KEY, out);
 	if (close_text(out, &text))
 		return -ENOMEM;
 	diff->globals[diff->global_count++] =
@@ -91,6 +103,15 @@ static int diff_globals(
 		if (error)
 			return error;
 	}
+	int error = 0;
+	if (!keys_equal(before->identity.private_key, after->identity.private_key))
+		error = add_global(diff, config_schema_find("identity.private_key_file"),
+			CONFIG_EFFECT_SESSIONS, NULL, NULL);
+	if (!error && !keys_equal(before->identity.network_key, after->identity.network_key))
+		error = add_global(diff, config_schema_find("identity.network_key_file"),
+			CONFIG_EFFECT_SESSIONS, NULL, NULL);
+	if (error)
+		return error;
 	if (before->interface.mtu_bytes != after->interface.mtu_bytes)
 		diff->effects |= CONFIG_EFFECT_LINK;
 	return 0;
@@ -98,8 +119,13 @@ static int diff_globals(
 
 /* ---- peers ---------------------------------------------------------------------------------------------------- */
 
+/* The file of the preshared key may move: what counts is the key, which is compared apart. */
 static unsigned peer_effect(const struct config_row *row)
 {
+	if (strcmp(row->key, "peers.NAME.public_key") == 0)
+		return CONFIG_PEER_KEYS;
+	if (strcmp(row->key, "peers.NAME.preshared_key_file") == 0)
+		return CONFIG_PEER_SESSION;
 	if (strcmp(row->key, "peers.NAME.endpoints") == 0)
 		return CONFIG_PEER_ENDPOINTS;
 	if (strcmp(row->key, "peers.NAME.allowed_ips") == 0)
@@ -138,6 +164,11 @@ static int diff_peer(
 		(void)fprintf(out, "%s%s ", change.effects ? ", " : "", key);
 		write_change(out, &rows[i], a, b);
 		change.effects |= peer_effect(&rows[i]);
+	}
+	if (before && after && !keys_equal(before->preshared_key, after->preshared_key)) {
+		(void)fprintf(
+			out, "%spreshared_key_file: %s", change.effects ? ", " : "", OTHER_KEY);
+		change.effects |= CONFIG_PEER_KEYS;
 	}
 	if (close_text(out, &text))
 		return -ENOMEM;

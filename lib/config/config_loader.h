@@ -13,7 +13,10 @@ enum {
 /** Where a peer's values stand. */
 struct peer_places {
 	const struct tree_node *name;
+	const struct tree_node *value;
 	const struct tree_node *allowed_ips; /* a list, or NULL */
+	const struct tree_node *public_key;
+	const struct tree_node *preshared_key_file;
 };
 
 struct loader {
@@ -50,6 +53,31 @@ int config_walk(
  * @return  0 (also with findings) or -ENOMEM
  */
 int config_check(struct loader *loader);
+
+/**
+ * Keys of the wire that is chosen: required ones, files and their modes, what clashes. Reads key files.
+ *
+ * @return  0 (also with findings) or -ENOMEM
+ */
+int config_check_keys(struct loader *loader);
+
+/**
+ * Refuses a secret key that stands in a configuration, without showing it, and says how to move it.
+ *
+ * @node   the value; its key is "private_key", or "private_key_file" with a key where the path belongs
+ * @shown  "identity.private_key"
+ */
+void config_refuse_inline_key(
+	struct loader *loader, const struct tree_node *node, const char *shown);
+
+/** The value node of a top-level key, NULL if it was not given. */
+const struct tree_node *loader_node(const struct loader *loader, const char *key);
+
+/** Its place; that of the main file if it was not given. */
+struct finding_place loader_place(const struct loader *loader, const char *key);
+
+/** False if reading ended early: what seems missing may stand further down. */
+bool loader_whole(const struct loader *loader);
 
 /** Refuses routes that would swallow the tunnel's own datagrams. @return 0 (also with findings) or -ENOMEM */
 int config_check_routes(struct loader *loader);

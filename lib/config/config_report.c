@@ -41,14 +41,17 @@ static const struct config_code_row CODES[] = {
 	{"E-CFG-16", "Two peers claim the same inner addresses, so a packet's next hop would be "
 		     "ambiguous. Give each address to one peer."},
 	{"E-CFG-17",
-		"The key (password) is missing its file's first line, is empty, or is given in "
-		"two ways. Set either kcp_go.key or kcp_go.key_file."},
+		"A key cannot be used: it is empty, not 32 bytes in base64, nobody's public key, "
+		"this host's own, given in two ways, or a secret that stands in the file itself. "
+		"`kcpctl key gen FILE` makes a key, `kcpctl key pub FILE` prints its public "
+		"half."},
 	{"E-CFG-18", "The file is larger or deeper than any real configuration."},
 	{"E-CFG-19",
-		"The MTU does not fit: one inner packet must fit one KCP segment, and IPv6 needs "
-		"1280 bytes. Lower interface.mtu or raise kcp_go.mtu."},
+		"The MTU does not fit. The native wire carries 1280 bytes and more, and so does "
+		"IPv6. On the kcp-go wire one inner packet must fit one KCP segment: lower "
+		"interface.mtu or raise kcp_go.mtu."},
 	{"E-CFG-20", "datashard + parityshard is at most 255. A 0 in either turns FEC off."},
-	{"E-CFG-21", "Others may read a key file. Use: chmod 0640 FILE (or 0600)."},
+	{"E-CFG-21", "A key file's mode is more than 0640. Use: chmod 0600 FILE."},
 	{"W-CFG-1",
 		"With wire: kcp-go nobody's identity is proven: who knows the key, or records and "
 		"replays packets, can send into the network."},

@@ -26,16 +26,17 @@
 		.key = (key_), .type = CONFIG_TYPE_##type_, .offset = AT(field_), __VA_ARGS__ \
 	}
 /* A built key that peers can override. */
-#define SHARED(key_, type_, field_, ...)                                                 \
-	{                                                                                \
-		.key = (key_), .type = CONFIG_TYPE_##type_, .offset = AT(field_),        \
-		.peer_offset = AT_PEER(field_), .flags = CONFIG_ROW_INHERIT, __VA_ARGS__ \
+#define SHARED(key_, type_, flags_, field_, ...)                                        \
+	{                                                                               \
+		.key = (key_), .type = CONFIG_TYPE_##type_, .offset = AT(field_),       \
+		.peer_offset = AT_PEER(field_), .flags = CONFIG_ROW_INHERIT | (flags_), \
+		__VA_ARGS__                                                             \
 	}
 /* A built key of a peer. */
-#define PEER(key_, type_, field_, ...)                                                             \
+#define PEER(key_, type_, flags_, field_, ...)                                                     \
 	{                                                                                          \
 		.key = "peers.NAME." key_, .type = CONFIG_TYPE_##type_, .offset = AT_PEER(field_), \
-		.flags = CONFIG_ROW_PEER, __VA_ARGS__                                              \
+		.flags = CONFIG_ROW_PEER | (flags_), __VA_ARGS__                                   \
 	}
 /* A key of a later version. */
 #define LATER(key_, type_, flags_, ...)                                                 \
@@ -60,9 +61,12 @@ static const struct config_row ROWS[] = {
 	BUILT("identity.name", NAME, name, .min = 1, .max = CONFIG_NAME_MAX,
 		.effects = CONFIG_EFFECT_RESTART,
 		.help = "the network's name; default: the file's base name"),
-	LATER("identity.network_key_file", PATH, CONFIG_ROW_NATIVE, .min = 1, .max = 4095,
+	BUILT("identity.network_key_file", PATH, identity.network_key_file, .min = 1, .max = 4095,
+		.flags = CONFIG_ROW_NATIVE | CONFIG_ROW_KEY_FILE, .effects = CONFIG_EFFECT_LIVE,
 		.help = "a secret all members share; strangers get no answer at all"),
-	LATER("identity.private_key_file", PATH, CONFIG_ROW_NATIVE, .min = 1, .max = 4095,
+	BUILT("identity.private_key_file", PATH, identity.private_key_file, .min = 1, .max = 4095,
+		.flags = CONFIG_ROW_NATIVE | CONFIG_ROW_KEY_FILE | CONFIG_ROW_REQUIRED,
+		.effects = CONFIG_EFFECT_LIVE,
 		.help = "this host's key (kcpctl key gen), mode at most 0640; or credential:NAME"),
 
 	BUILT("interface.name", DEVICE, interface.name, .min = 1, .max = CONFIG_DEVICE_MAX,
@@ -85,14 +89,14 @@ static const struct config_row ROWS[] = {
 		.help = "addresses and ports to take packets on; none: any port"),
 	LATER("fwmark", LONG, CONFIG_ROW_HEX, .min = 0, .max = UINT32_MAX_ROW, .words = "auto",
 		.def = "auto", .help = "mark of outer packets"),
-	BUILT("wire", ENUM, wire, .words = "native kcp-go", .words_later = "native", .def = "native",
+	BUILT("wire", ENUM, wire, .words = "native kcp-go", .def = "native",
 		.effects = CONFIG_EFFECT_RESTART, .help = "what is spoken on UDP"),
 
 	BUILT("kcp_go.key", STRING, kcp_go.key, .min = 1, .max = CONFIG_SECRET_MAX,
 		.flags = CONFIG_ROW_KCP_GO | CONFIG_ROW_SECRET, .effects = CONFIG_EFFECT_SESSIONS,
 		.help = "password; this or key_file is required"),
 	BUILT("kcp_go.key_file", PATH, kcp_go.key_file, .min = 1, .max = 4095,
-		.flags = CONFIG_ROW_KCP_GO, .effects = CONFIG_EFFECT_LIVE,
+		.flags = CONFIG_ROW_KCP_GO | CONFIG_ROW_KEY_FILE, .effects = CONFIG_EFFECT_LIVE,
 		.help = "file whose first line is the password"),
 	BUILT("kcp_go.crypt", WORD, kcp_go.crypt, .flags = CONFIG_ROW_KCP_GO, .words = CRYPTS,
 		.def = "salsa20", .effects = CONFIG_EFFECT_SESSIONS, .help = "cipher, by kcptun's name"),
@@ -119,21 +123,23 @@ static const struct config_row ROWS[] = {
 		.effects = CONFIG_EFFECT_SESSIONS, .help = "number of the conversations that are dialled"),
 	BUILT("kcp_go.allow_unauthenticated", BOOL, kcp_go.allow_unauthenticated,
 		.flags = CONFIG_ROW_KCP_GO, .def = "false", .effects = CONFIG_EFFECT_LIVE,
-		.help = "says that a wire without proof of identity is wanted"),
+		.help = "must be true: says that a wire without proof of identity is wanted"),
 
 	LATER("transport.class", ENUM, CONFIG_ROW_INHERIT, .words = "auto datagram reliable",
 		.def = "auto", .help = "how packets are carried"),
-	SHARED("transport.queue", DURATION, transport.queue_ms, .unit = CONFIG_UNIT_MS, .min = 20,
+	SHARED("transport.queue", DURATION, 0, transport.queue_ms, .unit = CONFIG_UNIT_MS, .min = 20,
 		.max = 5000, .def = "300ms", .effects = CONFIG_EFFECT_LIVE,
 		.help = "hard bound of a packet's wait in the queue"),
 	LATER("transport.congestion", ENUM, CONFIG_ROW_INHERIT, .words = "auto fixed", .def = "auto",
 		.help = "congestion control"),
 	LATER("transport.rate_max", RATE, CONFIG_ROW_INHERIT, .unit = CONFIG_UNIT_BPS, .min = 0,
 		.max = 1000000000000, .def = "0", .help = "most that is sent; 0: no limit"),
-	LATER("transport.deadline", DURATION, CONFIG_ROW_INHERIT | CONFIG_ROW_NATIVE,
-		.unit = CONFIG_UNIT_MS, .min = 50, .max = 60000,
-		.help = "after it a bulk packet is given up; default by class"),
-	LATER("transport.padding", ENUM, CONFIG_ROW_INHERIT, .words = "none 16 full", .def = "none",
+	SHARED("transport.deadline", DURATION, CONFIG_ROW_NATIVE, transport.deadline_ms, .unit = CONFIG_UNIT_MS,
+		.min = 50, .max = 60000, .words = "auto", .def = "auto",
+		.effects = CONFIG_EFFECT_LIVE,
+		.help = "after it a bulk packet is given up; auto: by class"),
+	SHARED("transport.padding", ENUM, CONFIG_ROW_NATIVE, transport.padding, .words = "none 16 full", .def = "none",
+		.effects = CONFIG_EFFECT_LIVE,
 		.help = "hides packet lengths"),
 	LATER("transport.dscp", INT, CONFIG_ROW_INHERIT, .min = 0, .max = 63, .words = "inherit",
 		.def = "0", .help = "DSCP of outer packets; inherit shows inner classes outside"),
@@ -152,16 +158,17 @@ static const struct config_row ROWS[] = {
 		.unit = CONFIG_UNIT_MS, .min = 1, .max = 1000, .def = "2ms",
 		.help = "a packet waits no longer for its repair"),
 
-	SHARED("session.keepalive", DURATION, session.keepalive_ms, .unit = CONFIG_UNIT_S, .min = 5,
+	SHARED("session.keepalive", DURATION, 0, session.keepalive_ms, .unit = CONFIG_UNIT_S, .min = 5,
 		.max = 120, .words = "auto off", .def = "auto", .effects = CONFIG_EFFECT_LIVE,
 		.help = "asks for a sign of life after so much silence; "
-			"auto on the kcp-go wire: a third of dead_after"),
-	SHARED("session.dead_after", DURATION, session.dead_after_ms, .unit = CONFIG_UNIT_S, .min = 3,
+			"auto: native 25s behind NAT, else none; kcp-go a third of dead_after"),
+	SHARED("session.dead_after", DURATION, 0, session.dead_after_ms, .unit = CONFIG_UNIT_S, .min = 3,
 		.max = 600, .def = "15s", .effects = CONFIG_EFFECT_LIVE,
 		.help = "silence after which the peer counts as gone"),
-	LATER("session.roaming", BOOL, CONFIG_ROW_INHERIT, .def = "true",
+	SHARED("session.roaming", BOOL, CONFIG_ROW_NATIVE, session.roaming, .def = "true",
+		.effects = CONFIG_EFFECT_LIVE,
 		.help = "false: the peer's address is pinned"),
-	SHARED("session.persistent", BOOL, session.persistent, .def = "true",
+	SHARED("session.persistent", BOOL, 0, session.persistent, .def = "true",
 		.effects = CONFIG_EFFECT_LIVE,
 		.help = "false: gives up while nothing waits; default true for peers with endpoints"),
 
@@ -201,15 +208,16 @@ static const struct config_row ROWS[] = {
 	BUILT("log.format", ENUM, log.format, .words = "text json", .def = "text",
 		.effects = CONFIG_EFFECT_LOG, .help = "one line of text or one JSON object each"),
 
-	LATER("peers.NAME.public_key", KEY, CONFIG_ROW_PEER | CONFIG_ROW_NATIVE,
-		.help = "the peer's public key (kcpctl key pub)"),
-	LATER("peers.NAME.preshared_key_file", PATH, CONFIG_ROW_PEER | CONFIG_ROW_NATIVE, .min = 1,
-		.max = 4095, .help = "a secret shared with this peer (kcpctl key psk)"),
-	PEER("endpoints", ENDPOINTS, endpoints,
+	PEER("public_key", KEY, CONFIG_ROW_NATIVE | CONFIG_ROW_REQUIRED, public_key_text,
+		.help = "the peer's public key, as kcpctl key pub prints it there"),
+	PEER("preshared_key_file", PATH, CONFIG_ROW_NATIVE | CONFIG_ROW_KEY_FILE, preshared_key_file,
+		.min = 1, .max = 4095,
+		.help = "a secret shared with this peer (kcpctl key psk); or credential:NAME"),
+	PEER("endpoints", ENDPOINTS, 0, endpoints,
 		.help = "where it is called, in this order; none: it calls us"),
-	PEER("allowed_ips", PREFIXES, allowed_ips,
+	PEER("allowed_ips", PREFIXES, 0, allowed_ips,
 		.help = "inner addresses behind it: next hop and source filter"),
-	PEER("enabled", BOOL, enabled, .def = "true", .help = "false: down, until it is true and the file reloaded"),
+	PEER("enabled", BOOL, 0, enabled, .def = "true", .help = "false: down, until it is true and the file reloaded"),
 };
 /* clang-format on */
 

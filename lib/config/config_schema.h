@@ -23,7 +23,7 @@ enum config_type {
 	CONFIG_TYPE_NAME,     /* char *: [A-Za-z0-9._-], does not begin with '.' or '-' */
 	CONFIG_TYPE_DEVICE,   /* char *: the name of a network interface */
 	CONFIG_TYPE_PATH,    /* char *: made absolute against the folder of the file it stands in */
-	CONFIG_TYPE_KEY,     /* char *: 32 bytes in base64 */
+	CONFIG_TYPE_KEY,     /* char *: 32 bytes in base64, not secret */
 	CONFIG_TYPE_STRINGS, /* struct config_strings */
 	CONFIG_TYPE_CIDRS,   /* struct config_cidrs, host bits kept */
 	CONFIG_TYPE_PREFIXES,  /* struct config_cidrs, host bits cleared, each once */
@@ -45,13 +45,14 @@ enum config_unit {
 
 enum config_row_flag {
 	CONFIG_ROW_LATER = 1 << 0,    /* checked, then refused: not in this version */
-	CONFIG_ROW_REQUIRED = 1 << 1, /* on every wire */
+	CONFIG_ROW_REQUIRED = 1 << 1, /* with CONFIG_ROW_NATIVE on that wire, else on both */
 	CONFIG_ROW_SECRET = 1 << 2,   /* never printed */
 	CONFIG_ROW_NATIVE = 1 << 3,   /* refused with `wire: kcp-go` */
 	CONFIG_ROW_KCP_GO = 1 << 4,   /* refused with `wire: native` */
 	CONFIG_ROW_INHERIT = 1 << 5,  /* also peers.NAME.<key>, which overrides it for one peer */
 	CONFIG_ROW_PEER = 1 << 6,     /* a key of peers.NAME only */
 	CONFIG_ROW_HEX = 1 << 7,      /* 0x... is accepted, too */
+	CONFIG_ROW_KEY_FILE = 1 << 8, /* a file with a key: "credential:NAME" is accepted, too */
 };
 
 /** How a running daemon takes over a changed value; flags, several can be true at once. */

@@ -51,7 +51,7 @@ static bool is_shown(const struct show *s, const struct config_row *row,
 {
 	if (!field || value_is_absent(row, field))
 		return false;
-	if ((row->flags & CONFIG_ROW_KCP_GO) && s->wire != CONFIG_WIRE_KCP_GO)
+	if (row->flags & (s->wire == CONFIG_WIRE_KCP_GO ? CONFIG_ROW_NATIVE : CONFIG_ROW_KCP_GO))
 		return false;
 	/* the key of a key_file is known, but was not written here */
 	if (row->flags & CONFIG_ROW_SECRET)

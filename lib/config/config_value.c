@@ -9,6 +9,7 @@
 #include "config/config_value.h"
 
 #include "config/config_address.h"
+#include "config/config_key.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -16,7 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN_MAX = 60 }; /* bytes of a value that messages repeat */
+enum {
+	SHOWN_MAX = 60,	      /* bytes of a value that messages repeat */
+	CREDENTIAL_MAX = 255, /* bytes of a file name */
+};
 
 static const int64_t NUMBER_CAP = INT64_C(1000000000000000); /* 10^15: times 1000 still fits */
 
@@ -345,29 +349,45 @@ static bool device_ok(const char *name)
 	return true;
 }
 
-/* 32 bytes in base64 as WireGuard writes them: 43 digits of which the last carries 4 bits, and '='. */
-static bool key_ok(const char *text)
+static bool is_credential(const struct config_row *row, const char *path)
 {
-	static const char LAST[] = "AEIMQUYcgkosw048";
-
-	if (strlen(text) != 44 || text[43] != '=' || !strchr(LAST, text[42]))
-		return false;
-	for (size_t i = 0; i < 43; i++) {
-		unsigned char c = (unsigned char)text[i];
-		if (c >= 0x80 || (!isalnum(c) && c != '+' && c != '/'))
-			return false;
-	}
-	return true;
+	return (row->flags & CONFIG_ROW_KEY_FILE) &&
+	       strncmp(path, CONFIG_CREDENTIAL_PREFIX, strlen(CONFIG_CREDENTIAL_PREFIX)) == 0;
 }
 
-static char *join_path(const char *folder, const char *path)
+/* One file name, so that nothing outside the folder of credentials is meant. */
+static bool credential_ok(const char *name)
+{
+	return *name && strlen(name) <= CREDENTIAL_MAX && !strchr(name, '/') &&
+	       strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+static char *join_path(const struct config_row *row, const char *folder, const char *path)
 {
 	char *joined = NULL;
 
-	if (path[0] == '/' || folder[0] == '\0' || strncmp(path, "credential:", 11) == 0)
+	if (path[0] == '/' || folder[0] == '\0' || is_credential(row, path))
 		return strdup(path);
 	bool slash = folder[strlen(folder) - 1] == '/';
 	return asprintf(&joined, "%s%s%s", folder, slash ? "" : "/", path) < 0 ? NULL : joined;
+}
+
+/* Public keys: what nobody can have as theirs is refused here. Texts are not repeated: it may be the wrong key. */
+static int check_public_key(const char *text, struct value_problem *problem)
+{
+	uint8_t key[CONFIG_KEY_BYTES];
+
+	if (config_key_parse(text, strlen(text), key))
+		return refuse(problem, CONFIG_E_VALUE, "",
+			"not a key: 32 bytes in base64 are 44 characters that end in =; `kcpctl "
+			"key pub FILE` prints it on the other side");
+	const char *why = config_key_unusable(key);
+	if (why)
+		return refuse(problem, CONFIG_E_SECRET, "",
+			"this key %s: it is nobody's public key; `kcpctl key pub FILE` prints it "
+			"on the other side",
+			why);
+	return 0;
 }
 
 static int check_text(const struct config_row *row, const char *text, struct value_problem *problem)
@@ -403,12 +423,13 @@ static int check_text(const struct config_row *row, const char *text, struct val
 				SHOWN_MAX, text, CONFIG_DEVICE_MAX);
 		return 0;
 	}
-	if (row->type == CONFIG_TYPE_KEY) {
-		if (!key_ok(text))
-			return refuse(problem, CONFIG_E_VALUE, "",
-				"not a key: 32 bytes in base64 are 44 characters that end in =");
-		return 0;
-	}
+	if (row->type == CONFIG_TYPE_KEY)
+		return check_public_key(text, problem);
+	if (is_credential(row, text) && !credential_ok(text + strlen(CONFIG_CREDENTIAL_PREFIX)))
+		return refuse(problem, CONFIG_E_VALUE, "",
+			"\"%.*s\" is no credential: credential:NAME means the file NAME in "
+			"$CREDENTIALS_DIRECTORY",
+			SHOWN_MAX, text);
 	if (row->max && ((int64_t)len < row->min || (int64_t)len > row->max))
 		return refuse(
 			problem, CONFIG_E_VALUE, "", "%s", len == 0 ? "is empty" : "is too long");
@@ -427,7 +448,7 @@ static int set_text(const struct config_row *row, const char *text, const char *
 
 	if (error)
 		return error;
-	char *copy = row->type == CONFIG_TYPE_PATH ? join_path(folder, text) : strdup(text);
+	char *copy = row->type == CONFIG_TYPE_PATH ? join_path(row, folder, text) : strdup(text);
 	if (!copy)
 		return -ENOMEM;
 	value_clear(row, field);

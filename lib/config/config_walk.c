@@ -8,6 +8,7 @@
  * Every value is checked, also where the key itself is refused afterwards: because it is of a later
  * version, or has no meaning on the chosen wire. So no mistake hides behind another.
  */
+#include "config/config_key.h"
 #include "config/config_loader.h"
 #include "config/config_value.h"
 
@@ -162,14 +163,35 @@ static bool refuse_row(struct walk *w, const struct config_row *row, const struc
 			"%s is not in this version", shown);
 		return true;
 	}
-	const struct config_row *wire = config_schema_find("wire");
-	bool native = config_words_index(wire->words_later, "native") < 0;
-	if ((row->flags & CONFIG_ROW_KCP_GO) && l->wire == CONFIG_WIRE_NATIVE && native) {
+	if ((row->flags & CONFIG_ROW_KCP_GO) && l->wire == CONFIG_WIRE_NATIVE) {
 		findings_error(&l->findings, CONFIG_E_WIRE, node->key->place, NULL,
 			"%s is used with `wire: kcp-go` only", shown);
 		return true;
 	}
 	return false;
+}
+
+/* `private_key_file: KEY`: the key stands where its file belongs. */
+static bool is_key_for_path(const struct config_row *row, const struct tree_node *node)
+{
+	uint8_t key[CONFIG_KEY_BYTES];
+
+	if (!(row->flags & CONFIG_ROW_KEY_FILE) || node->kind != TREE_SCALAR ||
+		config_key_parse(node->text, strlen(node->text), key))
+		return false;
+	explicit_bzero(key, sizeof(key));
+	return true;
+}
+
+/* The name of the key does not say that its value is secret, so the tree has not masked it. */
+static void keep_hidden(struct loader *l, const struct tree_node *node)
+{
+	const struct finding_place *p = &node->place;
+	struct source *source = &l->findings.sources[p->source];
+
+	/* to the end of the line */
+	if (source_mask(source, (struct source_mask){p->line, p->column, p->line + 1, 1}))
+		source->hidden = true;
 }
 
 static void walk_leaf(struct walk *w, const struct config_row *row, const struct tree_node *node,
@@ -196,6 +218,11 @@ static void walk_leaf(struct walk *w, const struct config_row *row, const struct
 		if (!again)
 			l->places[config_row_index(row)] = node;
 	}
+	if (is_key_for_path(row, node)) {
+		keep_hidden(l, node);
+		config_refuse_inline_key(l, node, path->shown);
+		return;
+	}
 	void *field = scope_field(w, row, &scratch);
 	bool good = value_is_list(row->type) ? set_list(w, row, node, path->shown, field)
 					     : set_one(w, row, node, path->shown, field);
@@ -206,6 +233,10 @@ static void walk_leaf(struct walk *w, const struct config_row *row, const struct
 	config_set_given(scope_given(w), row);
 	if (row->type == CONFIG_TYPE_PREFIXES)
 		l->peers[w->peer].allowed_ips = node;
+	if (row->flags & CONFIG_ROW_PEER && row->type == CONFIG_TYPE_KEY)
+		l->peers[w->peer].public_key = node;
+	if (row->flags & CONFIG_ROW_PEER && row->flags & CONFIG_ROW_KEY_FILE)
+		l->peers[w->peer].preshared_key_file = node;
 	if (row->flags & CONFIG_ROW_SECRET)
 		l->findings.sources[node->place.source].inline_key = true;
 }
@@ -269,7 +300,7 @@ static void walk_section(struct walk *w, const struct tree_node *node, const str
 }
 
 /* @return the index of the new peer, or TOP (then w->error is set) */
-static long add_peer(struct walk *w, const struct tree_node *name)
+static long add_peer(struct walk *w, const struct tree_node *value)
 {
 	struct loader *l = w->loader;
 	struct config *config = l->config;
@@ -289,7 +320,7 @@ static long add_peer(struct walk *w, const struct tree_node *name)
 		l->peer_capacity = capacity;
 	}
 	struct config_peer *peer = &config->peers[config->peer_count];
-	*peer = (struct config_peer){.name = strdup(name->text)};
+	*peer = (struct config_peer){.name = strdup(value->key->text)};
 	if (!peer->name)
 		goto no_memory;
 	for (size_t i = 0; i < count; i++) {
@@ -301,7 +332,7 @@ static long add_peer(struct walk *w, const struct tree_node *name)
 			goto no_memory;
 		}
 	}
-	l->peers[config->peer_count] = (struct peer_places){.name = name};
+	l->peers[config->peer_count] = (struct peer_places){.name = value->key, .value = value};
 	return (long)config->peer_count++;
 
 no_memory:
@@ -333,7 +364,7 @@ static void walk_peer(struct walk *w, const struct tree_node *node, const struct
 	(void)snprintf(path.schema, sizeof(path.schema), "%.120s.NAME", peers->schema);
 	(void)snprintf(
 		path.shown, sizeof(path.shown), "%.120s.%.100s", peers->shown, node->key->text);
-	w->peer = add_peer(w, node->key);
+	w->peer = add_peer(w, node);
 	if (w->peer != TOP)
 		walk_section(w, node, &path);
 	w->peer = TOP;
@@ -342,7 +373,17 @@ static void walk_peer(struct walk *w, const struct tree_node *node, const struct
 static void on_unknown(struct walk *w, const struct tree_node *node, const struct path *path)
 {
 	char near[128];
+	struct path file;
 	const char *key = node->key->text;
+
+	(void)snprintf(near, sizeof(near), "%.100s_file", key);
+	path_extend(path, near, &file);
+	const struct config_row *row = config_schema_find(file.schema);
+	if (row && row->flags & CONFIG_ROW_KEY_FILE) {
+		path_extend(path, key, &file);
+		config_refuse_inline_key(w->loader, node, file.shown);
+		return;
+	}
 	const char *hint = config_schema_nearest(path->schema, key, near, sizeof(near));
 	const char *in = path->shown[0] ? " in " : "";
 

@@ -11,16 +11,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 static void check_again(const struct config *config)
 {
 	static struct config_report report;
-	static const char HIDDEN[] = "\"(hidden)\"";
+	static const char KEY[] = "  key: \"(hidden)\"\n";
+	static const size_t before = sizeof("  key: ") - 1;
 	struct config *again = NULL;
 	struct config_diff diff;
 	char *text = NULL;
 
 	if (config_show(config, true, &text))
 		abort();
-	char *at = strstr(text, HIDDEN);
+	char *at = strstr(text, KEY);
 	if (at)
-		memset(at, 'k', sizeof(HIDDEN) - 1);
+		memset(at + before, 'k', sizeof(KEY) - 2 - before);
 	if (config_parse_text("fuzz.yaml", text, strlen(text), NULL, &again, &report))
 		abort();
 	if (config_diff(config, again, &diff))

@@ -117,7 +117,11 @@ vpnd_fails "--check of a bad file" 5 'bad\.yaml:[0-9]+:[0-9]+: unknown key "metr
 vpnd_fails "a bad file" 5 'bad\.yaml:[0-9]+:[0-9]+: unknown key "metrik"' "$BIN/vpnd" -c "$RUN_DIR/bad.yaml"
 vpnd_fails "no file" 5 'nothing\.yaml.*No such file' "$BIN/vpnd" -c "$RUN_DIR/nothing.yaml"
 sed 's/^wire: kcp-go$//; /^kcp_go/d' "$RUN_DIR/one.yaml" >"$RUN_DIR/native.yaml"
-vpnd_fails "the native wire, which is not built" 5 'wire: kcp-go' "$BIN/vpnd" -c "$RUN_DIR/native.yaml"
+vpnd_fails "the native wire without a key" 5 'private_key_file is missing; make a key: kcpctl key gen .*/native\.key' \
+	"$BIN/vpnd" -c "$RUN_DIR/native.yaml"
+sed 's/, allow_unauthenticated: true//' "$RUN_DIR/one.yaml" >"$RUN_DIR/unsaid.yaml"
+vpnd_fails "the kcp-go wire without a word for it" 5 'allow_unauthenticated is missing' \
+	"$BIN/vpnd" -c "$RUN_DIR/unsaid.yaml"
 vpnd_fails "an unknown option" 2 '' "$BIN/vpnd" --frobnicate
 vpnd_fails "no network named" 2 'NAME' "$BIN/vpnd"
 clean "after all that"

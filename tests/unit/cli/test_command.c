@@ -429,7 +429,7 @@ Test(command, exit_5_configuration)
 
 Test(command, config_check_and_show)
 {
-	write_config("office", "version: 1\nwire: kcp-go\nkcp_go: {key: a-long-secret-word}\n"
+	write_config("office", "version: 1\nwire: kcp-go\nkcp_go: {key: a-long-secret-word, allow_unauthenticated: true}\n"
 			       "peers:\n  branch:\n    endpoints: [192.0.2.1:29900]\n");
 	expect("config check", 0, "office.yaml: ok\n", "");
 	expect("-n office config check", 0, "ok", "");

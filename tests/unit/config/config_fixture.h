@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIXTURE_HEAD "version: 1\nwire: kcp-go\nkcp_go: {key: secret}\n"
+#define FIXTURE_HEAD                                       \
+	"version: 1\nwire: kcp-go\n"                      \
+	"kcp_go: {key: secret, allow_unauthenticated: true}\n"
 
 struct memory_file {
 	const char *path;

@@ -175,7 +175,8 @@ Test(config, mss_by_cipher_and_fec)
 	for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
 		char text[256];
 		snprintf(text, sizeof(text),
-			"version: 1\nwire: kcp-go\nkcp_go: {key: a, crypt: %s, datashard: %d, "
+			"version: 1\nwire: kcp-go\nkcp_go: {key: a, allow_unauthenticated: true, "
+			"crypt: %s, datashard: %d, "
 			"parityshard: %d}\n",
 			ROWS[i].crypt, ROWS[i].datashard, ROWS[i].parityshard);
 		struct config *c = parse_good(text);
@@ -235,7 +236,8 @@ Test(files, key_file_gives_its_first_line)
 	static struct config_report report;
 	struct memory_file files[] = {
 		{.path = "/c/office.yaml",
-			.text = "version: 1\nwire: kcp-go\nkcp_go: {key_file: keys/k}\n"},
+			.text = "version: 1\nwire: kcp-go\nkcp_go: {allow_unauthenticated: true, "
+				"key_file: keys/k}\n"},
 		{.path = "/c/keys/k", .text = "it's a secrect\r\nsecond line\n", .mode = 0600},
 	};
 	struct config *c = NULL;
@@ -285,7 +287,8 @@ Test(files, key_files_can_be_left_alone)
 	static struct config_report report;
 	struct memory_file files[] = {
 		{.path = "office.yaml",
-			.text = "version: 1\nwire: kcp-go\nkcp_go: {key_file: k}\n"},
+			.text = "version: 1\nwire: kcp-go\nkcp_go: {allow_unauthenticated: true, "
+				"key_file: k}\n"},
 	};
 	struct memory_files memory = {.files = files, .count = 1};
 	struct config_reader reader = {.ctx = &memory,
@@ -323,7 +326,8 @@ Test(files, includes_are_merged)
 		{.path = "/c/office.yaml", .text = "version: 1\nwire: kcp-go\npeers: {a: {}}\n"},
 		{.path = "/c/peers.d/b.yaml", .text = "peers: {b: {allowed_ips: [10.0.0.1]}}\n"},
 		{.path = "/c/peers.d/c.yaml",
-			.text = "version: 1\nkcp_go: {key_file: k}\nx-a: 1\npeers:\n"},
+			.text = "version: 1\nkcp_go: {allow_unauthenticated: true, key_file: "
+				"k}\nx-a: 1\npeers:\n"},
 		{.path = "/c/peers.d/empty.yaml", .text = "# nothing\n"},
 		{.path = "/c/peers.d/k", .text = "from there\n", .mode = 0600},
 		{.path = "/c/peers.d/d.txt", .text = "{{{"},
@@ -415,8 +419,9 @@ Test(files, on_disk)
 
 	cr_assert(mkdtemp(folder));
 	snprintf(path, sizeof(path), "%s/peers.d", folder);
-	write_file(
-		folder, "office.yaml", "version: 1\nwire: kcp-go\nkcp_go: {key_file: k}\n", 0644);
+	write_file(folder, "office.yaml",
+		"version: 1\nwire: kcp-go\nkcp_go: {allow_unauthenticated: true, key_file: k}\n",
+		0644);
 	write_file(folder, "k", "secret\n", 0644);
 	snprintf(path, sizeof(path), "%s/office.yaml", folder);
 	cr_assert_eq(config_load(path, NULL, &c, &report), 0, "%s", report.errors[0].text);

@@ -74,6 +74,8 @@ Test(golden, the_documented_form)
 	free(got);
 }
 
+#define EXAMPLE_KEY "YH8qIHr1r4BDHb6iZQuNTHXZ+HGtzXWqvCIx8yx4xkQ="
+
 static int read_example(void *ctx, const char *path, size_t max, unsigned flags, char **ret_data,
 	size_t *ret_len, struct config_file_stat *ret_stat)
 {
@@ -81,10 +83,9 @@ static int read_example(void *ctx, const char *path, size_t max, unsigned flags,
 
 	(void)ctx;
 	(void)max;
-	(void)flags;
 	*ret_stat = (struct config_file_stat){.regular = true, .mode = 0600};
-	if (dot && strcmp(dot, ".key") == 0) {
-		*ret_data = strdup("password\n");
+	if (dot && (strcmp(dot, ".key") == 0 || strcmp(dot, ".psk") == 0)) {
+		*ret_data = strdup(flags & CONFIG_READ_REGULAR ? EXAMPLE_KEY "\n" : "password\n");
 		*ret_len = strlen(*ret_data);
 	} else {
 		*ret_data = slurp(path, ret_len);
@@ -104,12 +105,18 @@ Test(golden, examples_load)
 		struct config *config = NULL;
 		int error = config_load(found.gl_pathv[i], &reader, &config, &report);
 		cr_assert_eq(error, 0, "%s: %s", found.gl_pathv[i], report.errors[0].text);
-		cr_assert_str_eq(config->kcp_go.key, "password");
-		/* the one standing warning of this wire and nothing else */
-		cr_assert_eq(report.warning_total, 1u, "%s: %s", found.gl_pathv[i],
-			report.warnings[1].text);
-		cr_assert_eq(report.warnings[0].number, (unsigned)CONFIG_W_UNAUTHENTICATED);
-		cr_assert_eq(config->interface.mtu_bytes, 1298);
+		bool native = config->wire == CONFIG_WIRE_NATIVE;
+		cr_assert_eq(native, strstr(found.gl_pathv[i], "kcp-go") == NULL);
+		if (native)
+			cr_assert(config->identity.private_key);
+		else
+			cr_assert_str_eq(config->kcp_go.key, "password");
+		/* the one standing warning of the kcp-go wire and nothing else */
+		cr_assert_eq(report.warning_total, native ? 0u : 1u, "%s: %s", found.gl_pathv[i],
+			report.warnings[native ? 0 : 1].text);
+		if (!native)
+			cr_assert_eq(report.warnings[0].number, (unsigned)CONFIG_W_UNAUTHENTICATED);
+		cr_assert_eq(config->interface.mtu_bytes, native ? 1280 : 1298);
 		cr_assert(config->peer_count > 0);
 		config_free(config);
 	}
@@ -127,8 +134,9 @@ Test(golden, two_sites_match)
 	reader.read_file = read_example;
 	cr_assert_eq(config_load("configs/site-a.yaml", &reader, &a, &report), 0);
 	cr_assert_eq(config_load("configs/site-b.yaml", &reader, &b, &report), 0);
-	cr_assert_str_eq(a->kcp_go.crypt, b->kcp_go.crypt);
-	cr_assert_str_eq(strrchr(a->kcp_go.key_file, '/'), strrchr(b->kcp_go.key_file, '/'));
+	cr_assert_eq(a->wire, CONFIG_WIRE_NATIVE);
+	cr_assert_eq(b->wire, CONFIG_WIRE_NATIVE);
+	cr_assert_str_neq(a->peers[0].public_key_text, b->peers[0].public_key_text);
 	cr_assert_eq(a->listen.items[0].port, b->peers[0].endpoints.items[0].port);
 	cr_assert_eq(b->listen.items[0].port, a->peers[0].endpoints.items[0].port);
 	for (int side = 0; side < 2; side++) {

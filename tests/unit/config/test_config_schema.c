@@ -69,7 +69,7 @@ Test(schema, knows_every_documented_key)
 		{"transport.queue", "300ms"},
 		{"transport.congestion", "auto"},
 		{"transport.rate_max", "0"},
-		{"transport.deadline", NULL},
+		{"transport.deadline", "auto"},
 		{"transport.padding", "none"},
 		{"transport.dscp", "0"},
 		{"transport.ecn", "true"},

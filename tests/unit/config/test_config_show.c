@@ -10,7 +10,8 @@ static const char RICH[] =
 	"interface: {name: \"no\", addresses: [10.40.0.1/24, \"fd40::1/64\"], mtu: 1280, queues: "
 	"1}\n"
 	"listen: [\"[::]:29900\", \"192.0.2.1:1\", \"[fe80::1%3]:2\"]\n"
-	"kcp_go: {key: 'pass', crypt: 3des, datashard: 0, mode: normal, conv: 7}\n"
+	"kcp_go: {key: 'pass', crypt: 3des, datashard: 0, mode: normal, conv: 7, "
+	"allow_unauthenticated: true}\n"
 	"transport: {queue: 1234ms}\n"
 	"session: {dead_after: 3500ms, keepalive: off}\n"
 	"routes: {table: main, metric: 4294967295, protocol: 1}\n"
@@ -80,6 +81,7 @@ Test(show, what_was_written)
 			       "wire: kcp-go\n"
 			       "kcp_go:\n"
 			       "  key: \"(hidden)\"\n"
+			       "  allow_unauthenticated: true\n"
 			       "peers:\n"
 			       "  b:\n"
 			       "    session:\n"
@@ -115,7 +117,8 @@ Test(show, key_of_a_key_file_is_not_shown)
 	static struct config_report report;
 	static const struct memory_file FILES[] = {
 		{.path = "/c/office.yaml",
-			.text = "version: 1\nwire: kcp-go\nkcp_go: {key_file: \"my key\"}\n"},
+			.text = "version: 1\nwire: kcp-go\nkcp_go: {key_file: \"my key\", "
+				"allow_unauthenticated: true}\n"},
 		{.path = "/c/my key", .text = "hunter2\n", .mode = 0600},
 	};
 	struct config *c = NULL;
@@ -193,8 +196,8 @@ Test(diff, globals_and_what_they_need)
 
 Test(diff, keys_are_compared_and_not_told)
 {
-	struct config_diff diff =
-		compare(FIXTURE_HEAD, "version: 1\nwire: kcp-go\nkcp_go: {key: hunter2}\n");
+	struct config_diff diff = compare(FIXTURE_HEAD,
+		"version: 1\nwire: kcp-go\nkcp_go: {key: hunter2, allow_unauthenticated: true}\n");
 
 	cr_assert_eq(diff.global_count, 1u);
 	cr_assert_str_eq(diff.globals[0].text, "kcp_go.key: changed");
@@ -204,8 +207,9 @@ Test(diff, keys_are_compared_and_not_told)
 
 Test(diff, a_derived_mtu_changes_the_link)
 {
-	struct config_diff diff = compare(
-		FIXTURE_HEAD, "version: 1\nwire: kcp-go\nkcp_go: {key: secret, mtu: 1400}\n");
+	struct config_diff diff =
+		compare(FIXTURE_HEAD, "version: 1\nwire: kcp-go\nkcp_go: {key: secret, "
+				      "allow_unauthenticated: true, mtu: 1400}\n");
 
 	cr_assert_eq(diff.effects, (unsigned)(CONFIG_EFFECT_SESSIONS | CONFIG_EFFECT_LINK));
 	config_diff_fini(&diff);

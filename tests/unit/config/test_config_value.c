@@ -239,7 +239,7 @@ Test(value, names)
 
 Test(value, keys_in_base64)
 {
-	static const char *const GOOD[] = {"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+	static const char *const GOOD[] = {"CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 		"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="};
 	static const char *const BAD[] = {"", "AAAA",
 		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB=",
@@ -268,6 +268,7 @@ Test(value, paths_are_relative_to_the_file)
 		{"/etc/vpnd", "a/../k", "/etc/vpnd/a/../k"},
 		{"/etc/vpnd/", "/k", "/k"},
 		{"/etc/vpnd/", "credential:k", "credential:k"},
+		{"/etc/vpnd/", "credential", "/etc/vpnd/credential"},
 	};
 
 	for (size_t i = 0; i < COUNT(ROWS); i++) {
