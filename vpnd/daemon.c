@@ -287,6 +287,9 @@ void daemon_configure_log(struct daemon *daemon)
 int daemon_wire_new(struct daemon *daemon, const struct config *config, struct wire **ret_wire,
 	struct fault *fault)
 {
+	if (config->wire == CONFIG_WIRE_NATIVE)
+		return fault_set(fault, -ENOTSUP, "E-VPND-1", "write `wire: kcp-go`",
+			"wire: native is not in this version");
 	int error = wire_kcp_go_new(daemon->loop, config, daemon->netlink, &daemon->logger->log,
 		&daemon->wire_events, ret_wire, fault);
 
