@@ -7,6 +7,10 @@
  * runs, so removing a watch also strikes it out of the rest of the list. Nothing is kept about a
  * watch but the pointer in epoll, so the owner may free it at once.
  *
+ * A suspend shows as a difference between two clocks, of which one goes on meanwhile; both are read once a round. So that
+ * there is a round, a second timer descriptor, set for the far future of the wall clock, asks to be cancelled when that
+ * clock jumps, as it does when the host wakes up.
+ *
  * Signals are blocked and read from a descriptor: no code runs in a signal handler.
  */
 #include "vpnd/loop.h"
@@ -24,6 +28,8 @@
 #include <unistd.h>
 
 enum {
+	SLEEP_MIN_US =
+		500000, /* shorter than a suspend can be; the clocks are not read at the same instant */
 	EVENTS_PER_ROUND = 64, /* what is ready beyond that comes in the next round */
 };
 
@@ -39,7 +45,12 @@ struct loop {
 	int ready_next;	 /* the first not yet served */
 
 	struct loop_watch timer_watch;
+	struct loop_watch wake_watch; /* tells that the wall clock jumped */
 	struct loop_watch signal_watch;
+	loop_hook_fn on_resume;
+	void *on_resume_ctx;
+	int64_t (*slept_us)(void);
+	int64_t slept_before_us;
 	loop_signal_fn on_signal;
 	void *signal_ctx;
 	loop_hook_fn after_round;
@@ -52,6 +63,35 @@ struct mono loop_clock(void)
 	struct timespec ts = {0};
 	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
 	return mono_at_us((int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
+}
+
+/* Read in this order: time that passes between makes it too short, never too long. */
+static int64_t slept_us(void)
+{
+	struct timespec with = {0}, without = {0};
+	(void)clock_gettime(CLOCK_BOOTTIME, &with);
+	(void)clock_gettime(CLOCK_MONOTONIC, &without);
+	return (int64_t)(with.tv_sec - without.tv_sec) * 1000000 +
+	       (with.tv_nsec - without.tv_nsec) / 1000;
+}
+
+static void set_wake_fd(struct loop *loop)
+{
+	const struct itimerspec never = {.it_value = {.tv_sec = (time_t)1 << 33}};
+
+	(void)timerfd_settime(
+		loop->wake_watch.fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL);
+}
+
+static void on_wake_fd(struct loop_watch *watch, uint32_t events)
+{
+	struct loop *loop = list_entry(watch, struct loop, wake_watch);
+	uint64_t expirations;
+
+	(void)events;
+	if (read(watch->fd, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN)
+		set_wake_fd(
+			loop); /* ECANCELED: the clock jumped; what that means is looked at after the events */
 }
 
 static void on_timer_fd(struct loop_watch *watch, uint32_t events)
@@ -99,6 +139,13 @@ int loop_new(struct loop **ret_loop)
 	err = loop_watch_add(loop, &loop->timer_watch, EPOLLIN);
 	if (err)
 		goto close_timer;
+	/* Without it a suspend is noticed with the next event. */
+	loop->wake_watch.fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	loop->wake_watch.on_event = on_wake_fd;
+	if (loop->wake_watch.fd >= 0) {
+		set_wake_fd(loop);
+		(void)loop_watch_add(loop, &loop->wake_watch, EPOLLIN);
+	}
 	*ret_loop = loop;
 	return 0;
 close_timer:
@@ -116,6 +163,8 @@ void loop_free(struct loop *loop)
 		return;
 	if (loop->signal_watch.fd >= 0)
 		close(loop->signal_watch.fd);
+	if (loop->wake_watch.fd >= 0)
+		close(loop->wake_watch.fd);
 	close(loop->timer_watch.fd);
 	close(loop->epoll_fd);
 	free(loop);
@@ -153,6 +202,27 @@ void loop_set_after_round(struct loop *loop, loop_hook_fn hook, void *ctx)
 {
 	loop->after_round = hook;
 	loop->after_round_ctx = ctx;
+}
+
+void loop_set_on_resume(struct loop *loop, loop_hook_fn hook, void *ctx, int64_t (*clock)(void))
+{
+	loop->on_resume = hook;
+	loop->on_resume_ctx = ctx;
+	loop->slept_us = clock ? clock : slept_us;
+	loop->slept_before_us = loop->slept_us();
+}
+
+static void look_for_sleep(struct loop *loop)
+{
+	if (!loop->on_resume)
+		return;
+	int64_t slept = loop->slept_us();
+	if (slept <= loop->slept_before_us)
+		return;
+	bool resumed = slept - loop->slept_before_us >= SLEEP_MIN_US;
+	loop->slept_before_us = slept;
+	if (resumed)
+		loop->on_resume(loop->on_resume_ctx, loop->now);
 }
 
 static int control(struct loop *loop, int operation, struct loop_watch *watch, uint32_t events)
@@ -274,12 +344,13 @@ int loop_turn(struct loop *loop, bool wait)
 		loop->ready_next = i + 1;
 		if (!watch)
 			continue;
-		served += watch != &loop->timer_watch;
+		served += watch != &loop->timer_watch && watch != &loop->wake_watch;
 		watch->on_event(watch, loop->ready[i].events);
 	}
 	loop->ready_count = 0;
 	loop->ready_next = 0;
 	served += run_timers(loop);
+	look_for_sleep(loop);
 	if (loop->after_round)
 		loop->after_round(loop->after_round_ctx, loop->now);
 	return served;

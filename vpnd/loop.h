@@ -66,6 +66,14 @@ int loop_catch_signals(struct loop *loop, loop_signal_fn on_signal, void *ctx);
 void loop_set_after_round(struct loop *loop, loop_hook_fn hook, void *ctx);
 
 /**
+ * Sets what is called once after the host was suspended, in the first round after it, before the hook of
+ * loop_set_after_round(); NULL = nothing. Waking up makes a round of its own where the kernel can tell.
+ *
+ * @slept_us  how long the host has slept since it booted, for tests; NULL = by its clocks
+ */
+void loop_set_on_resume(struct loop *loop, loop_hook_fn hook, void *ctx, int64_t (*slept_us)(void));
+
+/**
  * Begins to watch `watch->fd`, which the owner keeps. `watch->on_event` must be set.
  *
  * @events  EPOLLIN, EPOLLOUT, ...; 0 = only errors and hang-up

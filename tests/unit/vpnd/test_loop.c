@@ -269,6 +269,52 @@ static void on_signal(void *ctx, int number)
 		loop_stop(signals->loop);
 }
 
+static int64_t slept;
+
+static int64_t slept_us(void)
+{
+	return slept;
+}
+
+Test(loop, tells_once_that_the_host_slept)
+{
+	struct loop *loop = new_loop();
+	int resumed = 0;
+
+	slept = 7000000;
+	loop_set_on_resume(loop, count_rounds, &resumed, slept_us);
+	cr_assert_eq(loop_turn(loop, false), 0);
+	cr_assert_eq(resumed, 0); /* what it slept before the start means nothing */
+	slept += 499999;
+	cr_assert_eq(loop_turn(loop, false), 0);
+	cr_assert_eq(resumed, 0);
+	slept += 500000;
+	cr_assert_eq(loop_turn(loop, false), 0);
+	cr_assert_eq(resumed, 1);
+	slept -= 2000000; /* clocks that were not read at the same instant */
+	cr_assert_eq(loop_turn(loop, false), 0);
+	slept += 2000000;
+	cr_assert_eq(loop_turn(loop, false), 0);
+	cr_assert_eq(resumed, 1);
+	slept += 3600000000;
+	cr_assert_eq(loop_turn(loop, false), 0);
+	cr_assert_eq(loop_turn(loop, false), 0);
+	cr_assert_eq(resumed, 2);
+	loop_free(loop);
+}
+
+Test(loop, a_host_that_did_not_sleep_is_not_told_of)
+{
+	struct loop *loop = new_loop();
+	int resumed = 0;
+
+	loop_set_on_resume(loop, count_rounds, &resumed, NULL);
+	for (int i = 0; i < 100; i++)
+		cr_assert_eq(loop_turn(loop, false), 0);
+	cr_assert_eq(resumed, 0);
+	loop_free(loop);
+}
+
 Test(loop, signals_come_as_events)
 {
 	struct loop *loop = new_loop();
