@@ -28,25 +28,16 @@ enum {
 };
 
 /**
- * The folder: `option` (--state), else the first of $STATE_DIRECTORY, else /var/lib/vpnd/NETWORK. The folder is
- * neither looked at nor made.
+ * Reads NETWORK.peers in the folder, if it is there. Starts no thread. What fails is told as one warning, and the rest
+ * runs without a file: then nothing is remembered over a restart, but all functions work.
  *
- * @ret_path  malloc'ed
- * @return    0 or -ENOMEM
- */
-int state_file_folder(const char *option, const char *network, char **ret_path);
-
-/**
- * Reads FOLDER/NETWORK.peers, if it is there. A folder that is missing is made (mode 0700), not its parents but the
- * last. Whatever fails is told once as a warning and makes the rest run without a file: then nothing is remembered
- * over a restart, but all functions work.
- *
+ * @folder_fd   taken; -1 = there is none (said already)
  * @loop, @log  lent
- * @ret_file    freed by state_file_free()
+ * @ret_file    freed by state_file_free(), before the loop
  * @return      0 or -ENOMEM
  */
-int state_file_open(struct loop *loop, const char *folder, const char *network,
-	const struct log *log, struct state_file **ret_file);
+int state_file_open(struct loop *loop, int folder_fd, const char *network, const struct log *log,
+	struct state_file **ret_file);
 
 /** Writes what is not written yet, waiting for the disk, and frees. NULL is fine. */
 void state_file_free(struct state_file *file);
@@ -59,11 +50,11 @@ bool state_file_find(const struct state_file *file, const uint8_t key[STATE_FILE
 void state_file_set(struct state_file *file, const uint8_t key[STATE_FILE_KEY_BYTES],
 	const struct kcpvpn_endpoint *endpoint);
 
-/** Forgets all but these keys. @key_at gives key number 0..count-1, NULL = none. */
+/** Forgets all but these keys. @key_at gives key number 0..count-1 */
 void state_file_keep(struct state_file *file,
 	const uint8_t *(*key_at)(const void *ctx, size_t index), const void *ctx, size_t count);
 
-/** Why nothing is remembered, for `status`; NULL if it is. Static or owned by the file. */
-const char *state_file_trouble(const struct state_file *file);
+/** True while nothing is kept over a restart: there is no folder, or the last write failed. */
+bool state_file_failed(const struct state_file *file);
 
 #endif
