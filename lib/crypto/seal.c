@@ -36,17 +36,6 @@ _Static_assert(crypto_stream_salsa20_NONCEBYTES == sizeof(uint64_t), "the counte
 _Static_assert((int)SEAL_TAG_BYTES == (int)crypto_onetimeauth_poly1305_BYTES, "Poly1305");
 _Static_assert(SCRATCH_BYTES % ROUND_BYTES == 0, "rounding stays inside");
 
-#if defined(__SANITIZE_ADDRESS__) || defined(FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION)
-#define SEAL_ABORTS_ON_REUSE 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SEAL_ABORTS_ON_REUSE 1
-#endif
-#endif
-#ifndef SEAL_ABORTS_ON_REUSE
-#define SEAL_ABORTS_ON_REUSE 0
-#endif
-
 struct scratch {
 	_Alignas(64) uint8_t bytes[SCRATCH_BYTES];
 };

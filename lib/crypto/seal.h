@@ -34,6 +34,19 @@ enum {
 	SEAL_PAYLOAD_MAX = SEAL_DATAGRAM_MAX - SEAL_OVERHEAD_BYTES,
 };
 
+/* 1 in builds where sealing with a used counter aborts instead of being refused: what is tested must
+ * not do it even once. */
+#if defined(__SANITIZE_ADDRESS__) || defined(FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION)
+#define SEAL_ABORTS_ON_REUSE 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SEAL_ABORTS_ON_REUSE 1
+#endif
+#endif
+#ifndef SEAL_ABORTS_ON_REUSE
+#define SEAL_ABORTS_ON_REUSE 0
+#endif
+
 /** Counters are below this; a key must be replaced long before. */
 #define SEAL_COUNTER_END ((uint64_t)1 << 48)
 
@@ -76,8 +89,8 @@ struct seal_item {
  *
  * An item that is refused (SEAL_REUSED, SEAL_BAD_COUNTER, SEAL_BAD_SIZE) must not be sent; in case
  * it is, its whole datagram has been overwritten with zeros (but for SEAL_BAD_SIZE, where there is
- * none). A refusal is a bug of the caller, worth a counter that somebody looks at. Builds for
- * AddressSanitizer or a fuzzer abort on SEAL_REUSED instead, so that no test can overlook one.
+ * none). A refusal is a bug of the caller, worth a counter that somebody looks at. With
+ * SEAL_ABORTS_ON_REUSE a SEAL_REUSED aborts instead, so that no test can overlook one.
  *
  * Does not allocate.
  */
