@@ -8,9 +8,11 @@
 #include "core/mono.h"
 #include "core/pool.h"
 #include "crypto/replay.h"
+#include "kcp/kcp_path.h"
 #include "session/liveness.h"
 #include "session/path_mtu.h"
 #include "session/roam.h"
+#include "session/session_control.h"
 #include "session/traffic_class.h"
 #include "stack/native.h"
 #include "stack/native_tx.h"
@@ -18,9 +20,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-struct kcp_path;
-struct kcp_path_io;
 
 enum {
 	/* A window of 192 counters stands in the session itself; one that is used more gets the whole of it. */
@@ -59,22 +58,42 @@ struct native_data_counters {
 	uint64_t retransmits, abandoned;
 };
 
+/**
+ * What a received datagram asks for, collected while it is read: all answers leave in one datagram that is not longer than
+ * it. Lives for one datagram.
+ */
+struct native_reply {
+	struct native_address from;
+	size_t datagram_bytes; /* UDP payload */
+	bool plain;	       /* kind PLAIN: a probe of the path MTU counts only there */
+	bool to_source;	       /* holds a PATH_RESPONSE: goes to where the datagram came from */
+	bool closed;	       /* the peer said CLOSE */
+	unsigned tlvs;	       /* TLVs of the datagram so far */
+	/* Answers to challenges of ours. The path that reads the datagram must not be changed meanwhile, so they wait. */
+	uint8_t answers[SESSION_CONTROL_TLVS_MAX][SESSION_CONTROL_TOKEN_BYTES];
+	size_t answers_count;
+	struct session_control_builder out;
+	uint8_t bytes[SESSION_CONTROL_BYTES_MAX];
+};
+
 /** Of a peer. */
 struct native_data_state {
 	struct kcp_path *path;	       /* NULL before the first session */
-	struct native_address address; /* in use, as `roam` has it */
+	struct native_address address; /* in use, as `roam` has it; port NULL = none */
 	struct roam roam;
 	struct path_mtu mtu;
 	struct liveness live;
-	struct mono confirm_at; /* next PING to confirm a session; MONO_NEVER = none due */
-	struct mono trim_at;	/* MONO_NEVER = nothing to give back */
-	struct mono last_rx_at; /* MONO_NEVER = nothing authentic yet */
-	struct mono moved_at;	/* MONO_NEVER = never */
-	uint64_t largest;	/* counter received of the present instances, if has_largest */
+	uint64_t confirm_serial; /* session that `confirm_at` is about */
+	struct mono confirm_at;	 /* next PING to confirm a session; MONO_NEVER = none due */
+	struct mono trim_at;	 /* MONO_NEVER = nothing to give back */
+	struct mono last_rx_at;	 /* MONO_NEVER = nothing authentic yet */
+	struct mono moved_at;	 /* MONO_NEVER = never */
+	uint64_t largest;	 /* counter received of the present instances, if has_largest */
 	struct native_loss_in loss_in;
 	struct native_data_counters counters;
 	uint32_t inner_mtu_bytes; /* as last told to the program */
 	uint8_t confirm_step;
+	bool running; /* there is a session to send on */
 	bool has_largest;
 	bool wants_confirm; /* PING unless something else leaves with this flush */
 	bool wants_input_done;
@@ -88,7 +107,8 @@ struct native_data_node {
 	uint32_t path_slots_max; /* of one peer, each way */
 	uint64_t last_serial;
 	struct traffic_classifier classifier;
-	struct native_reply *reply; /* to the datagram that is being read, NULL outside */
+	struct native_reply reply;	    /* to the datagram that is being read */
+	struct native_session *out_session; /* between begin and end of a datagram of a path */
 };
 
 /**
@@ -115,8 +135,79 @@ void native_session_data_fini(struct kcpvpn_native *native, struct native_sessio
 /** The own configuration of the peer changed. */
 void native_data_configured(struct kcpvpn_peer *peer, struct mono now);
 
-/** The node's port is about to go: nothing is sent there any more. */
+/** A port is about to go: a peer that is reached by it has no address any more. */
 void native_data_port_gone(
 	struct kcpvpn_peer *peer, const struct kcpvpn_udp_port *port, struct mono now);
+
+/* ---- within the data side --------------------------------------------------------------------------------------- */
+
+/** What one datagram of `datagram_bytes` of UDP payload may hold. */
+struct native_sizes {
+	uint32_t payload_bytes; /* segments */
+	uint32_t piece_bytes;	/* body of the longest piece */
+	uint32_t full_bytes;	/* plaintext of a padded datagram at most */
+};
+
+struct native_sizes native_output_sizes(enum kcpvpn_padding padding, uint32_t datagram_bytes);
+
+/** What a path puts its datagrams out by; `ctx` is the peer. */
+void native_output_io(struct kcpvpn_peer *peer, struct kcp_path_io *ret_io);
+
+/** How a datagram that the stack builds itself is sent. */
+struct native_control_out {
+	const struct native_address *to;
+	enum kcp_path_extra extra;
+	size_t datagram_bytes; /* exact size in UDP payload, filled by padding; 0 = as the body needs */
+	size_t most_bytes;     /* datagram_bytes 0: the peer's padding applies up to this size */
+	bool waits;	       /* silence from now on means something */
+};
+
+/** Sends a datagram with one CONTROL segment. @return false if it cannot be sent: no session, no path, too long */
+bool native_output_control(struct kcpvpn_peer *peer, const struct native_control_out *out,
+	const void *body, size_t len, struct mono now);
+
+/** Sends an empty datagram to the address in use. */
+void native_output_keepalive(struct kcpvpn_peer *peer, struct mono now);
+
+/** For kcp_path: judges and acts on CONTROL; `ctx` is the peer. */
+bool native_control_check(void *ctx, const uint8_t *body, size_t len);
+void native_control_act(void *ctx, const uint8_t *body, size_t len, uint64_t pn);
+
+/** Begins to collect answers to a datagram. */
+void native_reply_begin(struct native_reply *reply, const struct native_address *from,
+	size_t datagram_bytes, bool plain);
+void native_reply_send(struct kcpvpn_peer *peer, struct native_reply *reply, struct mono now);
+
+/** Makes the path of the peer if there is none. @return false without memory */
+bool native_data_have_path(struct kcpvpn_peer *peer);
+
+/** Tells the program what it can read and write now. */
+void native_data_tell(struct kcpvpn_peer *peer, struct mono now);
+
+/** Judges and remembers a counter that is authentic. @return true if it is fresh */
+bool native_window_commit(struct native_session_data *data, uint64_t counter);
+
+/** An authentic datagram, the newest or not, came from `from`. */
+void native_path_heard(
+	struct kcpvpn_peer *peer, const struct native_address *from, bool newest, struct mono now);
+
+/** PATH_RESPONSE came from `from`. */
+void native_path_answered(struct kcpvpn_peer *peer, const struct native_address *from,
+	const uint8_t *token, struct mono now);
+
+/** There is a session: begins or goes on to search for the path MTU. */
+void native_path_start(struct kcpvpn_peer *peer, struct mono now);
+
+/** Lets a new path MTU or padding take effect. */
+void native_path_apply_mtu(struct kcpvpn_peer *peer);
+
+struct mono native_path_next_deadline(const struct kcpvpn_peer *peer);
+void native_path_on_deadline(struct kcpvpn_peer *peer, struct mono now);
+
+void native_loss_in_note(
+	struct native_loss_in *loss, uint64_t counter, uint64_t largest, struct mono now);
+
+/** 0..1, negative = unknown. */
+double native_loss_in_rate(const struct native_loss_in *loss, uint64_t largest, struct mono now);
 
 #endif

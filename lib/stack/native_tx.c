@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert(NATIVE_TX_PAYLOAD_AT >= SEAL_HEAD_BYTES, "the header stands before the payload");
+_Static_assert(
+	(int)NATIVE_TX_PAYLOAD_AT >= (int)SEAL_HEAD_BYTES, "the header stands before the payload");
 _Static_assert((int)NATIVE_TX_DATAGRAMS <= (int)KCPVPN_BATCH_MAX, "one call of the port");
 
 int native_tx_init(struct native_tx *tx, size_t datagram_max_bytes)

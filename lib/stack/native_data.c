@@ -1,0 +1,337 @@
+/*
+ * The data side of a peer: from the first session to the last, what it holds and when it has to do something.
+ *
+ *     event \ state         idle (no session)                     running
+ *     session_ready         -> running; the initiator confirms    another key, the same path; the initiator confirms
+ *     session_lost          -                                     -> idle: nothing is sent, numbers stay
+ *     restart               path empty, numbers from 0            the same
+ *
+ * The path (lib/kcp) is made with the first session and lives as long as the peer: it has the numbers, which outlive sessions.
+ * What it does not need is given back some seconds after the last datagram that held anything; a peer that only keeps a NAT's
+ * mapping alive does not even make that timer run.
+ *
+ * Confirming: the other side sends nothing on a session before something authentic came on it. So the initiator says
+ * something at once, data if any waits, and asks again at 0.2, 0.4, 0.8 and 1.6 s until something came.
+ *
+ * All deadlines of the data side are asked for in one place (native_data_next_deadline()) and are silent without a session.
+ */
+#include "core/pool.h"
+#include "stack/native_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	SLOT_OVERHEAD_BYTES = 2 * POOL_ALIGN_BYTES - 1, /* of a pool: list node, rounding */
+	PATH_SHARE = 4,		 /* one peer holds at most a quarter of all slots, each way */
+	PATH_SLOTS_MOST = 12288, /* more than 16 MiB of grant in full datagrams */
+	PATH_SLOTS_LEAST = 1024,
+	CONFIRMS = 4,
+};
+
+/* From one PING to the next, after the first word; in all 0.2, 0.4, 0.8, 1.6 s. */
+static const int64_t confirm_gap_us[CONFIRMS] = {200000, 200000, 400000, 800000};
+
+int native_data_node_init(struct kcpvpn_native *native)
+{
+	struct native_data_node *node = &native->data;
+	uint32_t datagram = native->config.datagram_max_bytes;
+	size_t slot_bytes = datagram - SEAL_OVERHEAD_BYTES;
+	size_t cost = (slot_bytes + SLOT_OVERHEAD_BYTES) / POOL_ALIGN_BYTES * POOL_ALIGN_BYTES;
+	size_t slots = (size_t)(native->config.memory_max_bytes / cost);
+	int error = native_tx_init(&node->tx, datagram);
+
+	if (error < 0)
+		return error;
+	if (slots < PATH_SLOTS_LEAST)
+		slots = PATH_SLOTS_LEAST;
+	pool_init(&node->slots, slot_bytes, slots);
+	size_t share = slots / PATH_SHARE;
+	node->path_slots_max = share > PATH_SLOTS_MOST	  ? PATH_SLOTS_MOST
+			       : share < PATH_SLOTS_LEAST ? PATH_SLOTS_LEAST
+							  : (uint32_t)share;
+	traffic_class_init(&node->classifier, &native->random);
+	return 0;
+}
+
+void native_data_node_fini(struct kcpvpn_native *native)
+{
+	native_tx_fini(&native->data.tx);
+	pool_fini(&native->data.slots);
+}
+
+static int64_t keepalive_us(const struct kcpvpn_peer *peer)
+{
+	int64_t own = peer->config.keepalive_us;
+	int64_t asked = peer->hs.has_limits ? peer->hs.limits.keepalive_s * (int64_t)1000000 : 0;
+
+	if (own <= 0 || (asked > 0 && asked < own))
+		return asked;
+	return own;
+}
+
+void native_data_init(struct kcpvpn_peer *peer)
+{
+	struct native_data_state *data = &peer->data;
+
+	*data = (struct native_data_state){
+		.confirm_at = MONO_NEVER,
+		.trim_at = MONO_NEVER,
+		.last_rx_at = MONO_NEVER,
+		.moved_at = MONO_NEVER,
+		.loss_in = {.since = MONO_NEVER},
+	};
+	roam_init(&data->roam, peer->config.roaming);
+	path_mtu_init(&data->mtu);
+	liveness_init(&data->live, peer->config.keepalive_us, peer->config.dead_after_us);
+	data->inner_mtu_bytes =
+		native_output_sizes(peer->config.padding, path_mtu_size(&data->mtu)).piece_bytes;
+}
+
+void native_data_fini(struct kcpvpn_peer *peer)
+{
+	kcp_path_free(peer->data.path);
+	peer->data.path = NULL;
+	pool_trim(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
+}
+
+void native_session_data_init(struct kcpvpn_native *native, struct native_session_data *data)
+{
+	*data = (struct native_session_data){.serial = ++native->data.last_serial};
+	replay_init(&data->window);
+	replay_attach(&data->window, data->small, NATIVE_WINDOW_SMALL_WORDS);
+}
+
+void native_session_data_fini(struct kcpvpn_native *native, struct native_session_data *data)
+{
+	struct native_session *session =
+		(struct native_session *)(void *)((char *)data -
+						  offsetof(struct native_session, data));
+	uint64_t *words = replay_detach(&data->window);
+
+	native_tx_key_goes(&native->data.tx, &session->send);
+	if (words != data->small)
+		free(words);
+}
+
+bool native_data_have_path(struct kcpvpn_peer *peer)
+{
+	struct native_data_state *data = &peer->data;
+	const struct native_params *limits = &peer->hs.limits;
+	struct native_sizes sizes =
+		native_output_sizes(peer->config.padding, path_mtu_size(&data->mtu));
+	const struct kcp_path_config config = {
+		.pool = &peer->native->data.slots,
+		.payload_bytes = sizes.payload_bytes,
+		.piece_bytes = sizes.piece_bytes,
+		.recv_message_max_bytes = peer->config.tun_mtu,
+		.send_message_max_bytes = limits->tun_mtu,
+		.rx_credit_bytes = NATIVE_RX_CREDIT_BYTES,
+		.peer_credit_bytes = limits->rx_credit_bytes,
+		.bulk_deadline_us = peer->config.deadline_us,
+		.rx_slots_max = peer->native->data.path_slots_max,
+		.tx_slots_max = peer->native->data.path_slots_max,
+	};
+	struct kcp_path_io io;
+
+	if (data->path)
+		return true;
+	if (!peer->hs.has_limits)
+		return false;
+	native_output_io(peer, &io);
+	return kcp_path_new(&config, &io, &data->path) == 0;
+}
+
+/* Something was carried: what it took is given back some time after the last such. */
+static void used(struct kcpvpn_peer *peer, struct mono now)
+{
+	peer->data.trim_at = mono_min(peer->data.trim_at, mono_add_us(now, NATIVE_TRIM_AFTER_US));
+}
+
+void native_data_restart(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	data->has_largest = false;
+	data->loss_in = (struct native_loss_in){.since = MONO_NEVER};
+	data->wants_input_done = false;
+	data->roam.candidate = (struct roam_address){0};
+	if (data->path)
+		kcp_path_restart(
+			data->path, NATIVE_RX_CREDIT_BYTES, peer->hs.limits.rx_credit_bytes);
+	used(peer, now);
+	native_peer_touch(peer);
+}
+
+void native_data_limits(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	liveness_configure(&data->live, keepalive_us(peer), peer->config.dead_after_us);
+	if (data->path) {
+		kcp_path_set_message_max(data->path, peer->config.tun_mtu,
+			peer->hs.has_limits ? peer->hs.limits.tun_mtu : peer->config.tun_mtu);
+		kcp_path_set_bulk_deadline(data->path, peer->config.deadline_us);
+	}
+	native_path_start(peer, now);
+	native_path_apply_mtu(peer);
+	native_peer_touch(peer);
+}
+
+void native_data_configured(struct kcpvpn_peer *peer, struct mono now)
+{
+	roam_set_roaming(&peer->data.roam, peer->config.roaming);
+	native_data_limits(peer, now);
+}
+
+void native_data_session_ready(
+	struct kcpvpn_peer *peer, struct native_session *session, bool initiator, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	(void)native_data_have_path(peer);
+	data->running = true;
+	data->wants_confirm = initiator;
+	data->confirm_at = initiator ? mono_add_us(now, confirm_gap_us[0]) : MONO_NEVER;
+	data->confirm_step = 0;
+	data->confirm_serial = session->data.serial;
+	liveness_configure(&data->live, keepalive_us(peer), peer->config.dead_after_us);
+	liveness_start(&data->live, now);
+	native_path_start(peer, now);
+	native_path_apply_mtu(peer);
+	native_peer_judge(peer);
+	native_data_tell(peer, now);
+	native_peer_touch(peer);
+}
+
+void native_data_session_lost(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	data->running = false;
+	data->wants_confirm = false;
+	data->confirm_at = MONO_NEVER;
+	liveness_stop(&data->live);
+	used(peer, now);
+	native_peer_judge(peer);
+	native_peer_touch(peer);
+}
+
+void native_data_tell(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+	size_t len;
+
+	(void)now;
+	if (!data->path)
+		return;
+	if (kcp_path_recv_iov(data->path, NULL, 0, &len) != -EAGAIN)
+		native_peer_raise(peer, KCPVPN_PEER_EVENT_READABLE);
+	if (data->wants_room && kcpvpn_peer_ready(peer)) {
+		data->wants_room = false;
+		native_peer_raise(peer, KCPVPN_PEER_EVENT_WRITABLE);
+	}
+}
+
+/* ---- deadlines --------------------------------------------------------------------------------------------------- */
+
+struct mono native_data_next_deadline(const struct kcpvpn_peer *peer)
+{
+	const struct native_data_state *data = &peer->data;
+	struct mono at = data->trim_at;
+
+	if (!data->running)
+		return at;
+	at = mono_min(at, data->confirm_at);
+	at = mono_min(at, native_path_next_deadline(peer));
+	if (!data->path)
+		return at;
+	at = mono_min(at, kcp_path_next_deadline(data->path));
+	return mono_min(at, liveness_next_deadline(&data->live, kcp_path_srtt_us(data->path)));
+}
+
+static void confirm_again(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	if (!mono_due(data->confirm_at, now))
+		return;
+	data->confirm_step++;
+	data->confirm_at =
+		data->confirm_step < CONFIRMS
+			? mono_add_us(data->confirm_at, confirm_gap_us[data->confirm_step])
+			: MONO_NEVER;
+	native_data_ping(peer, now);
+}
+
+static void look_for_life(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+	unsigned due = liveness_on_deadline(&data->live, kcp_path_srtt_us(data->path), now);
+
+	if (due & LIVENESS_KEEPALIVE)
+		native_output_keepalive(peer, now);
+	if (due & LIVENESS_PING)
+		native_data_ping(peer, now);
+	if (due & LIVENESS_ATTEMPT)
+		native_initiate(peer, NATIVE_REASON_SILENCE, now);
+	if (due & LIVENESS_DEAD)
+		native_peer_judge(peer);
+}
+
+/* Without a session nothing is acknowledged any more: what waits is given up by its deadline, and then the memory goes, too. */
+static void trim(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	data->trim_at = MONO_NEVER;
+	if (!data->path)
+		return;
+	if (!data->running)
+		kcp_path_on_deadline(data->path, now);
+	if (kcp_path_idle(data->path) || !data->running)
+		data->trim_at = kcp_path_trim(data->path, now);
+	if (!kcp_path_idle(data->path))
+		used(peer, now);
+	pool_trim(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
+}
+
+void native_data_on_deadline(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	if (data->running && data->path) {
+		confirm_again(peer, now);
+		look_for_life(peer, now);
+		native_path_on_deadline(peer, now);
+		if (mono_due(kcp_path_next_deadline(data->path), now)) {
+			kcp_path_on_deadline(data->path, now);
+			native_data_tell(peer, now);
+		}
+	}
+	if (mono_due(data->trim_at, now))
+		trim(peer, now);
+}
+
+void native_data_flush(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	if (path_mtu_take_change(&data->mtu))
+		native_path_apply_mtu(peer);
+	if (!data->running || !native_data_have_path(peer))
+		return;
+	if (data->wants_input_done)
+		kcp_path_input_done(data->path, now);
+	else
+		kcp_path_flush(data->path, now);
+	data->wants_input_done = false;
+	if (data->wants_confirm) {
+		data->wants_confirm = false;
+		native_data_ping(peer, now);
+	}
+	if (kcp_path_slots(data->path) > 0)
+		used(peer, now);
+	native_data_tell(peer, now);
+}

@@ -1,0 +1,144 @@
+/*
+ * What is counted, for people. Numbers that others keep are asked for, not copied all the time.
+ *
+ * Loss on the way here is told by the counters of what came: how many numbers the peer used and how many of them arrived, over an
+ * older and a younger half of five to ten seconds each. Numbers that come late count as come, so order does not matter.
+ */
+#include "stack/native_state.h"
+
+static int64_t us_or_unknown(struct mono at)
+{
+	return mono_is_never(at) ? -1 : at.us;
+}
+
+void native_loss_in_note(
+	struct native_loss_in *loss, uint64_t counter, uint64_t largest, struct mono now)
+{
+	if (mono_is_never(loss->since)) {
+		*loss = (struct native_loss_in){.since = now, .first = counter, .middle = counter};
+	} else if (mono_diff_us(now, loss->since) >= NATIVE_LOSS_IN_US) {
+		loss->first = loss->middle;
+		loss->middle = largest + 1;
+		loss->old_came = loss->came;
+		loss->came = 0;
+		loss->since = now;
+	}
+	loss->came++;
+}
+
+double native_loss_in_rate(const struct native_loss_in *loss, uint64_t largest, struct mono now)
+{
+	if (mono_is_never(loss->since) || mono_diff_us(now, loss->since) > 2 * NATIVE_LOSS_IN_US ||
+		largest < loss->first)
+		return -1;
+	double numbers = (double)(largest - loss->first) + 1;
+	double came = (double)loss->came + (double)loss->old_came;
+	return came >= numbers ? 0 : 1 - came / numbers;
+}
+
+static uint64_t memory_bytes(const struct kcpvpn_peer *peer)
+{
+	const struct native_data_state *data = &peer->data;
+	uint64_t bytes = sizeof(*peer) + peer->target_count * sizeof(*peer->targets) +
+			 sizeof(struct handshake_peer);
+
+	for (size_t i = 0; i < NATIVE_SLOTS; i++) {
+		const struct native_session *session = peer->hs.slots[i];
+		if (!session)
+			continue;
+		bytes += sizeof(*session);
+		if (session->data.window.words != session->data.small)
+			bytes += REPLAY_WORDS_DEFAULT * sizeof(uint64_t);
+	}
+	for (size_t i = 0; i < NATIVE_ATTEMPTS; i++)
+		if (peer->hs.attempts[i])
+			bytes += sizeof(struct native_attempt);
+	if (data->path)
+		bytes += kcp_path_memory_bytes(data->path) +
+			 kcp_path_slots(data->path) * (uint64_t)peer->native->data.slots.slot_bytes;
+	return bytes;
+}
+
+static void add_path_status(const struct kcpvpn_peer *peer, struct kcpvpn_peer_status *s)
+{
+	const struct kcp_path *path = peer->data.path;
+
+	if (!path)
+		return;
+	const struct kcp_path_stats *stats = kcp_path_stats(path);
+	if (kcp_path_srtt_us(path) > 0) {
+		s->srtt_us = kcp_path_srtt_us(path);
+		s->rtt_var_us = kcp_path_rttvar_us(path);
+	}
+	s->rate_bps = kcp_path_rate_bps(path);
+	if (stats->acked_datagrams + stats->lost_datagrams + stats->lost_quiet > 0)
+		s->loss_raw_out = kcp_path_loss_ppm(path) / 1e6;
+	s->retransmits = stats->resent_items;
+	s->abandoned = stats->expired_messages + stats->too_long_messages;
+}
+
+void kcpvpn_peer_status(const struct kcpvpn_peer *peer, struct kcpvpn_peer_status *ret_status)
+{
+	const struct native_data_state *data = &peer->data;
+	const struct native_data_counters *c = &data->counters;
+	const struct native_session *cur = peer->hs.slots[NATIVE_SLOT_CUR];
+
+	*ret_status = (struct kcpvpn_peer_status){
+		.last_rx_us = us_or_unknown(data->last_rx_at),
+		.handshake_us = cur ? us_or_unknown(cur->confirmed_at) : -1,
+		.moved_us = us_or_unknown(data->moved_at),
+		.srtt_us = -1,
+		.rtt_var_us = -1,
+		.path_mtu_bytes = path_mtu_size(&data->mtu),
+		.loss_raw_out = -1,
+		.loss_raw_in = data->has_largest ? native_loss_in_rate(&data->loss_in,
+							   data->largest, peer->native->now)
+						 : -1,
+		.in_datagrams = c->in_datagrams,
+		.out_datagrams = c->out_datagrams,
+		.in_bytes = c->in_bytes,
+		.out_bytes = c->out_bytes,
+		.handshakes = peer->hs.handshakes,
+		.init_sent = peer->hs.init_sent,
+		.resp_sent = peer->hs.resp_sent,
+		.drop_psk = peer->hs.drop_psk,
+		.drop_stale = peer->hs.drop_stale,
+		.drop_replay = c->drop_replay,
+		.drop_tag = c->drop_tag,
+		.drop_malformed = c->drop_malformed,
+		.drop_expired = c->drop_expired,
+		.memory_bytes = memory_bytes(peer),
+		.trouble = peer->hs.trouble,
+	};
+	add_path_status(peer, ret_status);
+	ret_status->retransmits += c->retransmits;
+	ret_status->abandoned += c->abandoned;
+}
+
+void kcpvpn_native_stats(const struct kcpvpn_native *native, struct kcpvpn_native_stats *ret_stats)
+{
+	*ret_stats = native->stats;
+	ret_stats->out_datagrams = native->data.tx.sent_datagrams;
+	ret_stats->out_bytes = native->data.tx.sent_bytes;
+	ret_stats->nonce_refused = native->data.tx.nonce_refused;
+}
+
+uint32_t kcpvpn_peer_tun_mtu(const struct kcpvpn_peer *peer)
+{
+	return peer->hs.has_limits ? peer->hs.limits.tun_mtu : 0;
+}
+
+bool kcpvpn_peer_endpoint(const struct kcpvpn_peer *peer, struct kcpvpn_endpoint *ret_endpoint)
+{
+	if (!peer->data.address.port)
+		return false;
+	*ret_endpoint = peer->data.address.remote;
+	return true;
+}
+
+void native_tx_plain(struct kcpvpn_native *native, const struct native_address *to,
+	const void *bytes, size_t len)
+{
+	if (to->port)
+		native_tx_add_plain(&native->data.tx, bytes, len, to);
+}
