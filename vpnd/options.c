@@ -1,4 +1,4 @@
-/* vpnd [-c FILE | NAME] [--check] [--control PATH] [--log-level L] [--log-format text|json] */
+/* vpnd [-c FILE | NAME] [--check] [--control PATH] [--state DIR] [--log-level L] [--log-format text|json] */
 #include "vpnd/options.h"
 
 #include "config/config.h"
@@ -25,6 +25,8 @@ static const char USAGE[] =
 	"  -c FILE                its file\n"
 	"  --check                read and check the file, then exit with 0 or 5\n"
 	"  --control PATH         control socket (/run/vpnd/NAME/control.sock)\n"
+	"  --state DIR            folder for where peers were last seen ($STATE_DIRECTORY, "
+	"/var/lib/vpnd/NAME)\n"
 	"  --log-level LEVEL      error, warn, info or debug\n"
 	"  --log-format FORMAT    text or json\n";
 
@@ -76,7 +78,7 @@ static int set_option(int id, const char *value, struct options *o)
 	case OPT_CONTROL:
 		return set_copy(&o->control, value);
 	case OPT_STATE:
-		return usage("--state is not in this version: the kcp-go wire keeps no state");
+		return *value ? set_copy(&o->state, value) : usage("--state: give a folder");
 	case OPT_LOG_LEVEL:
 		return set_word("--log-level", "error warn info debug", value, &o->log_level);
 	case OPT_LOG_FORMAT:
@@ -119,5 +121,6 @@ void options_fini(struct options *o)
 {
 	free(o->file);
 	free(o->control);
-	o->file = o->control = NULL;
+	free(o->state);
+	o->file = o->control = o->state = NULL;
 }

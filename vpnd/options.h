@@ -16,6 +16,7 @@ enum exit_status {
 struct options {
 	char *file;	/* owned */
 	char *control;	/* owned; NULL = /run/vpnd/NAME/control.sock */
+	char *state;	/* owned; NULL = $STATE_DIRECTORY, else /var/lib/vpnd/NAME */
 	int log_level;	/* enum log_level, -1 = as configured */
 	int log_format; /* enum config_log_format, -1 = as configured */
 	bool check;
