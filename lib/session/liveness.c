@@ -66,13 +66,17 @@ bool liveness_heard(struct liveness *liveness, bool empty, struct mono now)
 	return was_gone;
 }
 
-static int64_t ping_after_us(int64_t srtt_us)
+/* Not later than the new handshake, where patience is short. */
+static int64_t ping_after_us(const struct liveness *liveness, int64_t srtt_us)
 {
-	if (srtt_us <= LIVENESS_PING_LEAST_US / 4)
-		return LIVENESS_PING_LEAST_US;
-	if (srtt_us >= LIVENESS_PING_MOST_US / 4)
-		return LIVENESS_PING_MOST_US;
-	return 4 * srtt_us;
+	int64_t after_us =
+		srtt_us >= LIVENESS_PING_MOST_US / 4 ? LIVENESS_PING_MOST_US : 4 * srtt_us;
+
+	if (after_us < LIVENESS_PING_LEAST_US)
+		after_us = LIVENESS_PING_LEAST_US;
+	if (after_us > liveness->dead_after_us / 2)
+		after_us = liveness->dead_after_us / 2;
+	return after_us;
 }
 
 static struct mono keepalive_at(const struct liveness *liveness)
@@ -92,7 +96,7 @@ static struct mono stage_at(const struct liveness *liveness, int64_t srtt_us)
 
 	switch ((enum liveness_stage)liveness->stage) {
 	case LIVENESS_CALM:
-		return mono_add_us(since, ping_after_us(srtt_us));
+		return mono_add_us(since, ping_after_us(liveness, srtt_us));
 	case LIVENESS_PINGED:
 		return mono_add_us(since,
 			half_us < LIVENESS_ATTEMPT_MOST_US ? half_us : LIVENESS_ATTEMPT_MOST_US);
