@@ -118,7 +118,7 @@ void native_path_proven(
 /** The address in use; port NULL if there is none. */
 const struct native_address *native_path_address(const struct kcpvpn_peer *peer);
 
-/** PING at once: the network changed, or a sign of life is wanted. */
+/** The network changed here: PING at once, by whatever own address there is now. */
 void native_data_ping(struct kcpvpn_peer *peer, struct mono now);
 
 /** Sends CLOSE three times on the session in use, if there is one. */

@@ -105,7 +105,7 @@ void native_reply_send(struct kcpvpn_peer *peer, struct native_reply *reply, str
 	(void)native_output_control(peer, &out, reply->bytes, reply->out.len, now);
 }
 
-void native_data_ping(struct kcpvpn_peer *peer, struct mono now)
+void native_control_ping(struct kcpvpn_peer *peer, struct mono now)
 {
 	uint8_t body[SESSION_CONTROL_HEAD_BYTES + SESSION_CONTROL_TOKEN_BYTES];
 	uint8_t token[SESSION_CONTROL_TOKEN_BYTES];

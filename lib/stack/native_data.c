@@ -262,7 +262,7 @@ static void confirm_again(struct kcpvpn_peer *peer, struct mono now)
 		data->confirm_step < CONFIRMS
 			? mono_add_us(data->confirm_at, confirm_gap_us[data->confirm_step])
 			: MONO_NEVER;
-	native_data_ping(peer, now);
+	native_control_ping(peer, now);
 }
 
 static void look_for_life(struct kcpvpn_peer *peer, struct mono now)
@@ -273,7 +273,7 @@ static void look_for_life(struct kcpvpn_peer *peer, struct mono now)
 	if (due & LIVENESS_KEEPALIVE)
 		native_output_keepalive(peer, now);
 	if (due & LIVENESS_PING)
-		native_data_ping(peer, now);
+		native_control_ping(peer, now);
 	if (due & LIVENESS_ATTEMPT)
 		native_initiate(peer, NATIVE_REASON_SILENCE, now);
 	if (due & LIVENESS_DEAD)
@@ -329,9 +329,11 @@ void native_data_flush(struct kcpvpn_peer *peer, struct mono now)
 	data->wants_input_done = false;
 	if (data->wants_confirm) {
 		data->wants_confirm = false;
-		native_data_ping(peer, now);
+		native_control_ping(peer, now);
 	}
 	if (kcp_path_slots(data->path) > 0)
 		used(peer, now);
+	if (path_mtu_take_change(&data->mtu)) /* a port refused a datagram meanwhile */
+		native_path_apply_mtu(peer);
 	native_data_tell(peer, now);
 }

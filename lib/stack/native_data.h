@@ -173,6 +173,9 @@ void native_output_keepalive(struct kcpvpn_peer *peer, struct mono now);
 bool native_control_check(void *ctx, const uint8_t *body, size_t len);
 void native_control_act(void *ctx, const uint8_t *body, size_t len, uint64_t pn);
 
+/** Asks for a sign of life at the address in use. */
+void native_control_ping(struct kcpvpn_peer *peer, struct mono now);
+
 /** Begins to collect answers to a datagram. */
 void native_reply_begin(struct native_reply *reply, const struct native_address *from,
 	size_t datagram_bytes, bool plain);

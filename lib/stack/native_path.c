@@ -127,6 +127,20 @@ void native_data_port_gone(
 	native_peer_touch(peer);
 }
 
+/*
+ * Nobody knows what changed. The own address may be gone, so the kernel chooses it again; the way may carry less, so its size is
+ * checked; and the peer must see where we are now. The round trip and the rate are measured all the time.
+ */
+void native_data_ping(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	memset(&data->address.local, 0, sizeof(data->address.local));
+	memset(&data->roam.current.local, 0, sizeof(data->roam.current.local));
+	path_mtu_hint(&data->mtu, PATH_MTU_BASE_BYTES, now);
+	native_control_ping(peer, now);
+}
+
 /* ---- path MTU --------------------------------------------------------------------------------------------------- */
 
 void native_path_start(struct kcpvpn_peer *peer, struct mono now)
