@@ -48,6 +48,7 @@ comma := ,
 
 pkgs = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
 LIBS_kcpvpn := $(call pkgs,libsodium libgcrypt libisal)
+LIBS_sodium := $(call pkgs,libsodium)
 LIBS_config := $(call pkgs,yaml-0.1)
 LIBS_control := $(call pkgs,jansson)
 LIBS_vpnd := $(call pkgs,libnl-3.0 libnl-route-3.0) -lpthread
@@ -110,7 +111,7 @@ $(B)/vpnd: $(VPND_OBJ) $(ARCHIVES_all)
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_vpnd) $(LIBS_control) $(LIBS_config) $(LIBS_kcpvpn)
 $(B)/kcpctl: $(CLI_OBJ) $(call archive,control) $(call archive,config) $(call archive,core)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_control) $(LIBS_config)
+	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_control) $(LIBS_config) $(LIBS_sodium)
 $(B)/kcpcat: $(KCPCAT_OBJ) $(B)/libkcpvpn.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_kcpvpn)

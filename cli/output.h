@@ -49,4 +49,7 @@ int output_json_version(const struct cli *cli, const char *daemon, const char *n
 /** {"file", "ok", "errors": [...], "warnings": [...]} with code, text, file, line, column. @return an exit status */
 int output_json_report(const struct cli *cli, const char *file, const struct config_report *report);
 
+/** {"file", "public_key"}; the key null without one. @return an exit status */
+int output_json_key(const struct cli *cli, const char *file, const char *public_key);
+
 #endif

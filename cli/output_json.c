@@ -81,3 +81,13 @@ int output_json_report(const struct cli *cli, const char *file, const struct con
 	json_decref(o);
 	return status;
 }
+
+int output_json_key(const struct cli *cli, const char *file, const char *public_key)
+{
+	json_t *o = json_pack(
+		"{s:o,s:o}", "file", text_or_null(file), "public_key", text_or_null(public_key));
+	int status = print(cli, o, JSON_INDENT(2));
+
+	json_decref(o);
+	return status;
+}

@@ -4,6 +4,7 @@
  */
 #include "cli/client.h"
 #include "cli/command.h"
+#include "cli/key.h"
 #include "cli/output.h"
 
 #include "config/config.h"
@@ -118,7 +119,9 @@ int verb_config_check(struct cli *cli, const char *const *args, int count)
 	report = calloc(1, sizeof(*report));
 	if (!report)
 		return cli_fail(cli, EXIT_OTHER, "E-CLI-8", NULL, "out of memory");
-	status = load(cli, path, NULL, &config, report);
+	struct config_reader reader = *config_reader_default();
+	reader.public_half = key_public_half;
+	status = load(cli, path, &reader, &config, report);
 	if (cli->options.json) {
 		json_status = output_json_report(cli, path, report);
 		status = status ? status : json_status;

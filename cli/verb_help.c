@@ -32,6 +32,12 @@ static const struct {
 	{"E-CONN-7", "The answer did not come in time. --timeout gives it longer."},
 	{"E-CONN-8", "kcpctl and the daemon are of versions that do not understand each other."},
 	{"E-CONN-9", "What answers on the socket does not speak the daemon's protocol."},
+	{"E-KEY-1", "The key file cannot be written there. Nothing was left behind."},
+	{"E-KEY-2", "A file of that name is there already. Keys are never overwritten: those "
+		    "who have its public half would not know this host any more."},
+	{"E-KEY-3", "The key file cannot be read."},
+	{"E-KEY-4", "The file holds no key: one line of base64, 44 characters that end in =."},
+	{"E-KEY-5", "The system gives no randomness, or the disk fails."},
 	{CONTROL_CODE_PERMISSION, "Reading needs control.group, changing needs "
 				  "control.admin_group; root may do all."},
 	{CONTROL_CODE_NO_PEER,

@@ -356,8 +356,8 @@ Test(command, exit_2_usage)
 	expect("-n ../etc status", 2, "", "is not the name of a network");
 	expect("help nonsense", 2, "", "unknown verb");
 	for (const char *verbs[] = {"top", "watch --json", "ping branch -c 3", "doctor",
-		     "peer add x --save", "peer del x", "key gen f", "key pub f", "key psk f",
-		     "config schema", "metrics", "completion bash", "-n office ping a -s 5", NULL},
+		     "peer add x --save", "peer del x", "config schema", "metrics",
+		     "completion bash", "-n office ping a -s 5", NULL},
 			**verb = verbs;
 		*verb; verb++)
 		expect(*verb, 2, "", "is not in this version");
@@ -429,7 +429,8 @@ Test(command, exit_5_configuration)
 
 Test(command, config_check_and_show)
 {
-	write_config("office", "version: 1\nwire: kcp-go\nkcp_go: {key: a-long-secret-word, allow_unauthenticated: true}\n"
+	write_config("office", "version: 1\nwire: kcp-go\nkcp_go: {key: a-long-secret-word, "
+			       "allow_unauthenticated: true}\n"
 			       "peers:\n  branch:\n    endpoints: [192.0.2.1:29900]\n");
 	expect("config check", 0, "office.yaml: ok\n", "");
 	expect("-n office config check", 0, "ok", "");
