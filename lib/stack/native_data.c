@@ -74,8 +74,10 @@ static int64_t keepalive_us(const struct kcpvpn_peer *peer)
 void native_data_init(struct kcpvpn_peer *peer)
 {
 	struct native_data_state *data = &peer->data;
+	struct native_data_counters counters = data->counters;
 
 	*data = (struct native_data_state){
+		.counters = counters,
 		.confirm_at = MONO_NEVER,
 		.trim_at = MONO_NEVER,
 		.last_rx_at = MONO_NEVER,
@@ -91,8 +93,15 @@ void native_data_init(struct kcpvpn_peer *peer)
 
 void native_data_fini(struct kcpvpn_peer *peer)
 {
-	kcp_path_free(peer->data.path);
-	peer->data.path = NULL;
+	struct native_data_state *data = &peer->data;
+
+	if (data->path) {
+		const struct kcp_path_stats *stats = kcp_path_stats(data->path);
+		data->counters.retransmits += stats->resent_items;
+		data->counters.abandoned += stats->expired_messages + stats->too_long_messages;
+	}
+	kcp_path_free(data->path);
+	data->path = NULL;
 	pool_trim(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
 }
 

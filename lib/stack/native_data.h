@@ -121,7 +121,7 @@ int native_data_node_init(struct kcpvpn_native *native);
 /** All peers are gone by now. */
 void native_data_node_fini(struct kcpvpn_native *native);
 
-/** Prepares the data side of a peer whose configuration is set. No heap. */
+/** Prepares the data side of a peer whose configuration is set. No heap. Its counters stay: they are zero at the start. */
 void native_data_init(struct kcpvpn_peer *peer);
 
 /** Frees its path, forgets where it is; native_data_init() may follow. Transport state starts empty after this: a new instance. */
