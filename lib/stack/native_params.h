@@ -19,10 +19,14 @@ enum {
 	NATIVE_DATAGRAM_MOST = 65507,
 	NATIVE_TUN_MTU_LEAST = 576,
 	NATIVE_SUPER_LEAST = 1280,
+	NATIVE_SUPER_MOST = 65535,
 	NATIVE_FEC_WINDOW_MOST = 64,
 	NATIVE_CREDIT_LEAST = 262144,
 	NATIVE_KEEPALIVE_MOST_S = 3600,
 };
+
+/* init_seq is below this: who told a larger one could never call again after it had been taken for good. */
+#define NATIVE_INIT_SEQ_END ((uint64_t)1 << 63)
 
 /** Bits of features_offered, features_chosen, features_required. */
 enum native_feature {
@@ -31,6 +35,8 @@ enum native_feature {
 	NATIVE_FEATURE_ECN = 1 << 3,
 	NATIVE_FEATURE_PATH_MTU = 1 << 4,
 	NATIVE_FEATURE_PADDING = 1 << 5,
+	/* what this version can do */
+	NATIVE_FEATURES = NATIVE_FEATURE_PATH_MTU | NATIVE_FEATURE_PADDING,
 };
 
 struct native_params {

@@ -113,7 +113,6 @@ struct native_handshake_state {
 	struct attempt schedule;
 	struct list in_calls;  /* waits for its turn to make an INIT or to be probed */
 	unsigned calls;	       /* enum native_call */
-	bool rekeying;	       /* the attempt that runs is to replace a session that works */
 	bool has_pair;	       /* own and peer_instance below are of a confirmed session */
 	bool has_limits;       /* so are the limits */
 	bool heard;	       /* some answer to the present calls came, if not a good one */
@@ -161,7 +160,6 @@ struct kcpvpn_peer {
 struct native_shake {
 	struct list node;
 	struct native_address from;
-	bool proven; /* its mac2 is good */
 	uint8_t bytes[HANDSHAKE_BYTES_MAX];
 };
 
@@ -252,6 +250,12 @@ void native_initiate_make(struct kcpvpn_peer *peer, struct mono now);
 /** The schedule of the peer's calls is due. */
 void native_initiate_on_deadline(struct kcpvpn_peer *peer, struct mono now);
 
+/** A session that waited for its confirmation in vain is erased. */
+void native_respond_unconfirmed(struct native_session *next);
+
+/** What comes after is another instance of transport state. */
+void native_handshake_renew_instance(struct kcpvpn_peer *peer);
+
 /** Puts the peer into the line of those to be called. @rekey  before all, without a budget */
 void native_call_enqueue(struct kcpvpn_peer *peer, enum native_call call, bool rekey);
 
@@ -264,8 +268,8 @@ bool native_peer_callable(const struct kcpvpn_peer *peer);
 /** True if it is to be called now: persistent, or data waits. */
 bool native_peer_wanted(const struct kcpvpn_peer *peer, struct mono now);
 
-/** Own params for this peer. */
-void native_peer_params(const struct kcpvpn_peer *peer, struct native_params *ret_params);
+/** Own params for this peer, without index and number. Begins a new instance if numbers run short. */
+void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_params);
 
 /** Erases an attempt. NULL is fine. */
 void native_attempt_free(struct native_attempt *attempt);
@@ -273,9 +277,12 @@ void native_attempt_free(struct native_attempt *attempt);
 /** Erases all attempts of the peer. */
 void native_attempts_erase(struct kcpvpn_peer *peer);
 
-/** Makes a session with the keys given, which are copied. @return NULL without memory */
-struct native_session *native_session_new(struct kcpvpn_peer *peer,
-	const struct handshake_keys *keys, bool initiator, struct mono now);
+/** Makes a session without keys. @return NULL without memory */
+struct native_session *native_session_new(
+	struct kcpvpn_peer *peer, bool initiator, struct mono now);
+
+/** Gives it its keys, which are copied. */
+void native_session_set_keys(struct native_session *session, const struct handshake_keys *keys);
 
 /** Erases it, in whatever slot it is. NULL is fine. Does not tell the data side. */
 void native_session_free(struct native_session *session);

@@ -290,6 +290,7 @@ struct kcpvpn_native_stats {
 	uint64_t drop_pending;	 /* INIT below one that waits for its confirmation */
 	uint64_t drop_down;	 /* of a peer that is down by order */
 	uint64_t drop_index;	 /* RESP, COOKIE, REJECT or DATA for an index that is not in use */
+	uint64_t drop_address; /* RESP, COOKIE or REJECT from where nobody was called */
 	uint64_t drop_shard;
 	uint64_t drop_counter; /* 2^48 or more */
 	uint64_t drop_replay;

@@ -1,0 +1,281 @@
+/*
+ * Sessions and their slots.
+ *
+ *     INIT of the peer -> next --- first authentic DATA ---+
+ *                                                          +--> cur --- another is confirmed ---> prev --> erased
+ *     RESP of the peer ------------------------------------+
+ *
+ * What a peer tells in its params (instance, number, limits) takes effect when the session is confirmed and not before:
+ * until then anybody who recorded an INIT could have sent it. Sending happens on `cur` only; all three receive.
+ *
+ * Instances: the transport state of both sides belongs to a pair of instances. A session of another pair means that one
+ * side began anew: then everything of the old pair goes, sessions and attempts too, before a byte of it is read.
+ *
+ * Ages count from the making of the keys, on a clock that counts suspend. A session that is too old is not used even if
+ * its timer has not been served yet.
+ */
+#include "stack/native_state.h"
+
+#include <string.h>
+
+static struct mono hard_stop(const struct native_session *session)
+{
+	return mono_add_us(session->made_at, NATIVE_HARD_STOP_US);
+}
+
+struct native_session *native_session_new(struct kcpvpn_peer *peer, bool initiator, struct mono now)
+{
+	struct kcpvpn_native *native = peer->native;
+	struct native_session *session = secret_pool_take(&native->sessions);
+
+	if (!session)
+		return NULL;
+	session->peer = peer;
+	session->initiator = initiator;
+	session->slot = NATIVE_SLOT_NEXT;
+	session->made_at = now;
+	session->confirmed_at = MONO_NEVER;
+	session->last_rx_at = MONO_NEVER;
+	session->rekey_at = MONO_NEVER;
+	native_session_data_init(native, &session->data);
+	return session;
+}
+
+void native_session_set_keys(struct native_session *session, const struct handshake_keys *keys)
+{
+	seal_key_init(&session->send, keys->t_send);
+	memcpy(session->recv, keys->t_recv, sizeof(session->recv));
+}
+
+void native_session_free(struct native_session *session)
+{
+	if (!session)
+		return;
+	struct kcpvpn_native *native = session->peer->native;
+	struct native_session **slot = &session->peer->hs.slots[session->slot];
+
+	if (*slot == session)
+		*slot = NULL;
+	native_session_data_fini(native, &session->data);
+	native_index_remove(&native->indices, &session->index);
+	/* Wipes the keys. */
+	secret_pool_return(&native->sessions, session);
+}
+
+struct native_session *native_session_find(struct kcpvpn_native *native, uint32_t number)
+{
+	struct native_index *index = native_index_find(&native->indices, number);
+
+	if (!index || index->kind != NATIVE_INDEX_SESSION)
+		return NULL;
+	return list_entry(index, struct native_session, index);
+}
+
+struct native_session *native_session_sending(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_session *cur = peer->hs.slots[NATIVE_SLOT_CUR];
+
+	return cur && mono_before(now, hard_stop(cur)) ? cur : NULL;
+}
+
+/* ---- confirmation ------------------------------------------------------------------------------------------------- */
+
+static bool of_pair(const struct native_handshake_state *hs, const struct native_session *session)
+{
+	return session->own_instance == hs->pair_own && session->peer_instance == hs->pair_peer;
+}
+
+/* Must be done before anything that came on `session` is read. */
+static void take_pair(struct native_session *session, struct mono now)
+{
+	struct kcpvpn_peer *peer = session->peer;
+	struct native_handshake_state *hs = &peer->hs;
+	bool changed = hs->has_pair && !of_pair(hs, session);
+
+	hs->has_pair = true;
+	hs->pair_own = session->own_instance;
+	hs->pair_peer = session->peer_instance;
+	if (!changed)
+		return;
+	for (size_t i = 0; i < NATIVE_SLOTS; i++)
+		if (hs->slots[i] && hs->slots[i] != session && !of_pair(hs, hs->slots[i]))
+			native_session_free(hs->slots[i]);
+	/* A late answer to one of them would bring the other side's dead instance back. */
+	native_attempts_erase(peer);
+	native_data_restart(peer, now);
+}
+
+void native_session_confirm(
+	struct native_session *session, const struct native_address *address, struct mono now)
+{
+	struct kcpvpn_peer *peer = session->peer;
+	struct kcpvpn_native *native = peer->native;
+	struct native_handshake_state *hs = &peer->hs;
+	int64_t rekey_us = NATIVE_REKEY_RESPONDER_US;
+
+	take_pair(session, now);
+	if (!session->initiator && session->init_seq > hs->committed_seq)
+		hs->committed_seq = session->init_seq;
+	hs->limits = session->params;
+	hs->has_limits = true;
+	if (hs->slots[session->slot] == session)
+		hs->slots[session->slot] = NULL;
+	native_session_free(hs->slots[NATIVE_SLOT_PREV]);
+	struct native_session *old = hs->slots[NATIVE_SLOT_CUR];
+	if (old) {
+		old->slot = NATIVE_SLOT_PREV;
+		hs->slots[NATIVE_SLOT_PREV] = old;
+	}
+	session->slot = NATIVE_SLOT_CUR;
+	hs->slots[NATIVE_SLOT_CUR] = session;
+	session->confirmed_at = now;
+	if (session->initiator)
+		rekey_us = NATIVE_REKEY_INITIATOR_US +
+			   (int64_t)(rand_u32(&native->random) % NATIVE_REKEY_JITTER_US);
+	session->rekey_at = mono_add_us(session->made_at, rekey_us);
+	hs->handshakes++;
+	native->stats.handshakes_done++;
+	hs->trouble = NULL;
+	hs->unconfirmed = 0;
+	hs->wait_until = MONO_NEVER;
+	if (address && address->port)
+		native_path_proven(peer, address, now);
+	native_data_limits(peer, now);
+	native_data_session_ready(peer, session, session->initiator, now);
+	native_peer_judge(peer);
+	native_peer_touch(peer);
+}
+
+static bool same_address(const struct native_address *a, const struct native_address *b)
+{
+	return a->port == b->port && kcpvpn_endpoint_equal(&a->remote, &b->remote);
+}
+
+bool native_session_authentic(
+	struct native_session *session, const struct native_address *from, struct mono now)
+{
+	struct kcpvpn_peer *peer = session->peer;
+	struct native_handshake_state *hs = &peer->hs;
+
+	session->last_rx_at = now;
+	if (session->slot == NATIVE_SLOT_NEXT)
+		/* The answer went to where the INIT came from: that something comes from there now proves a round trip. */
+		native_session_confirm(session,
+			same_address(from, &session->address) ? &session->address : NULL, now);
+	if (!session->answered && session->slot == NATIVE_SLOT_CUR) {
+		/* Both sides have it: nothing is left to be called for. */
+		native_attempts_erase(peer);
+		attempt_stop(&hs->schedule);
+		if (hs->calls & NATIVE_CALL_ATTEMPT)
+			native_call_cancel(peer);
+	}
+	session->answered = true;
+	return true;
+}
+
+/* ---- ends --------------------------------------------------------------------------------------------------------- */
+
+/* After the loss of the session that was sent on. */
+static void lost(struct kcpvpn_peer *peer, struct mono now)
+{
+	native_data_session_lost(peer, now);
+	if (peer->enabled && native_peer_wanted(peer, now) && native_peer_callable(peer) &&
+		!attempt_running(&peer->hs.schedule))
+		native_initiate(peer, NATIVE_REASON_START, now);
+	native_peer_judge(peer);
+	native_peer_touch(peer);
+}
+
+void native_session_closed_by_peer(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_handshake_state *hs = &peer->hs;
+	int64_t jitter_us = (int64_t)(rand_u32(&peer->native->random) % NATIVE_AFTER_CLOSE_US);
+
+	/* `next` stays: it may be of the peer that has begun anew already, and only a living one can confirm it. */
+	native_session_free(hs->slots[NATIVE_SLOT_CUR]);
+	native_session_free(hs->slots[NATIVE_SLOT_PREV]);
+	native_attempts_erase(peer);
+	native_call_cancel(peer);
+	attempt_stop(&hs->schedule);
+	hs->wait_until = mono_add_us(now, NATIVE_AFTER_CLOSE_US + jitter_us);
+	lost(peer, now);
+}
+
+void native_session_erase_all(struct kcpvpn_peer *peer)
+{
+	struct native_handshake_state *hs = &peer->hs;
+	bool had = hs->slots[NATIVE_SLOT_CUR];
+
+	for (size_t i = 0; i < NATIVE_SLOTS; i++)
+		native_session_free(hs->slots[i]);
+	native_attempts_erase(peer);
+	if (had)
+		native_data_session_lost(peer, peer->native->now);
+}
+
+/* ---- deadlines ---------------------------------------------------------------------------------------------------- */
+
+/* Whether the session in use is worth another: somebody wants the peer to be reached at all times, or it was used. */
+static bool rekey_wanted(const struct kcpvpn_peer *peer, const struct native_session *cur)
+{
+	if (attempt_running(&peer->hs.schedule) || !native_peer_callable(peer))
+		return false;
+	return peer->config.persistent ||
+	       (!mono_is_never(peer->payload_at) && !mono_before(peer->payload_at, cur->made_at));
+}
+
+static struct mono rekey_at(const struct kcpvpn_peer *peer, const struct native_session *cur)
+{
+	if (!rekey_wanted(peer, cur))
+		return MONO_NEVER;
+	return cur->data.sealed >= NATIVE_REKEY_DATAGRAMS ? cur->confirmed_at : cur->rekey_at;
+}
+
+static struct mono prev_ends(const struct native_session *prev, const struct native_session *cur)
+{
+	struct mono quiet_since = prev->confirmed_at;
+
+	/* The peer may have sent on it until it learned of the newer one, however quiet it was before. */
+	if (cur)
+		quiet_since = mono_max(quiet_since, cur->confirmed_at);
+	if (!mono_is_never(prev->last_rx_at))
+		quiet_since = mono_max(quiet_since, prev->last_rx_at);
+	return mono_min(hard_stop(prev), mono_add_us(quiet_since, NATIVE_PREV_US));
+}
+
+struct mono native_session_next_deadline(const struct kcpvpn_peer *peer)
+{
+	const struct native_session *next = peer->hs.slots[NATIVE_SLOT_NEXT];
+	const struct native_session *cur = peer->hs.slots[NATIVE_SLOT_CUR];
+	const struct native_session *prev = peer->hs.slots[NATIVE_SLOT_PREV];
+	struct mono at = MONO_NEVER;
+
+	if (next)
+		at = mono_add_us(next->made_at, NATIVE_NEXT_US);
+	if (cur)
+		at = mono_min(at, mono_min(hard_stop(cur), rekey_at(peer, cur)));
+	if (prev)
+		at = mono_min(at, prev_ends(prev, cur));
+	return at;
+}
+
+void native_session_on_deadline(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_handshake_state *hs = &peer->hs;
+	struct native_session *next = hs->slots[NATIVE_SLOT_NEXT];
+	struct native_session *prev = hs->slots[NATIVE_SLOT_PREV];
+	struct native_session *cur = hs->slots[NATIVE_SLOT_CUR];
+
+	if (next && mono_due(mono_add_us(next->made_at, NATIVE_NEXT_US), now))
+		native_respond_unconfirmed(next);
+	if (prev && mono_due(prev_ends(prev, cur), now))
+		native_session_free(prev);
+	if (!cur)
+		return;
+	if (mono_due(hard_stop(cur), now)) {
+		native_session_free(cur);
+		lost(peer, now);
+	} else if (mono_due(rekey_at(peer, cur), now)) {
+		native_initiate(peer, NATIVE_REASON_REKEY, now);
+	}
+}
