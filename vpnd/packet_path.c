@@ -18,10 +18,6 @@
 #include <string.h>
 #include <sys/uio.h>
 
-enum {
-	IPV4_DONT_FRAGMENT = 0x40, /* in byte 6 of the header */
-};
-
 void packet_path_init(
 	struct packet_path *path, struct tun *tun, uint16_t mtu_bytes, struct mono now)
 {
@@ -111,7 +107,7 @@ static uint16_t mtu_of(const struct packet_path *path, const struct peer *peer)
 static bool too_big(const struct packet_path *path, const struct peer *peer, uint16_t mtu_bytes,
 	const struct ingress_packet *packet, const struct ip_header *header)
 {
-	bool may_be_cut = header->version == 4 && !(packet->data[6] & IPV4_DONT_FRAGMENT);
+	bool may_be_cut = header->version == 4 && !header->dont_fragment;
 
 	if (packet->len <= mtu_bytes)
 		return false;

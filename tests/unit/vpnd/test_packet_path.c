@@ -260,6 +260,114 @@ Test(packet_path, what_is_too_big_is_told)
 	teardown(&b);
 }
 
+/* A packet that may, or may not, be cut on its way. */
+static void marked_from_host(struct bench *b, const char *to, size_t len, uint8_t flags)
+{
+	uint8_t packet[4096];
+
+	(void)packet4(packet, "10.0.0.1", to, len);
+	packet[6] = flags;
+	packet[10] = packet[11] = 0;
+	uint16_t sum = checksum_finish(checksum_add(0, packet, 20));
+	packet[10] = (uint8_t)(sum >> 8);
+	packet[11] = (uint8_t)sum;
+	cr_assert_eq(send(b->host, packet, len, 0), (ssize_t)len);
+	cr_assert_eq(packet_path_read_tun(&b->path, b->now), 0);
+}
+
+static void whole_from_host(struct bench *b, const char *to, size_t len)
+{
+	marked_from_host(b, to, len, 0x40);
+}
+
+static void cuttable_from_host(struct bench *b, const char *to, size_t len)
+{
+	marked_from_host(b, to, len, 0);
+}
+
+/* The MTU that the one error tells. */
+static unsigned told_mtu(struct bench *b)
+{
+	uint8_t packet[2048];
+	size_t len = host_got(b, packet, sizeof(packet));
+
+	cr_assert(len > 48);
+	cr_assert_eq(host_got(b, packet + 1024, 1024), 0);
+	return packet[0] >> 4 == 4 ? packet[26] << 8 | packet[27] : packet[46] << 8 | packet[47];
+}
+
+/* One device, many paths: a peer's limit holds for that peer alone. */
+Test(packet_path, each_peer_has_a_limit_of_its_own)
+{
+	struct bench b;
+
+	setup(&b);
+	b.peers[0]->path_mtu_bytes = 1290;
+	whole_from_host(&b, "10.0.0.2", 1290);
+	whole_from_host(
+		&b, "10.0.0.3", MTU); /* the other one's path is not measured: the device's */
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.wire.sent[0], 1);
+	cr_assert_eq(b.wire.sent[1], 1);
+	whole_from_host(&b, "10.0.0.2", 1291);
+	cr_assert_eq(told_mtu(&b), 1290);
+	from_host(&b, "fd02::9", 1291);
+	cr_assert_eq(told_mtu(&b), 1290);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.wire.sent[0], 1);
+	cuttable_from_host(
+		&b, "10.0.0.2", MTU); /* may be cut: it travels in pieces, nobody is told */
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.wire.sent[0], 2);
+	cr_assert_eq(b.wire.last_len, MTU);
+	cr_assert_eq(b.path.counters.icmp_sent, 2);
+	cr_assert_eq(b.peers[0]->counters.drops[PEER_DROP_OUT_TOO_BIG], 2);
+	b.peers[0]->path_mtu_bytes = 9000; /* no path makes the device's larger */
+	cuttable_from_host(&b, "10.0.0.2", MTU + 1);
+	cr_assert_eq(told_mtu(&b), MTU);
+	teardown(&b);
+}
+
+/* Below what IPv6 needs nobody is told: what is longer than the path carries goes in pieces. */
+Test(packet_path, no_path_is_too_short_for_ipv6)
+{
+	struct bench b;
+
+	setup(&b);
+	b.peers[0]->path_mtu_bytes = 1160;
+	whole_from_host(&b, "10.0.0.2", 1280);
+	from_host(&b, "fd02::9", 1280);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.wire.sent[0], 2);
+	whole_from_host(&b, "10.0.0.2", 1281);
+	cr_assert_eq(told_mtu(&b), 1280);
+	from_host(&b, "fd02::9", 1281);
+	cr_assert_eq(told_mtu(&b), 1280);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.wire.sent[0], 2);
+	teardown(&b);
+}
+
+/* What the peer does not take at all is refused, in pieces or not. */
+Test(packet_path, a_peer_with_a_small_mtu_is_not_sent_more)
+{
+	struct bench b;
+
+	setup(&b);
+	b.peers[0]->most_bytes = 1285;
+	cuttable_from_host(&b, "10.0.0.2", 1285);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.wire.sent[0], 1);
+	cuttable_from_host(&b, "10.0.0.2", 1286);
+	cr_assert_eq(told_mtu(&b), 1285);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.wire.sent[0], 1);
+	b.peers[0]->path_mtu_bytes = 1290; /* the smaller one counts */
+	whole_from_host(&b, "10.0.0.2", 1290);
+	cr_assert_eq(told_mtu(&b), 1285);
+	teardown(&b);
+}
+
 Test(packet_path, nobody_s_and_unwanted_packets)
 {
 	uint8_t junk[40] = {0x75};
@@ -435,6 +543,17 @@ Test(packet_path, syns_learn_what_fits_both_ways)
 	packet_path_pump(&b.path, b.now);
 	cr_assert_eq(b.wire.last_len, 44);
 	cr_assert_eq(b.wire.last[42] << 8 | b.wire.last[43], MTU - 40);
+
+	b.peers[0]->path_mtu_bytes = 1288; /* the peer's own path, both ways */
+	len = syn(packet, "10.2.3.4", "10.0.0.1");
+	from_peer(&b, 0, packet, len);
+	cr_assert_eq(host_got(&b, got, sizeof(got)), 44);
+	cr_assert_eq(got[42] << 8 | got[43], 1288 - 40);
+	len = syn(packet, "10.0.0.1", "10.2.3.4");
+	cr_assert_eq(send(b.host, packet, len, 0), 44);
+	cr_assert_eq(packet_path_read_tun(&b.path, b.now), 0);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.wire.last[42] << 8 | b.wire.last[43], 1288 - 40);
 	teardown(&b);
 }
 
