@@ -345,6 +345,11 @@ void output_status(const struct cli *cli, const struct control_status *status)
 	struct table t;
 
 	put_network(cli, status);
+	if (status->public_key[0] && cli->options.given & OPTION_VERBOSE) {
+		(void)fputs("public key ", cli->out);
+		cli_put_text(cli->out, status->public_key);
+		(void)fputc('\n', cli->out);
+	}
 	if (status->peer_count == 0) {
 		(void)fputs("no peers\n", cli->out);
 	} else if (table_new(

@@ -98,7 +98,8 @@ struct control_peer {
 struct control_status {
 	char network[CONTROL_NAME_BYTES];
 	char version[CONTROL_NAME_BYTES];
-	char wire[CONTROL_NAME_BYTES]; /* "kcp-go", "native" */
+	char wire[CONTROL_NAME_BYTES];	     /* "kcp-go", "native" */
+	char public_key[CONTROL_NAME_BYTES]; /* our own, base64; "" on the kcp-go wire */
 	enum control_state state;
 	double uptime_s; /* since the link came up; 0 while it is down */
 	struct control_strings listen;

@@ -147,6 +147,7 @@ json_t *control_status_to_json(const struct control_status *status)
 	put(o, "network", control_json_text_or_null(status->network), &failed);
 	put(o, "version", control_json_text_or_null(status->version), &failed);
 	put(o, "wire", control_json_text_or_null(status->wire), &failed);
+	put(o, "public_key", control_json_text_or_null(status->public_key), &failed);
 	put(o, "state", control_json_text(control_state_str(status->state)), &failed);
 	put(o, "uptime_s", control_json_real(status->uptime_s), &failed);
 	put(o, "listen", control_json_strings(&status->listen), &failed);
@@ -306,6 +307,8 @@ int control_status_from_json(const json_t *doc, struct control_status *ret_statu
 	control_json_read_text(&r, "network", ret_status->network, sizeof(ret_status->network));
 	control_json_read_text(&r, "version", ret_status->version, sizeof(ret_status->version));
 	control_json_read_text(&r, "wire", ret_status->wire, sizeof(ret_status->wire));
+	control_json_read_text(
+		&r, "public_key", ret_status->public_key, sizeof(ret_status->public_key));
 	read_state(&r, &ret_status->state);
 	control_json_read_real(&r, "uptime_s", &ret_status->uptime_s);
 	control_json_read_strings(&r, "listen", &ret_status->listen);

@@ -201,6 +201,34 @@ Test(output, status_is_as_in_the_manual)
 	golden("picture", print_picture, false);
 }
 
+static void print_verbose(const struct cli *cli)
+{
+	struct cli verbose = *cli;
+	struct control_status s;
+
+	picture(&s);
+	strcpy(s.public_key, "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=");
+	output_status(cli, &s);
+	verbose.options.given |= OPTION_VERBOSE;
+	output_status(&verbose, &s);
+	control_status_fini(&s);
+}
+
+/* Our own public key is there for who asks for more. */
+Test(output, verbose_status_tells_the_own_key)
+{
+	char *once = text_of(print_picture, false);
+	char *both = text_of(print_verbose, false);
+	size_t len = strlen(once);
+
+	cr_assert_eq(strncmp(both, once, len), 0);
+	char *line = strchr(both + len, '\n') + 1;
+	cr_assert_eq(strncmp(line, "public key hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\n", 56),
+		0, "%s", line);
+	free(once);
+	free(both);
+}
+
 Test(output, every_state_and_unknown_values)
 {
 	golden("mixed", print_mixed, false);

@@ -19,7 +19,8 @@ static void fill(struct control_status *s)
 	control_status_init(s);
 	strcpy(s->network, "office");
 	strcpy(s->version, "0.1.0");
-	strcpy(s->wire, "kcp-go");
+	strcpy(s->wire, "native");
+	strcpy(s->public_key, "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=");
 	s->state = CONTROL_DEGRADED;
 	s->uptime_s = 12.5;
 	control_strings_add(&s->listen, "[::]:29900");
@@ -69,8 +70,8 @@ static void fill(struct control_status *s)
 }
 
 /* Every key that the schema names, at its place, whatever is known. */
-static const char *const top_keys[] = {"schema", "network", "version", "state", "uptime_s",
-	"interface", "config", "peers", "warnings"};
+static const char *const top_keys[] = {"schema", "network", "version", "wire", "public_key",
+	"state", "uptime_s", "listen", "interface", "config", "peers", "warnings"};
 static const char *const interface_keys[] = {
 	"name", "ifindex", "mtu", "mtu_source", "addresses", "queues", "offload"};
 static const char *const peer_keys[] = {"name", "public_key", "state", "endpoint", "last_rx_age_s",
@@ -114,6 +115,7 @@ Test(control_status, every_key_is_always_there)
 	cr_assert(json_is_null(json_object_get(peer, "rtt_ms")));
 	cr_assert(json_is_null(json_object_get(peer, "loss_raw_out")));
 	cr_assert(json_is_null(json_object_get(peer, "public_key")));
+	cr_assert_str_eq(json_string_value(json_object_get(doc, "public_key")), s.public_key);
 	cr_assert(json_is_null(
 		json_object_get(json_object_get(json_object_get(peer, "fec"), "in"), "code")));
 	json_decref(doc);
