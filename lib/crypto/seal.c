@@ -99,13 +99,13 @@ static enum seal_verdict seal_judge(const struct seal_item *item)
 
 static void seal_one(struct seal_item *item, struct scratch *scratch)
 {
+	item->verdict = seal_judge(item);
+	if (item->verdict == SEAL_BAD_SIZE)
+		return;
 	uint8_t *datagram = item->payload - SEAL_HEADER_BYTES;
 	const uint8_t *nonce = datagram + AT_COUNTER;
-
-	item->verdict = seal_judge(item);
 	if (item->verdict != SEAL_OK) {
-		if (item->verdict != SEAL_BAD_SIZE)
-			memset(datagram, 0, item->len + SEAL_OVERHEAD_BYTES);
+		memset(datagram, 0, item->len + SEAL_OVERHEAD_BYTES);
 		return;
 	}
 	item->key->counter_min = item->counter + 1;
