@@ -51,7 +51,7 @@ LIBS_kcpvpn := $(call pkgs,libsodium libgcrypt libisal)
 LIBS_sodium := $(call pkgs,libsodium)
 LIBS_config := $(call pkgs,yaml-0.1)
 LIBS_control := $(call pkgs,jansson)
-LIBS_vpnd := $(call pkgs,libnl-3.0 libnl-route-3.0) -lpthread
+LIBS_vpnd := $(call pkgs,libnl-3.0 libnl-route-3.0 libcap-ng libseccomp) -lpthread
 LIBS_criterion := $(call pkgs,criterion)
 CPPFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-3.0 libnl-route-3.0 2>/dev/null)
 

@@ -33,7 +33,7 @@ enum {
 struct broker_setup {
 	int ifindex;			      /* the only interface that may be changed */
 	const char *file;		      /* of the configuration, as it was opened */
-	const struct config *config;	      /* in force */
+	struct config *config;		      /* in force; the helper's copy is the helper's own */
 	const struct control_socket *control; /* to be removed at the end; NULL = none */
 	unsigned extra;			      /* enum privileges_extra that the helper keeps */
 	const struct log *log;
@@ -62,11 +62,12 @@ struct host_net broker_host_net(struct broker *broker);
 /**
  * Reads the configuration again: the helper reads the files, the worker makes the configuration of the same bytes.
  *
+ * @file        its name, for messages: the helper reads the one it was started with
  * @base        gives `public_half` and nothing else; NULL = none
  * @ret_config, @report  as config_load()
  * @return      as config_load(); or a negative errno with `*fault` filled (else its `err` is 0)
  */
-int broker_load_config(struct broker *broker, const struct config_reader *base,
+int broker_load_config(struct broker *broker, const char *file, const struct config_reader *base,
 	struct config **ret_config, struct config_report *report, struct fault *fault);
 
 /** Says that the configuration read last is in force now: from here on the older one allows nothing. */

@@ -20,7 +20,8 @@ struct broker_server {
 	const struct config_reader *reader; /* how files are read; NULL = config_reader_default() */
 	struct control_socket control;	    /* path empty = none */
 	const struct log *log;
-	bool ending; /* BROKER_END was answered */
+	bool ending;	     /* BROKER_END was answered */
+	unsigned complaints; /* logged */
 };
 
 /** Serves requests until the worker says that it ends, or is gone; removes the control socket then. */

@@ -21,13 +21,19 @@ struct config_record {
 	size_t len;
 	size_t room;
 	size_t pieces;
-	size_t next; /* where the replay stands */
-	bool failed; /* no memory, or too much: what was recorded is of no use */
+	size_t next;   /* where the replay stands */
+	bool failed;   /* no memory, or too much: what was recorded is of no use */
+	bool borrowed; /* bytes are somebody else's memory, which is wiped all the same */
 	const struct config_reader *base; /* lent */
 };
 
-/** @base  what is recorded, or for a replay what gives `public_half` (NULL = none) */
+/** @base  how files are read while recording; NULL for a replay */
 void config_record_init(struct config_record *record, const struct config_reader *base);
+
+/** Takes a record over that somebody else made. @bytes  lent until config_record_fini(), which wipes them */
+void config_record_borrow(struct config_record *record, uint8_t *bytes, size_t len);
+
+/** Wipes and frees. */
 void config_record_fini(struct config_record *record);
 
 /** A reader that reads by `base` and writes down what comes; `record` must stay in its place. */
@@ -36,7 +42,7 @@ struct config_reader config_record_writer(struct config_record *record);
 /**
  * A reader that answers from the record; what is not in it is -EACCES. `record` must stay in its place.
  *
- * The record may come from anybody: it is checked while it is read.
+ * The record may come from anybody: it is checked while it is read. Set `public_half` in the result where it is wanted.
  */
 struct config_reader config_record_replayer(struct config_record *record);
 

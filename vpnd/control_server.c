@@ -247,7 +247,8 @@ int control_server_set_groups(
 	s->read_gid = control_access_gid(read_copy);
 	s->admin_gid = control_access_gid(admin_copy);
 	if (s->socket.fd >= 0) {
-		int rc = control_socket_set_group(&s->socket, s->read_gid);
+		int rc = s->give ? s->give(s->give_ctx)
+				 : control_socket_set_group(&s->socket, s->read_gid);
 		if (rc)
 			log_warn(s->log, "control: cannot give %s to group \"%s\": %s",
 				s->socket.path, read_copy, err_str(rc));
@@ -330,6 +331,17 @@ void control_server_free(struct control_server *s)
 		close(s->spare_fd);
 	free_strings(s);
 	free(s);
+}
+
+const struct control_socket *control_server_socket(const struct control_server *s)
+{
+	return &s->socket;
+}
+
+void control_server_set_giver(struct control_server *s, control_give_fn give, void *ctx)
+{
+	s->give = give;
+	s->give_ctx = ctx;
 }
 
 void control_server_state_changed(struct control_server *s)

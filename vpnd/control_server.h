@@ -21,6 +21,7 @@
 #include <sys/types.h>
 
 struct control_server;
+struct control_socket;
 struct log_ring;
 struct loop;
 
@@ -104,6 +105,19 @@ int control_server_new(struct loop *loop, const struct control_server_config *co
 
 /** Closes all clients, removes the socket if it is still this one, and the folders that it made. NULL is fine. */
 void control_server_free(struct control_server *server);
+
+/** The socket in the file system; valid as long as the server. */
+const struct control_socket *control_server_socket(const struct control_server *server);
+
+/**
+ * Gives the socket to its group after the groups changed, where this process is not allowed to.
+ *
+ * @return  0 or a negative errno
+ */
+typedef int (*control_give_fn)(void *ctx);
+
+/** @give  NULL = the server itself does it */
+void control_server_set_giver(struct control_server *server, control_give_fn give, void *ctx);
 
 /** Says that states may have changed: waits are looked at in the next control_server_after_round(). Cheap. */
 void control_server_state_changed(struct control_server *server);

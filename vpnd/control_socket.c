@@ -231,16 +231,21 @@ int control_socket_set_group(struct control_socket *s, gid_t gid)
 	return set_rights(s->path, gid);
 }
 
-void control_socket_close(struct control_socket *s)
+void control_socket_remove(const struct control_socket *s)
 {
 	struct stat st;
 
-	if (s->fd < 0)
-		return;
-	if (lstat(s->path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino) {
+	if (s->path[0] && lstat(s->path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino) {
 		(void)unlink(s->path);
 		remove_folders(s);
 	}
+}
+
+void control_socket_close(struct control_socket *s)
+{
+	if (s->fd < 0)
+		return;
+	control_socket_remove(s);
 	close(s->fd);
 	s->fd = -1;
 }

@@ -38,6 +38,9 @@ int control_socket_open(
 /** Gives the socket to another group. @return 0 or a negative errno */
 int control_socket_set_group(struct control_socket *socket, gid_t gid);
 
+/** Removes the socket from the file system if it is still this one, then the folders if they are ours and empty. */
+void control_socket_remove(const struct control_socket *socket);
+
 /** Closes; removes the socket if it is still this one, then the folders if they are ours and empty. */
 void control_socket_close(struct control_socket *socket);
 

@@ -23,6 +23,8 @@ struct control_server {
 	gid_t read_gid;
 	gid_t admin_gid;
 	uid_t trusted_uid;
+	control_give_fn give;
+	void *give_ctx;
 	struct list clients;
 	struct list dead;
 	bool attention;	   /* a client did something since the last look after a round */

@@ -10,9 +10,12 @@
 
 #include "core/log.h"
 #include "core/rand.h"
+#include "vpnd/broker.h"
 #include "vpnd/fault.h"
 #include "vpnd/netlink.h"
 #include "vpnd/peer.h"
+#include "vpnd/privileges.h"
+#include "vpnd/udp_socket.h"
 #include "vpnd/wire_kcp_go.h"
 
 #include <errno.h>
@@ -363,6 +366,43 @@ static int open_network(struct daemon *daemon, struct fault *fault)
 	return error;
 }
 
+static int open_udp(void *ctx, const struct kcpvpn_endpoint *local, int *ret_fd)
+{
+	return broker_udp_socket(ctx, local, ret_fd, NULL);
+}
+
+static int give_socket(void *ctx)
+{
+	return broker_control_group(ctx, NULL);
+}
+
+/*
+ * The helper takes over what needs rights, and this process gives them up. Everything that was opened before stays; no
+ * thread exists yet, and no packet was read.
+ */
+static int give_up_privileges(struct daemon *daemon, struct fault *fault)
+{
+	const struct broker_setup setup = {
+		.ifindex = daemon->device.tun.ifindex,
+		.file = daemon->config->file,
+		.config = daemon->config,
+		.control = control_server_socket(daemon->control),
+		.extra = daemon->privileges->extra,
+		.log = &daemon->logger->log,
+	};
+	int error = broker_new(daemon->loop, &setup, &daemon->broker, fault);
+
+	if (error < 0)
+		return error;
+	error = privileges_drop(daemon->privileges, fault);
+	if (error < 0)
+		return error;
+	daemon->device.host = broker_host_net(daemon->broker);
+	udp_socket_set_opener(open_udp, daemon->broker);
+	control_server_set_giver(daemon->control, give_socket, daemon->broker);
+	return 0;
+}
+
 static int start(struct daemon *daemon, struct fault *fault)
 {
 	const struct config *config = daemon->config;
@@ -385,8 +425,8 @@ static int start(struct daemon *daemon, struct fault *fault)
 	return daemon_link_up(daemon, fault);
 }
 
-int daemon_new(const struct options *options, struct logger *logger, struct config *config,
-	struct daemon **ret_daemon)
+int daemon_new(const struct options *options, const struct privileges *privileges,
+	struct logger *logger, struct config *config, struct daemon **ret_daemon)
 {
 	struct daemon *daemon = calloc(1, sizeof(*daemon));
 	struct fault fault = {0};
@@ -397,6 +437,7 @@ int daemon_new(const struct options *options, struct logger *logger, struct conf
 		return EXIT_STATUS_OTHER;
 	}
 	daemon->options = options;
+	daemon->privileges = privileges;
 	daemon->logger = logger;
 	daemon->config = config;
 	daemon->generation = 1;
@@ -413,17 +454,20 @@ int daemon_new(const struct options *options, struct logger *logger, struct conf
 		error = start_control(daemon);
 		if (error < 0)
 			goto free_daemon;
+		error = notify_open(&daemon->notify);
+		if (error < 0)
+			log_warn(
+				&logger->log, "NOTIFY_SOCKET cannot be used: %s", strerror(-error));
 		error = open_network(daemon, &fault);
 	}
+	if (error == 0)
+		error = give_up_privileges(daemon, &fault);
 	if (error == 0)
 		error = start(daemon, &fault);
 	if (error < 0) {
 		say(&fault);
 		goto free_daemon;
 	}
-	error = notify_open(&daemon->notify);
-	if (error < 0)
-		log_warn(&logger->log, "NOTIFY_SOCKET cannot be used: %s", strerror(-error));
 	*ret_daemon = daemon;
 	return EXIT_STATUS_OK;
 
@@ -439,6 +483,10 @@ int daemon_run(struct daemon *daemon)
 		daemon->config->peer_count);
 	log_warn(&daemon->logger->log, "wire kcp-go proves nobody's identity: whoever knows the "
 				       "key can read and forge everything");
+	log_info(&daemon->logger->log, "packets are handled by user %s without capabilities",
+		daemon->privileges->user);
+	if (daemon->privileges->borrowed)
+		log_warn(&daemon->logger->log, "%s", PRIVILEGES_BORROWED_TEXT);
 	notify_ready(&daemon->notify);
 	int error = loop_run(daemon->loop);
 	if (error < 0) {
@@ -468,6 +516,8 @@ void daemon_free(struct daemon *daemon)
 		loop_watch_remove(daemon->loop, &daemon->tun_watch);
 	if (daemon->device.tun.fd >= 0)
 		device_close(&daemon->device, daemon->config);
+	udp_socket_set_opener(NULL, NULL);
+	broker_free(daemon->broker);
 	netlink_free(daemon->netlink);
 	if (daemon->loop)
 		packet_path_fini(&daemon->path);

@@ -20,17 +20,21 @@
 #include "vpnd/packet_path.h"
 #include "vpnd/wire.h"
 
+struct broker;
 struct netlink;
 struct netlink_monitor;
 struct peer;
+struct privileges;
 
 struct daemon {
-	const struct options *options; /* lent */
-	struct logger *logger;	       /* lent */
-	struct config *config;	       /* in force */
-	int64_t generation;	       /* of the configuration */
+	const struct options *options;	     /* lent */
+	const struct privileges *privileges; /* lent */
+	struct logger *logger;		     /* lent */
+	struct config *config;		     /* in force */
+	int64_t generation;		     /* of the configuration */
 	struct loop *loop;
-	struct netlink *netlink;
+	struct broker *broker;	 /* does what the worker may not */
+	struct netlink *netlink; /* for what needs no rights: asking */
 	struct netlink_monitor *monitor;
 	struct device device;
 	struct loop_watch tun_watch;
@@ -52,13 +56,15 @@ struct daemon {
 /**
  * Starts everything: device, addresses, routes, listening, dialling, control socket. Says on stderr what failed.
  *
- * @options, @logger  lent
- * @config            taken, also on failure
- * @ret_daemon        freed by daemon_free()
- * @return            EXIT_STATUS_OK or the status to leave with
+ * On the way it gives up its privileges: what comes back runs as another user, beside a helper process.
+ *
+ * @options, @privileges, @logger  lent
+ * @config                         taken, also on failure
+ * @ret_daemon                     freed by daemon_free()
+ * @return                         EXIT_STATUS_OK or the status to leave with
  */
-int daemon_new(const struct options *options, struct logger *logger, struct config *config,
-	struct daemon **ret_daemon);
+int daemon_new(const struct options *options, const struct privileges *privileges,
+	struct logger *logger, struct config *config, struct daemon **ret_daemon);
 
 /** Runs until SIGTERM, SIGINT or a fatal error. @return the exit status */
 int daemon_run(struct daemon *daemon);

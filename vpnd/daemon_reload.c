@@ -1,9 +1,10 @@
 /*
- * Another configuration while running. The file is read and checked whole first, then compared; what differs is
- * applied, sessions that did not change stay. What can fail (ports) comes first and is undone if it does, so a bad file
- * or a taken port changes nothing.
+ * Another configuration while running. The helper reads the file, which this process may not. It is checked whole
+ * first, then compared; what differs is applied, sessions that did not change stay. What can fail (ports) comes first and
+ * is undone if it does, so a bad file or a taken port changes nothing.
  */
 #include "core/log.h"
+#include "vpnd/broker.h"
 #include "vpnd/daemon.h"
 #include "vpnd/fault.h"
 #include "vpnd/peer.h"
@@ -35,10 +36,15 @@ static int load(struct daemon *daemon, struct config **ret, struct control_reloa
 	struct control_error *err)
 {
 	struct config_report *report = calloc(1, sizeof(*report));
-	int error = report ? config_load(daemon->config->file, NULL, ret, report) : -ENOMEM;
+	struct fault fault = {0};
+	int error = report ? broker_load_config(daemon->broker, daemon->config->file, NULL, ret,
+				     report, &fault)
+			   : -ENOMEM;
 
 	if (!report)
 		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_MEMORY, "out of memory");
+	else if (fault.err < 0)
+		daemon_fault_error(&fault, err);
 	else if (error < 0)
 		error = report_error(report, error, err);
 	for (size_t i = 0; error == 0 && i < report->warning_count; i++)
@@ -188,6 +194,8 @@ int daemon_reload(struct daemon *daemon, bool dry_run, struct control_reload *re
 	bool changes = diff.peer_count + diff.global_count > 0;
 	if (!dry_run)
 		error = apply(daemon, after, &diff, err);
+	if (error == 0 && !dry_run)
+		broker_keep_config(daemon->broker);
 	if (error == 0 && !dry_run && changes)
 		daemon->generation++;
 	config_diff_fini(&diff);

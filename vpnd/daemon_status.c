@@ -1,6 +1,8 @@
 /* Fills the status document: what the daemon knows, what the packet path counted, and what the wire adds. */
+#include "vpnd/broker.h"
 #include "vpnd/daemon.h"
 #include "vpnd/peer.h"
+#include "vpnd/privileges.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -116,6 +118,13 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 		(void)control_strings_addf(&status->warnings,
 			"somebody set the link of %s down; bring it back with: kcpctl up",
 			daemon->device.tun.name);
+	if (daemon->privileges->borrowed)
+		(void)control_strings_add(&status->warnings, PRIVILEGES_BORROWED_TEXT);
+	if (!broker_alive(daemon->broker))
+		(void)control_strings_add(&status->warnings,
+			"the helper process is gone: addresses, routes and the configuration "
+			"cannot be "
+			"changed; restart vpnd");
 	if (daemon->path.counters.no_peer > 0)
 		(void)control_strings_addf(&status->warnings,
 			"%llu packets from the host had a destination that no peer's allowed_ips "

@@ -28,7 +28,7 @@ int device_open(struct device *device, const char *name, struct netlink *netlink
 		.tun.fd = -1,
 		.wanted = wanted,
 		.wanted_ctx = wanted_ctx,
-		.netlink = netlink,
+		.host = host_net_direct(netlink),
 		.log = log,
 	};
 	return tun_open(&device->tun, &options, fault);
@@ -79,8 +79,8 @@ static void change_route(struct device *device, const struct config *config,
 
 	if (covered(config, destination))
 		return;
-	error = add ? netlink_route_add(device->netlink, &route, &fault)
-		    : netlink_route_remove(device->netlink, &route, &fault);
+	error = device->host.ops->route(
+		device->host.ctx, &route, add ? HOST_ROUTE_ADD : HOST_ROUTE_REMOVE, &fault);
 	if (error < 0)
 		warn(device, &fault);
 }
@@ -106,8 +106,8 @@ static void all_routes(struct device *device, const struct config *config, bool 
 static int change_address(
 	struct device *device, const struct ip_prefix *address, bool add, struct fault *fault)
 {
-	return add ? netlink_address_add(device->netlink, device->tun.ifindex, address, fault)
-		   : netlink_address_remove(device->netlink, device->tun.ifindex, address, fault);
+	return device->host.ops->address(
+		device->host.ctx, device->tun.ifindex, address, add, fault);
 }
 
 static void remove_addresses(struct device *device, const struct config *config)
@@ -128,12 +128,12 @@ int device_up(struct device *device, const struct config *config, struct fault *
 
 	if (device->up)
 		return 0;
-	error = netlink_link_set_mtu(
-		device->netlink, ifindex, (uint32_t)config->interface.mtu_bytes, fault);
+	error = device->host.ops->set_mtu(
+		device->host.ctx, ifindex, (uint32_t)config->interface.mtu_bytes, fault);
 	for (size_t i = 0; error == 0 && i < config->interface.addresses.count; i++)
 		error = change_address(device, &config->interface.addresses.items[i], true, fault);
 	if (error == 0)
-		error = netlink_link_set_up(device->netlink, ifindex, true, fault);
+		error = device->host.ops->set_up(device->host.ctx, ifindex, true, fault);
 	if (error < 0) {
 		remove_addresses(device, config);
 		return error;
@@ -152,7 +152,7 @@ void device_down(struct device *device, const struct config *config)
 	all_routes(device, config, false);
 	device->up = false;
 	remove_addresses(device, config);
-	if (netlink_link_set_up(device->netlink, device->tun.ifindex, false, &fault) < 0)
+	if (device->host.ops->set_up(device->host.ctx, device->tun.ifindex, false, &fault) < 0)
 		warn(device, &fault);
 }
 
@@ -211,7 +211,7 @@ void device_change(struct device *device, const struct config *before, const str
 		return;
 	remove_old_routes(device, before, after);
 	if (before->interface.mtu_bytes != after->interface.mtu_bytes &&
-		netlink_link_set_mtu(device->netlink, device->tun.ifindex,
+		device->host.ops->set_mtu(device->host.ctx, device->tun.ifindex,
 			(uint32_t)after->interface.mtu_bytes, &fault) < 0)
 		warn(device, &fault);
 	/* New ones first: with the last IPv4 address the kernel takes all IPv4 routes of the device away. */

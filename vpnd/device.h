@@ -6,6 +6,7 @@
 #define VPND_DEVICE_H
 
 #include "config/config.h"
+#include "vpnd/host_net.h"
 #include "vpnd/tun.h"
 
 #include <stdbool.h>
@@ -21,12 +22,13 @@ struct device {
 	struct tun tun;
 	device_wanted_fn wanted;
 	void *wanted_ctx;
-	struct netlink *netlink; /* lent */
-	const struct log *log;	 /* lent */
+	struct host_net
+		host; /* who changes link, addresses and routes; may be exchanged at any time */
+	const struct log *log; /* lent */
 	bool up;
 };
 
-/** Creates the interface, link down. @return 0 or a negative errno with `*fault` filled */
+/** Creates the interface, link down. `host` is netlink itself then. @return 0 or a negative errno with `*fault` filled */
 int device_open(struct device *device, const char *name, struct netlink *netlink,
 	const struct log *log, device_wanted_fn wanted, void *wanted_ctx, struct fault *fault);
 

@@ -1,8 +1,10 @@
 /* vpnd: one process, one network, one YAML file. See daemon.h for what it is made of. */
 #include "config/config.h"
 #include "vpnd/daemon.h"
+#include "vpnd/fault.h"
 #include "vpnd/logger.h"
 #include "vpnd/options.h"
+#include "vpnd/privileges.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +14,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Reads the configuration; all that is wrong with it goes to stderr. */
-static int load(const struct options *options, struct config **ret_config)
+/*
+ * Reads the configuration; all that is wrong with it goes to stderr. First without the power to read everybody's files,
+ * which the helper is to have for reloads only if it takes that.
+ */
+static int load(const struct options *options, struct config **ret_config, unsigned *ret_extra)
 {
 	struct config_report *report = calloc(1, sizeof(*report));
 	char *text = NULL;
@@ -22,7 +27,15 @@ static int load(const struct options *options, struct config **ret_config)
 		(void)fprintf(stderr, "vpnd: E-VPND-2 out of memory\n");
 		return EXIT_STATUS_OTHER;
 	}
+	bool hidden = privileges_hide_reading(true);
 	int error = config_load(options->file, NULL, ret_config, report);
+	if (hidden) {
+		(void)privileges_hide_reading(false);
+		if (error < 0) {
+			error = config_load(options->file, NULL, ret_config, report);
+			*ret_extra |= PRIVILEGES_READ_FILES;
+		}
+	}
 	if (config_report_format(report, "vpnd", &text) == 0)
 		(void)fputs(text, stderr);
 	free(text);
@@ -31,6 +44,24 @@ static int load(const struct options *options, struct config **ret_config)
 	if (error == 0)
 		return EXIT_STATUS_OK;
 	return forbidden ? EXIT_STATUS_PERMISSION : EXIT_STATUS_CONFIG;
+}
+
+static int begin(struct privileges *privileges, const struct config *config, unsigned extra)
+{
+	struct fault fault = {0};
+
+	if (privileges_begin(privileges, &fault) < 0) {
+		(void)fprintf(stderr, "vpnd: %s %s\n", fault.code, fault.text);
+		if (fault.hint[0])
+			(void)fprintf(stderr, "  %s\n", fault.hint);
+		return EXIT_STATUS_PERMISSION;
+	}
+	privileges->extra = extra;
+	for (size_t i = 0; i < config->listen.count; i++) {
+		if (config->listen.items[i].port < PRIVILEGES_PORT_MIN)
+			privileges->extra |= PRIVILEGES_LOW_PORTS;
+	}
+	return EXIT_STATUS_OK;
 }
 
 /* Standard streams that were closed are opened on nothing, or a socket would become one of them. */
@@ -51,6 +82,8 @@ int main(int argc, char **argv)
 	struct config *config = NULL;
 	struct logger *logger = NULL;
 	struct daemon *daemon = NULL;
+	struct privileges privileges = {0};
+	unsigned extra = 0;
 
 	fill_standard_streams();
 	(void)signal(SIGPIPE,
@@ -58,8 +91,11 @@ int main(int argc, char **argv)
 	int status = options_parse(argc, argv, &options);
 	if (status != EXIT_STATUS_OK)
 		goto free_options;
-	status = load(&options, &config);
+	status = load(&options, &config, &extra);
 	if (status != EXIT_STATUS_OK || options.check)
+		goto free_config;
+	status = begin(&privileges, config, extra);
+	if (status != EXIT_STATUS_OK)
 		goto free_config;
 	logger = malloc(sizeof(*logger));
 	if (!logger) {
@@ -67,7 +103,7 @@ int main(int argc, char **argv)
 		goto free_config;
 	}
 	logger_init(logger);
-	status = daemon_new(&options, logger, config, &daemon);
+	status = daemon_new(&options, &privileges, logger, config, &daemon);
 	config = NULL;
 	if (status == EXIT_STATUS_OK)
 		status = daemon_run(daemon);

@@ -54,7 +54,12 @@ int notify_open(struct notify *notify)
 	if (err)
 		return err;
 	notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	return notify->fd < 0 ? -errno : 0;
+	if (notify->fd < 0)
+		return -errno;
+	/* Who may open the socket by its name today may not be allowed to when there is something to say. */
+	notify->connected = connect(notify->fd, (const struct sockaddr *)&notify->address,
+				    notify->address_len) == 0;
+	return 0;
 }
 
 void notify_close(struct notify *notify)
@@ -68,6 +73,10 @@ static void say(const struct notify *notify, const char *text)
 {
 	if (notify->fd < 0)
 		return;
+	if (notify->connected &&
+		send(notify->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return;
+	/* nobody was there yet, or somebody else is now */
 	(void)sendto(notify->fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL,
 		(const struct sockaddr *)&notify->address, notify->address_len);
 }

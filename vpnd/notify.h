@@ -2,11 +2,13 @@
 #ifndef VPND_NOTIFY_H
 #define VPND_NOTIFY_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 struct notify {
 	int fd; /* -1 = nobody listens */
+	bool connected;
 	socklen_t address_len;
 	struct sockaddr_un address;
 };

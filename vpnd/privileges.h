@@ -28,12 +28,18 @@ enum {
 	PRIVILEGES_PORT_MIN = 1024, /* ports below take CAP_NET_BIND_SERVICE */
 };
 
+/** The standing warning. */
+#define PRIVILEGES_BORROWED_TEXT                                                                   \
+	"there is no user vpnd: packets are handled as nobody, which other programs may be, too; " \
+	"make it with: useradd --system --no-create-home vpnd"
+
 struct privileges {
 	bool change_user; /* false: not started as root, the user stays */
 	bool borrowed;	  /* the user is nobody's own: other programs may run as the same */
 	uid_t uid;	  /* of the worker */
 	gid_t gid;
 	char user[PRIVILEGES_NAME_BYTES];
+	unsigned extra; /* enum privileges_extra that the helper keeps; the caller's */
 };
 
 /** What the helper keeps beside CAP_NET_ADMIN; flags. */

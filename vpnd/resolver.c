@@ -236,6 +236,8 @@ static void *run_thread(void *arg)
 	struct desk *desk = arg;
 	uint64_t one = 1;
 
+	/* by the thread itself: another's name is a file that a process without rights may not open */
+	(void)pthread_setname_np(pthread_self(), "vpnd-names");
 	pthread_mutex_lock(&desk->mutex);
 	while (!desk->closed) {
 		struct list *node = list_pop(&desk->to_do);
@@ -275,7 +277,6 @@ static int start_thread(struct resolver *resolver)
 		resolver->desk->holders--;
 		return -EAGAIN;
 	}
-	(void)pthread_setname_np(resolver->thread, "vpnd-names");
 	resolver->started = true;
 	return 0;
 }

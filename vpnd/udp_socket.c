@@ -36,6 +36,12 @@ union control {
 	uint8_t bytes[CONTROL_BYTES];
 };
 
+/* Of the process: who may ask for large buffers and low ports. */
+static struct {
+	udp_socket_open_fn open;
+	void *ctx;
+} opener;
+
 struct udp_batch {
 	size_t datagram_bytes;
 	size_t head_bytes;
@@ -159,7 +165,6 @@ static int set_options(const struct udp_socket *socket, const struct udp_socket_
 	int fd = socket->fd;
 	int err = 0;
 
-	set_buffers(fd);
 	if (options->fwmark)
 		err = set_int(fd, SOL_SOCKET, SO_MARK, (int)options->fwmark);
 	/* An IPv6 socket obeys the IPv4 options for mapped addresses. */
@@ -208,11 +213,57 @@ static int open_failed(int err, const struct kcpvpn_endpoint *local, struct faul
 	}
 }
 
-static int new_descriptor(bool v6)
+int udp_socket_prepare(const struct kcpvpn_endpoint *local, int *ret_fd, struct fault *fault)
 {
+	bool v6 = local->family == 6;
+	struct sockaddr_storage sa;
+	int err = 0;
 	int fd = socket(
 		v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
-	return fd < 0 ? -errno : fd;
+
+	if (fd < 0)
+		return open_failed(-errno, local, fault);
+	set_buffers(fd);
+	if (local->port && v6)
+		err = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !unspecified(local));
+	if (!err && local->port) {
+		socklen_t len = (socklen_t)kcpvpn_endpoint_to_sockaddr(local, false, &sa);
+		err = bind(fd, (const struct sockaddr *)&sa, len) < 0 ? -errno : 0;
+	}
+	if (err) {
+		close(fd);
+		return open_failed(err, local, fault);
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+/*
+ * The door that was set first; what it cannot do is tried here, where it may go with smaller buffers. A descriptor
+ * that comes for a port is bound to it.
+ */
+static int new_descriptor(const struct kcpvpn_endpoint *local)
+{
+	struct kcpvpn_endpoint family = {.family = local->family};
+	int fd;
+
+	if (opener.open && opener.open(opener.ctx, local, &fd) == 0)
+		return fd;
+	int err = udp_socket_prepare(&family, &fd, NULL);
+	return err ? err : fd;
+}
+
+void udp_socket_set_opener(udp_socket_open_fn open, void *ctx)
+{
+	opener.open = open;
+	opener.ctx = ctx;
+}
+
+static bool is_bound(const struct udp_socket *socket)
+{
+	struct kcpvpn_endpoint own;
+
+	return udp_socket_local(socket, &own) == 0 && own.port != 0;
 }
 
 static int bind_to(struct udp_socket *socket, const struct kcpvpn_endpoint *local)
@@ -221,7 +272,7 @@ static int bind_to(struct udp_socket *socket, const struct kcpvpn_endpoint *loca
 	socklen_t len = (socklen_t)kcpvpn_endpoint_to_sockaddr(local, false, &sa);
 	struct kcpvpn_endpoint own;
 
-	if (bind(socket->fd, (const struct sockaddr *)&sa, len) < 0)
+	if (!is_bound(socket) && bind(socket->fd, (const struct sockaddr *)&sa, len) < 0)
 		return -errno;
 	int err = udp_socket_local(socket, &own);
 	if (!err)
@@ -267,13 +318,13 @@ int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *
 		return open_failed(-EINVAL, &local, fault);
 
 	socket->v6 = local.family == 6;
-	socket->fd = new_descriptor(socket->v6);
+	socket->fd = new_descriptor(&local);
 	if (socket->fd == -EAFNOSUPPORT && socket->v6 && unspecified(&local) &&
 		!options->remote.family) {
 		socket->v6 = false;
 		socket->ipv4_only = true;
 		local.family = 4;
-		socket->fd = new_descriptor(false);
+		socket->fd = new_descriptor(&local);
 	}
 	if (socket->fd < 0) {
 		err = socket->fd;
@@ -281,7 +332,7 @@ int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *
 		return open_failed(err, &local, fault);
 	}
 	err = 0;
-	if (socket->v6)
+	if (socket->v6 && !is_bound(socket))
 		err = set_int(socket->fd, IPPROTO_IPV6, IPV6_V6ONLY,
 			!unspecified(&local) || options->remote.family == 6);
 	if (!err)

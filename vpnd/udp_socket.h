@@ -104,6 +104,25 @@ void udp_socket_options_init(struct udp_socket_options *options);
 int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *options,
 	struct udp_batch *batch, struct fault *fault);
 
+/**
+ * A descriptor as udp_socket_open() begins with: non-blocking, close-on-exec, with large buffers, which take
+ * CAP_NET_ADMIN.
+ *
+ * @local   port 0: only its family counts. Else it is bound there, which may take CAP_NET_BIND_SERVICE; without an
+ *          address of family 6 it takes both families
+ * @ret_fd  owned by the caller
+ */
+int udp_socket_prepare(const struct kcpvpn_endpoint *local, int *ret_fd, struct fault *fault);
+
+/** Does for this process what udp_socket_prepare() does, or fails. */
+typedef int (*udp_socket_open_fn)(void *ctx, const struct kcpvpn_endpoint *local, int *ret_fd);
+
+/**
+ * From now on descriptors of this process are asked for here first, because somebody else is allowed more; if that fails,
+ * it does what it can by itself. NULL = no longer. For all threads: set it while there is one.
+ */
+void udp_socket_set_opener(udp_socket_open_fn open, void *ctx);
+
 /** Harmless on a closed or zeroed socket. */
 void udp_socket_close(struct udp_socket *socket);
 

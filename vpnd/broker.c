@@ -1,0 +1,449 @@
+/*
+ * The helper is forked from the worker when everything that takes rights is open. It knows by the fork what it needs:
+ * the interface, the configuration, the control socket. Then it closes every descriptor but its log and its end of the
+ * pair: while it held the TUN device or a socket, these would outlive a killed worker.
+ *
+ * Its signals are blocked already (the loop reads them from a descriptor), so that what is meant for the daemon, as
+ * Ctrl-C in a terminal and a service manager's signal to all processes, does not end the helper first: it ends when the
+ * worker's end of the pair is closed, whatever closed it.
+ *
+ * Requests are numbered. An answer that comes after its time is recognised by an old number and dropped together with a
+ * descriptor it may carry.
+ */
+#include "vpnd/broker.h"
+
+#include "config/config.h"
+#include "core/log.h"
+#include "vpnd/broker_msg.h"
+#include "vpnd/broker_server.h"
+#include "vpnd/config_record.h"
+#include "vpnd/loop.h"
+#include "vpnd/netlink.h"
+#include "vpnd/privileges.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+	HELPER_FD = STDERR_FILENO + 1,
+};
+
+struct broker {
+	struct loop *loop;
+	struct loop_watch watch; /* tells only that the other end is closed */
+	int fd;			 /* -1 = the helper is gone */
+	pid_t pid;
+	uint32_t sequence;
+	int ifindex;
+	const struct log *log;
+};
+
+/* ---- the helper's first steps ----------------------------------------------------------------------------------- */
+
+static void say_ready(int fd, const struct fault *fault)
+{
+	struct broker_answer ready = {.sequence = 0, .fault = *fault};
+	uint8_t bytes[BROKER_ANSWER_BYTES];
+
+	broker_answer_write(&ready, bytes);
+	(void)send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL);
+}
+
+/* Never returns: what the worker registered with atexit() and left in stdio's buffers is not the helper's to finish. */
+static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct config *config)
+{
+	struct broker_server server = {
+		.fd = HELPER_FD,
+		.ifindex = setup->ifindex,
+		.log = setup->log,
+		.control = {.fd = -1},
+	};
+	struct fault fault = {0};
+	struct netlink *netlink = NULL;
+
+	if (fd != HELPER_FD && dup2(fd, HELPER_FD) < 0)
+		_exit(EXIT_FAILURE);
+	closefrom(HELPER_FD + 1);
+	(void)signal(SIGQUIT, SIG_IGN);
+	(void)prctl(PR_SET_NAME, "vpnd-helper", 0, 0, 0);
+	if (setup->control) {
+		server.control = *setup->control;
+		server.control.fd = -1;
+	}
+	server.file = strdup(setup->file); /* outlives the configuration that named it */
+	broker_rules_init(&server.rules, config);
+	fault.err = server.file ? netlink_new(&netlink, &fault) : -ENOMEM;
+	if (!fault.err)
+		fault.err = privileges_keep(setup->extra, &fault);
+	say_ready(HELPER_FD, &fault);
+	if (fault.err)
+		_exit(EXIT_FAILURE);
+	server.host = host_net_direct(netlink);
+	broker_server_run(&server);
+	_exit(EXIT_SUCCESS);
+}
+
+/* ---- asking ----------------------------------------------------------------------------------------------------- */
+
+static int gone(struct fault *fault)
+{
+	return fault_set(fault, -EPIPE, "E-PRIV-5", "restart vpnd",
+		"the helper process that changes the host's network is gone");
+}
+
+/* The helper has closed its end: it is ending, or was killed. */
+static void lose(struct broker *broker)
+{
+	if (broker->fd < 0)
+		return;
+	loop_watch_remove(broker->loop, &broker->watch);
+	close(broker->fd);
+	broker->fd = -1;
+	(void)waitpid(broker->pid, NULL, 0);
+	log_error(broker->log,
+		"the helper process is gone: packets flow on, but addresses, routes and "
+		"the configuration cannot be changed; restart vpnd");
+}
+
+static void on_hang_up(struct loop_watch *watch, uint32_t events)
+{
+	struct broker *broker = list_entry(watch, struct broker, watch);
+
+	(void)events;
+	lose(broker);
+}
+
+static int64_t ms_left(int64_t until_us)
+{
+	int64_t left = (until_us - loop_clock().us + 999) / 1000;
+
+	return left > 0 ? left : 0;
+}
+
+/* The descriptor that came with a message, -1 if none did. */
+static int take_descriptor(struct msghdr *message)
+{
+	const struct cmsghdr *header = CMSG_FIRSTHDR(message);
+	int fd = -1;
+
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+		header->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(header), sizeof(int));
+	return fd;
+}
+
+/* Receives one answer, whichever. @return 0, -ETIMEDOUT, -EPIPE or -EBADMSG */
+static int receive(struct broker *broker, int64_t until_us, struct broker_answer *ret, int *ret_fd)
+{
+	uint8_t bytes[BROKER_ANSWER_BYTES + 1];
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct pollfd readable = {.fd = broker->fd, .events = POLLIN};
+
+	for (;;) {
+		struct iovec piece = {bytes, sizeof(bytes)};
+		struct msghdr message = {
+			.msg_iov = &piece,
+			.msg_iovlen = 1,
+			.msg_control = control.bytes,
+			.msg_controllen = sizeof(control.bytes),
+		};
+		ssize_t len = recvmsg(broker->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		if (len > 0) {
+			int fd = take_descriptor(&message);
+			int error = broker_answer_read(bytes, (size_t)len, ret);
+			if (error && fd >= 0)
+				close(fd);
+			else
+				*ret_fd = fd;
+			return error;
+		}
+		if (len == 0 || (errno != EAGAIN && errno != EINTR))
+			return -EPIPE;
+		int64_t left = ms_left(until_us);
+		if (left == 0)
+			return -ETIMEDOUT;
+		(void)poll(&readable, 1, (int)left);
+	}
+}
+
+/* Waits for the answer with this number. `*ret_fd` is -1 or the caller's to close. */
+static int await(struct broker *broker, uint32_t sequence, int *ret_fd, struct fault *fault)
+{
+	int64_t until_us = loop_clock().us + (int64_t)BROKER_ANSWER_MS * 1000;
+	struct broker_answer answer;
+	int fd = -1;
+
+	*ret_fd = -1;
+	for (;;) {
+		int error = receive(broker, until_us, &answer, &fd);
+		if (error == -ETIMEDOUT)
+			return fault_set(fault, error, "E-PRIV-5", NULL,
+				"the helper process did not answer within %d s",
+				BROKER_ANSWER_MS / 1000);
+		if (error)
+			return error == -EPIPE ? gone(fault)
+					       : fault_set(fault, error, "E-PRIV-5", NULL,
+							 "the helper process said nonsense");
+		if (answer.sequence == sequence)
+			break;
+		if (fd >= 0)
+			close(fd);
+	}
+	if (answer.fault.err) {
+		if (fd >= 0)
+			close(fd);
+		if (fault)
+			*fault = answer.fault;
+		return answer.fault.err;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+/* @ret_fd  NULL = the answer has none */
+static int ask(
+	struct broker *broker, struct broker_request *request, int *ret_fd, struct fault *fault)
+{
+	uint8_t bytes[BROKER_REQUEST_BYTES];
+	int fd = -1;
+	int error;
+
+	if (broker->fd < 0)
+		return gone(fault);
+	request->sequence = ++broker->sequence;
+	broker_request_write(request, bytes);
+	if (send(broker->fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		error = errno == EAGAIN ? fault_set(fault, -ETIMEDOUT, "E-PRIV-5", NULL,
+						  "the helper process is stuck")
+					: gone(fault);
+	else
+		error = await(broker, request->sequence, &fd, fault);
+	if (error == -EPIPE)
+		lose(broker);
+	if (!error && ret_fd && fd < 0)
+		error = fault_set(
+			fault, -EBADMSG, "E-PRIV-5", NULL, "the helper process said nonsense");
+	if (ret_fd)
+		*ret_fd = fd;
+	else if (fd >= 0)
+		close(fd);
+	return error;
+}
+
+/* ---- the host's network ----------------------------------------------------------------------------------------- */
+
+static int check_ifindex(const struct broker *broker, int ifindex, struct fault *fault)
+{
+	if (ifindex == broker->ifindex)
+		return 0;
+	return fault_set(
+		fault, -EPERM, "E-PRIV-6", NULL, "the helper changes its own interface only");
+}
+
+static int set_up(void *ctx, int ifindex, bool up, struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_LINK, .value = up};
+	int error = check_ifindex(ctx, ifindex, fault);
+
+	return error ? error : ask(ctx, &request, NULL, fault);
+}
+
+static int set_mtu(void *ctx, int ifindex, uint32_t mtu_bytes, struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_MTU, .value = mtu_bytes};
+	int error = check_ifindex(ctx, ifindex, fault);
+
+	return error ? error : ask(ctx, &request, NULL, fault);
+}
+
+static int address(
+	void *ctx, int ifindex, const struct ip_prefix *prefix, bool add, struct fault *fault)
+{
+	struct broker_request request = {
+		.verb = add ? BROKER_ADDRESS_ADD : BROKER_ADDRESS_REMOVE,
+		.prefix = *prefix,
+	};
+	int error = check_ifindex(ctx, ifindex, fault);
+
+	return error ? error : ask(ctx, &request, NULL, fault);
+}
+
+static int route(void *ctx, const struct netlink_route *change, enum host_route_verb verb,
+	struct fault *fault)
+{
+	static const enum broker_verb VERBS[] = {
+		[HOST_ROUTE_ADD] = BROKER_ROUTE_ADD,
+		[HOST_ROUTE_REPLACE] = BROKER_ROUTE_REPLACE,
+		[HOST_ROUTE_REMOVE] = BROKER_ROUTE_REMOVE,
+	};
+	struct broker_request request = {
+		.verb = VERBS[verb],
+		.prefix = change->destination,
+		.table = change->table,
+		.metric = change->metric,
+		.protocol = change->protocol,
+	};
+	int error = check_ifindex(ctx, change->ifindex, fault);
+
+	return error ? error : ask(ctx, &request, NULL, fault);
+}
+
+struct host_net broker_host_net(struct broker *broker)
+{
+	static const struct host_net_ops OPS = {set_up, set_mtu, address, route};
+
+	return (struct host_net){&OPS, broker};
+}
+
+/* ---- the other requests ----------------------------------------------------------------------------------------- */
+
+/* Makes the configuration of the record in `fd`, which is wiped. */
+static int load_record(struct broker *broker, int fd, const char *file,
+	const struct config_reader *base, struct config **ret_config, struct config_report *report,
+	struct fault *fault)
+{
+	struct config_record record;
+	struct stat st;
+
+	(void)broker;
+	if (fstat(fd, &st) < 0)
+		return fault_set(fault, -errno, "E-PRIV-7", NULL,
+			"cannot read what the helper read: %s", strerror(errno));
+	size_t len = (size_t)st.st_size;
+	uint8_t *bytes = len ? mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : NULL;
+	if (bytes == MAP_FAILED)
+		return fault_set(fault, -errno, "E-PRIV-7", NULL,
+			"cannot read what the helper read: %s", strerror(errno));
+	config_record_init(&record, NULL);
+	if (bytes)
+		config_record_borrow(&record, bytes, len);
+	struct config_reader reader = config_record_replayer(&record);
+	reader.public_half = base ? base->public_half : NULL;
+	int error = config_load(file, &reader, ret_config, report);
+	config_record_fini(&record);
+	if (bytes)
+		(void)munmap(bytes, len);
+	return error;
+}
+
+int broker_load_config(struct broker *broker, const char *file, const struct config_reader *base,
+	struct config **ret_config, struct config_report *report, struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_READ_CONFIG};
+	int fd = -1;
+
+	fault->err = 0;
+	int error = ask(broker, &request, &fd, fault);
+	if (error)
+		return error;
+	error = load_record(broker, fd, file, base, ret_config, report, fault);
+	close(fd);
+	return error;
+}
+
+void broker_keep_config(struct broker *broker)
+{
+	struct broker_request request = {.verb = BROKER_KEEP_CONFIG};
+
+	(void)ask(broker, &request, NULL, NULL);
+}
+
+int broker_control_group(struct broker *broker, struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_CONTROL_GROUP};
+
+	return ask(broker, &request, NULL, fault);
+}
+
+int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, int *ret_fd,
+	struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_UDP_SOCKET, .endpoint = *local};
+
+	return ask(broker, &request, ret_fd, fault);
+}
+
+bool broker_alive(const struct broker *broker)
+{
+	return broker->fd >= 0;
+}
+
+/* ---- beginning and end ------------------------------------------------------------------------------------------ */
+
+int broker_new(struct loop *loop, const struct broker_setup *setup, struct broker **ret_broker,
+	struct fault *fault)
+{
+	struct broker *broker = calloc(1, sizeof(*broker));
+	int pair[2], none = -1;
+	int error = -ENOMEM;
+
+	if (!broker)
+		goto fail;
+	*broker = (struct broker){
+		.loop = loop,
+		.watch = {.on_event = on_hang_up},
+		.ifindex = setup->ifindex,
+		.log = setup->log,
+	};
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		error = -errno;
+		goto free_broker;
+	}
+	broker->pid = fork();
+	if (broker->pid < 0) {
+		error = -errno;
+		close(pair[0]);
+		close(pair[1]);
+		goto free_broker;
+	}
+	if (broker->pid == 0)
+		be_helper(pair[1], setup, setup->config);
+	close(pair[1]);
+	broker->fd = broker->watch.fd = pair[0];
+	error = await(broker, 0, &none, fault);
+	if (!error)
+		error = loop_watch_add(loop, &broker->watch, 0); /* EPOLLHUP is told unasked */
+	if (error) {
+		close(broker->fd); /* ends the helper */
+		(void)waitpid(broker->pid, NULL, 0);
+		free(broker);
+		return error;
+	}
+	*ret_broker = broker;
+	return 0;
+free_broker:
+	free(broker);
+fail:
+	return fault_set(fault, error, "E-PRIV-4", NULL, "cannot start the helper process: %s",
+		strerror(-error));
+}
+
+void broker_free(struct broker *broker)
+{
+	struct broker_request request = {.verb = BROKER_END};
+
+	if (!broker)
+		return;
+	if (broker->fd >= 0) {
+		int error = ask(broker, &request, NULL, NULL);
+		loop_watch_remove(broker->loop, &broker->watch);
+		if (broker->fd >= 0)
+			close(broker->fd);
+		if (!error) /* it ends now; one that is stuck is not waited for */
+			(void)waitpid(broker->pid, NULL, 0);
+	}
+	free(broker);
+}

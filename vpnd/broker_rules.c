@@ -1,0 +1,162 @@
+/*
+ * Two configurations count: the one in force and the one read last, because a reload takes away what the old one named
+ * and adds what the new one names, and because the worker may find that it cannot take the new one over.
+ *
+ * Adding is held to what they name. Removing is held to the own interface and own protocol numbers: it can only undo.
+ * The numbers are remembered since the start, so that routes of a configuration long gone can still be withdrawn.
+ */
+#include "vpnd/broker_rules.h"
+
+#include "config/config.h"
+#include "vpnd/netlink.h"
+
+#include <errno.h>
+
+static void note_protocol(struct broker_rules *rules, const struct config *config)
+{
+	unsigned number = (unsigned)config->routes.protocol & 0xff;
+
+	rules->protocols[number / 8] |= (uint8_t)(1U << number % 8);
+}
+
+void broker_rules_init(struct broker_rules *rules, struct config *config)
+{
+	*rules = (struct broker_rules){.in_force = config};
+	note_protocol(rules, config);
+}
+
+void broker_rules_fini(struct broker_rules *rules)
+{
+	config_free(rules->in_force);
+	config_free(rules->latest);
+	rules->in_force = rules->latest = NULL;
+}
+
+void broker_rules_offer(struct broker_rules *rules, struct config *config)
+{
+	config_free(rules->latest);
+	rules->latest = config;
+	note_protocol(rules, config);
+}
+
+void broker_rules_keep(struct broker_rules *rules)
+{
+	if (!rules->latest)
+		return;
+	config_free(rules->in_force);
+	rules->in_force = rules->latest;
+	rules->latest = NULL;
+}
+
+const struct config *broker_rules_config(const struct broker_rules *rules)
+{
+	return rules->latest ? rules->latest : rules->in_force;
+}
+
+static bool names_address(const struct config *config, const struct ip_prefix *address)
+{
+	for (size_t i = 0; config && i < config->interface.addresses.count; i++) {
+		if (ip_prefix_equal(&config->interface.addresses.items[i], address))
+			return true;
+	}
+	return false;
+}
+
+static bool names_listener(const struct config *config, const struct kcpvpn_endpoint *endpoint)
+{
+	for (size_t i = 0; config && i < config->listen.count; i++) {
+		if (kcpvpn_endpoint_equal(&config->listen.items[i], endpoint))
+			return true;
+	}
+	return false;
+}
+
+static bool is_at(
+	const struct config *config, size_t peer, size_t item, const struct ip_prefix *destination)
+{
+	return peer < config->peer_count && item < config->peers[peer].allowed_ips.count &&
+	       ip_prefix_equal(&config->peers[peer].allowed_ips.items[item], destination);
+}
+
+/* Requests come in the order of the file: the next one is mostly where the last one was found, or right behind. */
+static bool names_destination(struct broker_rules *rules, const struct config *config,
+	const struct ip_prefix *destination)
+{
+	size_t peer = rules->peer_hint, item = rules->prefix_hint;
+
+	for (size_t step = 0; step < 2; step++) {
+		if (is_at(config, peer, item + step, destination)) {
+			rules->prefix_hint = item + step;
+			return true;
+		}
+	}
+	for (size_t n = 0; n < config->peer_count; n++) {
+		size_t at = (peer + 1 + n) % config->peer_count;
+		for (size_t i = 0; i < config->peers[at].allowed_ips.count; i++) {
+			if (!is_at(config, at, i, destination))
+				continue;
+			rules->peer_hint = at;
+			rules->prefix_hint = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool names_route(struct broker_rules *rules, const struct config *config,
+	const struct broker_request *request)
+{
+	if (!config || config->routes.table == CONFIG_OFF ||
+		request->protocol != config->routes.protocol ||
+		(int64_t)request->metric != config->routes.metric)
+		return false;
+	uint32_t table = config->routes.table > 0 ? (uint32_t)config->routes.table
+						  : (uint32_t)NETLINK_TABLE_MAIN;
+	return request->table == table && names_destination(rules, config, &request->prefix);
+}
+
+static int refuse(struct fault *fault, const char *what)
+{
+	return fault_set(fault, -EPERM, "E-PRIV-6", NULL,
+		"the helper refused to %s: the configuration does not ask for it", what);
+}
+
+int broker_rules_judge(
+	struct broker_rules *rules, const struct broker_request *request, struct fault *fault)
+{
+	switch (request->verb) {
+	case BROKER_ADDRESS_ADD:
+		if (names_address(rules->in_force, &request->prefix) ||
+			names_address(rules->latest, &request->prefix))
+			return 0;
+		return refuse(fault, "add an address");
+	case BROKER_ROUTE_ADD:
+	case BROKER_ROUTE_REPLACE:
+		/* the latest first: while a reload is applied it is the one that asks */
+		if (names_route(rules, rules->latest, request) ||
+			names_route(rules, rules->in_force, request))
+			return 0;
+		return refuse(fault, "add a route");
+	case BROKER_ROUTE_REMOVE:
+		if (rules->protocols[request->protocol / 8] >> request->protocol % 8 & 1)
+			return 0;
+		return refuse(fault, "remove a route");
+	case BROKER_UDP_SOCKET:
+		if (request->endpoint.port == 0 ||
+			names_listener(rules->in_force, &request->endpoint) ||
+			names_listener(rules->latest, &request->endpoint))
+			return 0;
+		return refuse(fault, "open a port");
+	case BROKER_LINK:
+	case BROKER_MTU:
+	case BROKER_ADDRESS_REMOVE:
+	case BROKER_READ_CONFIG:
+	case BROKER_KEEP_CONFIG:
+	case BROKER_CONTROL_GROUP:
+	case BROKER_END:
+		return 0;
+	case BROKER_VERBS:
+		break;
+	}
+	return refuse(fault, "do something unknown");
+}

@@ -1,0 +1,168 @@
+/*
+ * The folder is opened first and then looked at by its descriptor, never by its name again: who may write above it could
+ * exchange it in between. A folder that this program makes, or finds empty, or that belongs to the worker's user, is
+ * taken. One that belonged to `nobody` is taken over with its files when the user `vpnd` came later. Any other, also one
+ * that all may write to, is left as it is: --state /etc must not give /etc away.
+ */
+#include "vpnd/state_folder.h"
+
+#include "vpnd/fault.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	FOLDER_MODE = 0700,
+	PARENT_MODE = 0755, /* of /var/lib/vpnd, which holds one folder a network */
+};
+
+int state_folder_path(
+	const char *option, const char *network, char ret_path[STATE_FOLDER_PATH_BYTES])
+{
+	const char *given = option ? option : getenv("STATE_DIRECTORY");
+	int len;
+
+	if (given && *given) {
+		/* a service manager names several with colons between; the first is ours */
+		size_t end = option ? strlen(given) : strcspn(given, ":");
+		len = snprintf(ret_path, STATE_FOLDER_PATH_BYTES, "%.*s", (int)end, given);
+	} else {
+		len = snprintf(ret_path, STATE_FOLDER_PATH_BYTES, "/var/lib/vpnd/%s", network);
+	}
+	return len < 0 || len >= STATE_FOLDER_PATH_BYTES ? -ENAMETOOLONG : 0;
+}
+
+/* Makes the folder and the one above. What is there already is fine. */
+static int make(const char *path)
+{
+	char parent[STATE_FOLDER_PATH_BYTES];
+
+	if (mkdir(path, FOLDER_MODE) == 0 || errno == EEXIST)
+		return 0;
+	if (errno != ENOENT)
+		return -errno;
+	(void)snprintf(parent, sizeof(parent), "%s", path);
+	char *slash = strrchr(parent, '/');
+	if (!slash || slash == parent)
+		return -ENOENT;
+	*slash = '\0';
+	if (mkdir(parent, PARENT_MODE) < 0 && errno != EEXIST)
+		return -errno;
+	(void)chmod(parent, PARENT_MODE); /* not as a service manager's umask would have it */
+	return mkdir(path, FOLDER_MODE) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+typedef bool (*entry_fn)(int folder, const char *name, const void *ctx);
+
+/* Calls `each` for the entries until it says false. @return 0 if it never did; 1; a negative errno */
+static int for_each(int folder, entry_fn each, const void *ctx)
+{
+	int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+	int result = 0;
+
+	if (!dir) {
+		int error = -errno;
+		if (fd >= 0)
+			close(fd);
+		return error;
+	}
+	while (result == 0 && (entry = readdir(dir)) != NULL) {
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+			!each(folder, entry->d_name, ctx))
+			result = 1;
+	}
+	closedir(dir);
+	return result;
+}
+
+static bool is_nothing(int folder, const char *name, const void *ctx)
+{
+	(void)folder;
+	(void)name;
+	(void)ctx;
+	return false;
+}
+
+struct owners {
+	uid_t before;
+	uid_t uid;
+	gid_t gid;
+};
+
+/* Files of the old owner alone, by name and without following links. Best effort. */
+static bool hand_over(int folder, const char *name, const void *ctx)
+{
+	const struct owners *owners = ctx;
+	struct stat st;
+
+	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+		st.st_nlink != 1 || st.st_uid != owners->before)
+		return true;
+	int failed = fchownat(folder, name, owners->uid, owners->gid, AT_SYMLINK_NOFOLLOW);
+	(void)failed; /* the worker will find that it cannot read it */
+	return true;
+}
+
+static int give(int fd, uid_t uid, gid_t gid)
+{
+	const struct passwd *nobody;
+	struct owners owners = {.uid = uid, .gid = gid};
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_uid == uid)
+		return 0;
+	nobody = getpwnam("nobody");
+	bool inherited = nobody && st.st_uid == nobody->pw_uid;
+	if (!inherited && (st.st_uid != geteuid() || st.st_mode & S_IWOTH))
+		return -ENOTEMPTY;
+	if (!inherited) {
+		int filled = for_each(fd, is_nothing, NULL);
+		if (filled)
+			return filled < 0 ? filled : -ENOTEMPTY;
+	}
+	owners.before = st.st_uid;
+	if (inherited)
+		(void)for_each(fd, hand_over, &owners);
+	if (fchmod(fd, FOLDER_MODE) < 0 || fchown(fd, uid, gid) < 0)
+		return -errno;
+	return 0;
+}
+
+int state_folder_open(const char *path, uid_t uid, gid_t gid, int *ret_fd, struct fault *fault)
+{
+	int fd = -1;
+	int error = make(path);
+
+	if (!error) {
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		error = fd < 0 ? -errno : give(fd, uid, gid);
+	}
+	if (!error) {
+		*ret_fd = fd;
+		return 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (error == -ENOTEMPTY)
+		return fault_set(fault, error, "E-STATE-1",
+			"choose an empty folder with --state, or give it to the user that vpnd "
+			"runs as",
+			"nothing is remembered over a restart: %s holds files and belongs to "
+			"somebody "
+			"else",
+			path);
+	return fault_set(fault, error, "E-STATE-1", "choose another folder with --state",
+		"nothing is remembered over a restart: cannot use %s: %s", path, strerror(-error));
+}
