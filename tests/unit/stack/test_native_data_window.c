@@ -1,0 +1,142 @@
+/* The replay window of a session as it grows from the small one in the session to the whole on the heap: nothing that came is
+ * taken twice, and nothing that did not come is refused while it is near enough to the top. */
+#include "stack/native_state.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	SMALL_SPAN = (NATIVE_WINDOW_SMALL_WORDS - 1) * REPLAY_WORD_BITS,
+	COUNTERS = 200000,
+};
+
+/* Sessions lie in a node; all the window needs of it is the number that tells them apart and the row of datagrams. */
+static struct kcpvpn_native *native;
+static struct native_session *session;
+
+static struct native_session_data *fresh(void)
+{
+	native = calloc(1, sizeof(*native));
+	session = calloc(1, sizeof(*session));
+	native_session_data_init(native, &session->data);
+	return &session->data;
+}
+
+static void end(void)
+{
+	native_session_data_fini(native, &session->data);
+	free(session);
+	free(native);
+}
+
+static bool is_small(const struct native_session_data *data)
+{
+	return data->window.words == data->small;
+}
+
+Test(native_window, a_quiet_session_stays_small)
+{
+	struct native_session_data *data = fresh();
+
+	for (uint64_t c = 1000; c < 1000 + SMALL_SPAN; c++) {
+		cr_assert(native_window_commit(data, c));
+		cr_assert(!native_window_commit(data, c));
+	}
+	cr_assert(is_small(data));
+	end();
+}
+
+Test(native_window, growing_forgets_nothing_and_invents_nothing)
+{
+	struct native_session_data *data = fresh();
+
+	/* Every third is missing. */
+	for (uint64_t c = 5000; c < 5000 + SMALL_SPAN; c++)
+		if (c % 3 != 0)
+			cr_assert(native_window_commit(data, c));
+	cr_assert(is_small(data));
+	cr_assert(native_window_commit(data, 5000 + 9000));
+	cr_assert(!is_small(data));
+	for (uint64_t c = 5000; c < 5000 + SMALL_SPAN; c++)
+		cr_assert_eq(native_window_commit(data, c), c % 3 == 0, "%llu",
+			(unsigned long long)c);
+	/* What lies below the least that came was never there. */
+	cr_assert(native_window_commit(data, 4000));
+	cr_assert(!native_window_commit(data, 4000));
+	end();
+}
+
+Test(native_window, grows_before_the_first_counter_falls_out)
+{
+	struct native_session_data *data = fresh();
+
+	cr_assert(native_window_commit(data, 0));
+	cr_assert(native_window_commit(data, SMALL_SPAN - 1));
+	cr_assert(is_small(data));
+	cr_assert(native_window_commit(data, SMALL_SPAN));
+	cr_assert(!is_small(data));
+	cr_assert(!native_window_commit(data, 0));
+	cr_assert(native_window_commit(data, 1));
+	end();
+}
+
+Test(native_window, a_late_first_counter_counts_too)
+{
+	struct native_session_data *data = fresh();
+
+	cr_assert(native_window_commit(data, 500));
+	cr_assert(native_window_commit(data, 400)); /* the least from now on */
+	cr_assert(native_window_commit(data, 400 + SMALL_SPAN));
+	cr_assert(!native_window_commit(data, 400));
+	cr_assert(!native_window_commit(data, 500));
+	end();
+}
+
+Test(native_window, agrees_with_a_set)
+{
+	srand(11);
+	for (int run = 0; run < 200; run++) {
+		struct native_session_data *data = fresh();
+		uint8_t *came = calloc(COUNTERS, 1);
+		uint64_t top = (uint64_t)(rand() % 1000);
+		bool any = false;
+
+		for (int step = 0; step < 3000; step++) {
+			uint64_t c = top;
+			int what = rand() % 10;
+			if (what < 6)
+				c = top + 1 + (uint64_t)(rand() % 3);
+			else if (what < 9)
+				c = top - (uint64_t)rand() % (top + 1) % 150;
+			else if (rand() % 20 == 0)
+				c = top + (uint64_t)(rand() % 2000);
+			if (c >= COUNTERS)
+				break;
+			/* Small or not: what is this near to the top is judged right. */
+			bool near = !any || c + SMALL_SPAN > top;
+			bool fresh_one = native_window_commit(data, c);
+			if (near)
+				cr_assert_eq(fresh_one, !came[c], "run %d step %d", run, step);
+			else
+				cr_assert(!(fresh_one && came[c]));
+			came[c] |= fresh_one;
+			if (fresh_one && (!any || c > top))
+				top = c;
+			any = true;
+		}
+		free(came);
+		end();
+	}
+}
+
+Test(native_window, each_session_has_a_serial_of_its_own)
+{
+	struct native_session other;
+	struct native_session_data *data = fresh();
+
+	native_session_data_init(native, &other.data);
+	cr_assert_neq(other.data.serial, data->serial);
+	native_session_data_fini(native, &other.data);
+	end();
+}
