@@ -190,12 +190,12 @@ static void confirm(struct path_mtu *mtu, uint16_t size, struct mono now)
 {
 	if (size <= mtu->size)
 		return;
-	mtu->size = size;
 	mtu->raises = 0;
-	if (mtu->high <=
-		size) /* it was believed to fail: what made it fail is over, or it was loss */
-		mtu->high = (uint16_t)(mtu->limit + 1);
 	set_size(mtu, size);
+	if (mtu->high <= size + 1) { /* loss, or what made it fail is over: who knows how far */
+		mtu->high = (uint16_t)(mtu->limit + 1);
+		guess(mtu, mtu->limit, 1);
+	}
 	judge_old(mtu);
 	if (mtu->state == PATH_MTU_SEARCHING && mtu->probe > size)
 		return; /* late; the step goes on */
@@ -248,12 +248,14 @@ static void end_verifying(struct path_mtu *mtu, struct mono now)
 {
 	clear_losses(mtu);
 	mtu->first = 0;
-	if (mtu->probe) {
+	if (mtu->probe && open_to(mtu, mtu->probe)) {
 		begin_step(mtu, mtu->probe, mtu->tries_max, now);
-		return;
+	} else if (mtu->probe) { /* the limit fell below it meanwhile */
+		next_step(mtu, now);
+	} else {
+		mtu->state = PATH_MTU_SETTLED;
+		mtu->probe_at = MONO_NEVER;
 	}
-	mtu->state = PATH_MTU_SETTLED;
-	mtu->probe_at = MONO_NEVER;
 }
 
 /* The size in use does not pass and the base does. */
@@ -310,8 +312,10 @@ static void apply_limit(struct path_mtu *mtu, bool fits, struct mono now)
 	uint16_t before = mtu->limit;
 
 	recompute_limit(mtu);
-	if (mtu->state == PATH_MTU_OFF)
+	if (mtu->state == PATH_MTU_OFF) {
+		mtu->high = (uint16_t)(mtu->limit + 1);
 		return;
+	}
 	if (mtu->limit > before) {
 		if (mtu->state == PATH_MTU_SETTLED)
 			search_more(mtu, now);
@@ -367,6 +371,8 @@ void path_mtu_stop(struct path_mtu *mtu)
 	mtu->state = PATH_MTU_OFF;
 	mtu->probe_at = MONO_NEVER;
 	mtu->raise_at = MONO_NEVER;
+	if (mtu->old)
+		mtu->changed = true;
 	mtu->old = 0;
 	forget_path(mtu);
 }
