@@ -66,6 +66,24 @@ Test(handshake_cookies, live_and_die)
 	cr_assert(sodium_is_zero((const uint8_t *)&cookies, sizeof(cookies)));
 }
 
+/* Before the first secret, and beside it, the zeros that stand in its place must not make cookies. */
+Test(handshake_cookies, a_missing_secret_makes_none)
+{
+	static const uint8_t zeros[HANDSHAKE_KEY_BYTES];
+	struct handshake_cookies cookies = {0};
+	struct handshake_ends ends;
+	uint8_t cookie[HANDSHAKE_MAC_BYTES], given[HANDSHAKE_INIT_BYTES];
+
+	handshake_ends_init(&ends, 7, NULL);
+	handshake_ends_write_init(&ends);
+	handshake_cookie_of(zeros, &home, cookie);
+	handshake_init_set_cookie(ends.init, cookie);
+	cr_assert(!good_at(&cookies, ends.init, 5));
+	init_with_cookie_of(&ends, &cookies, 5, given);
+	cr_assert(good_at(&cookies, given, 5));
+	cr_assert(!good_at(&cookies, ends.init, 5));
+}
+
 Test(handshake_cookies, hold_for_one_address_and_one_message)
 {
 	struct handshake_cookies cookies = {0};

@@ -307,6 +307,10 @@ Test(seal_header, is_judged_before_it_is_read)
 			seal_header_read(datagram, sizeof(datagram), &header), SEAL_BAD_COUNTER);
 		datagram[8 + bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
+	uint8_t at_the_end[SEAL_DATAGRAM_MIN];
+	memcpy(at_the_end, datagram, sizeof(datagram));
+	store_le64(at_the_end + 8, SEAL_COUNTER_END);
+	cr_assert_eq(seal_header_read(at_the_end, sizeof(at_the_end), &header), SEAL_BAD_COUNTER);
 	cr_assert_eq(header.receiver_index, 1, "untouched by refusals");
 	cr_assert_eq(header.counter, 2);
 	cr_assert_eq(seal_header_read(datagram, sizeof(datagram), &header), SEAL_OK);
