@@ -54,7 +54,7 @@ struct kcp_path_config {
 	 * than a slot is not taken, so it covers what the own rx_datagram_max lets in. */
 	struct pool *pool;
 	uint32_t
-		payload_bytes; /* most bytes of segments in one datagram; at least piece_bytes + 24 */
+		payload_bytes; /* most bytes of segments in one datagram; at least piece_bytes + 24, and 512 */
 	uint32_t piece_bytes; /* longest body of a PUSH or DGRAM sent; 64 at least */
 	/* Longest message: own max(tun_mtu, rx_super_max) + 3, and the peer's. */
 	uint32_t recv_message_max_bytes;
@@ -86,8 +86,8 @@ enum {
 struct kcp_path_io {
 	void *ctx;
 	/**
-	 * @ret_room  bytes for segments at the returned place (lower headers are not counted); less than payload_bytes is
-	 *            respected
+	 * @ret_room  bytes for segments at the returned place (lower headers are not counted), at least payload_bytes; less
+	 *            counts as NULL
 	 * @return    NULL = nothing can be sent now (no session, no buffer). Then no pn is taken, nothing counts as
 	 *            sent, what waited goes on waiting: the path tries again after 10 ms, later at most 1 s, and at every
 	 *            kcp_path_flush().

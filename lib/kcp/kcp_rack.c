@@ -66,10 +66,10 @@ bool kcp_rack_read(const uint8_t *body, size_t len, struct kcp_rack *ret_rack)
 	ret_rack->delay = wire_le16(&in);
 	if (!wire_ok(&in) || ret_rack->largest == UINT64_MAX)
 		return false;
-	if (!read_list(&in, ret_rack->largest, true, &ret_rack->received_count,
-		    ret_rack->received) ||
-		!read_list(&in, ret_rack->largest, false, &ret_rack->rebuilt_count,
-			ret_rack->rebuilt))
+	if (!read_list(
+		    &in, ret_rack->largest, true, &ret_rack->received_count, ret_rack->received) ||
+		!read_list(
+			&in, ret_rack->largest, false, &ret_rack->rebuilt_count, ret_rack->rebuilt))
 		return false;
 	uint32_t ce = wire_le16(&in);
 	ret_rack->ce = ce | (uint32_t)wire_u8(&in) << 16;

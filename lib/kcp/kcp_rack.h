@@ -23,8 +23,9 @@ struct kcp_range {
 
 struct kcp_rack {
 	uint64_t largest;
-	uint16_t delay; /* since it arrived, in KCP_RACK_DELAY_UNIT_US; KCP_RACK_DELAY_MAX = that or more */
-	uint32_t ce;	/* CE marks modulo 2^24 */
+	uint16_t
+		delay; /* since it arrived, in KCP_RACK_DELAY_UNIT_US; KCP_RACK_DELAY_MAX = that or more */
+	uint32_t ce;		 /* CE marks modulo 2^24 */
 	unsigned received_count; /* 1 .. 32 */
 	unsigned rebuilt_count;	 /* 0 .. 32 */
 	/* Highest first, not touching; received[0].end = largest + 1. */

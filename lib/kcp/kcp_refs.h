@@ -13,8 +13,9 @@ enum kcp_ref_kind {
 struct kcp_ref {
 	uint32_t sn;
 	uint16_t lane;
+	uint16_t len; /* of the item's body */
 	uint8_t kind; /* enum kcp_ref_kind */
-	uint8_t unused;
+	uint8_t unused[3];
 };
 
 /** [first, next) by running number. */

@@ -27,8 +27,8 @@ struct kcp_seen {
 	bool any;
 	uint32_t ce;
 	/* when to report */
-	bool urgent;	     /* a gap appeared, or something was rebuilt */
-	uint32_t asked;	     /* datagrams since the last report that ask for one */
+	bool urgent;	      /* a gap appeared, or something was rebuilt */
+	uint32_t asked;	      /* datagrams since the last report that ask for one */
 	struct mono asked_at; /* the first of them */
 	struct mono told_at;  /* last report */
 	/* how many arrive in a round trip */

@@ -39,9 +39,10 @@ struct kcp_tx {
 			uint32_t watch_next; /* without meaning at its ends */
 			struct kcp_flight flight;
 		};
-		struct {		     /* native lane */
-			uint64_t pn;	     /* of the last transmission */
-			struct mono expires; /* the next four are the first piece's, for its message */
+		struct {	     /* native lane */
+			uint64_t pn; /* of the last transmission */
+			struct mono
+				expires; /* the next four are the first piece's, for its message */
 			uint32_t cost_bytes; /* charged against the grant */
 			uint8_t pieces;
 			uint8_t open;  /* of them not acknowledged */

@@ -55,6 +55,7 @@ void kcp_sent_init(struct kcp_sent *sent)
 		.unanswered_since = MONO_NEVER,
 		.asked_at = MONO_NEVER,
 		.reorder_until = mono_at_us(INT64_MIN / 2),
+		.reo_raised_at = mono_at_us(INT64_MIN / 2),
 	};
 	kcp_ring_init(&sent->ring, sizeof(struct kcp_sent_record));
 	kcp_refs_init(&sent->refs);
@@ -157,7 +158,8 @@ static int64_t keep_lost_us(const struct kcp_sent *sent)
 }
 
 /* Whether the oldest record has served. */
-static bool served(const struct kcp_sent *sent, const struct kcp_sent_record *record, struct mono now)
+static bool served(
+	const struct kcp_sent *sent, const struct kcp_sent_record *record, struct mono now)
 {
 	if (record->flags & KCP_SENT_ACKED)
 		return true;
@@ -187,8 +189,8 @@ static void forget_served(struct kcp_sent *sent, struct mono now)
 		sent->refs.first = sent->refs.next;
 }
 
-static void declare_lost(struct kcp_sent *sent, uint64_t pn, const struct kcp_sent_events *events,
-	void *ctx)
+static void declare_lost(
+	struct kcp_sent *sent, uint64_t pn, const struct kcp_sent_events *events, void *ctx)
 {
 	struct kcp_sent_record *record = at(sent, (uint32_t)pn);
 
@@ -279,8 +281,11 @@ static void saw_reordering(struct kcp_sent *sent, struct mono now)
 	if (!kcp_sent_reorders(sent, now))
 		sent->reo_doublings = 0;
 	sent->reorder_until = mono_add_us(now, KCP_SENT_REORDER_US);
-	if (sent->reo_doublings < 16)
+	/* One late burst is one event: at most one doubling a round trip. */
+	if (sent->reo_doublings < 16 && mono_diff_us(now, sent->reo_raised_at) >= sent->srtt_us) {
 		sent->reo_doublings++;
+		sent->reo_raised_at = now;
+	}
 }
 
 static void acknowledge(struct kcp_sent *sent, uint64_t pn, const struct kcp_sent_events *events,
@@ -306,8 +311,8 @@ static void acknowledge(struct kcp_sent *sent, uint64_t pn, const struct kcp_sen
 	events->acked(ctx, pn, record);
 }
 
-static void note_rebuilt(struct kcp_sent *sent, uint64_t pn, const struct kcp_sent_events *events,
-	void *ctx)
+static void note_rebuilt(
+	struct kcp_sent *sent, uint64_t pn, const struct kcp_sent_events *events, void *ctx)
 {
 	struct kcp_sent_record *record = at(sent, (uint32_t)pn);
 

@@ -12,27 +12,30 @@
 #include <stdint.h>
 
 enum {
-	KCP_SENT_MAX = 65536,	  /* records; beyond, the oldest are given up */
-	KCP_SENT_LATER = 3,	  /* later numbers received make one lost, while no reordering is seen */
+	KCP_SENT_MAX = 65536, /* records; beyond, the oldest are given up */
+	KCP_SENT_LATER = 3, /* later numbers received make one lost, while no reordering is seen */
 	KCP_SENT_REO_MIN_US = 2000,
 	KCP_SENT_REORDER_US = 60 * 1000000, /* so long is a path taken for one that reorders */
 	KCP_SENT_PTO_MARGIN_US = 10000,
 	KCP_SENT_PTO_START_US = 300000, /* while no round-trip time is known */
-	KCP_SENT_PTO_MAX_US = 250000,	/* back-off ends here, or at the first PTO if that is longer; */
+	KCP_SENT_PTO_MAX_US =
+		250000, /* back-off ends here, or at the first PTO if that is longer; */
 	KCP_SENT_PTO_LATE_US = 1000000, /* after KCP_SENT_SILENT_US without an answer here */
 	KCP_SENT_SILENT_US = 4 * 1000000,
-	KCP_SENT_DEAD_US = 60 * 1000000, /* nobody is there: no more probes until something arrives */
-	KCP_SENT_QUIET_US = 10 * 1000000, /* so long is a number kept that nobody must acknowledge */
+	KCP_SENT_DEAD_US =
+		60 * 1000000, /* nobody is there: no more probes until something arrives */
+	KCP_SENT_QUIET_US =
+		10 * 1000000, /* so long is a number kept that nobody must acknowledge */
 	KCP_SENT_RTT_MAX_US = 60 * 1000000,
 };
 
 enum {
-	KCP_SENT_ASKS = 1,     /* asks for acknowledgement */
-	KCP_SENT_FLIES = 2,    /* counts as in flight */
-	KCP_SENT_ACKED = 4,    /* received by the peer */
-	KCP_SENT_REBUILT = 8,  /* the peer has what it carried */
-	KCP_SENT_LOST = 16,    /* declared; may still arrive */
-	KCP_SENT_HOLE = 32,    /* a later one was received first */
+	KCP_SENT_ASKS = 1,	 /* asks for acknowledgement */
+	KCP_SENT_FLIES = 2,	 /* counts as in flight */
+	KCP_SENT_ACKED = 4,	 /* received by the peer */
+	KCP_SENT_REBUILT = 8,	 /* the peer has what it carried */
+	KCP_SENT_LOST = 16,	 /* declared; may still arrive */
+	KCP_SENT_HOLE = 32,	 /* a later one was received first */
 	KCP_SENT_UNCOUNTED = 64, /* its loss counts nowhere (MTU probe) */
 	KCP_SENT_LIMITED = 128,	 /* sent while there was no more to send */
 };
@@ -76,7 +79,7 @@ struct kcp_sent {
 	/* in flight */
 	uint32_t flying;
 	uint64_t flying_bytes;
-	struct mono asked_at;	     /* the newest that flies was sent */
+	struct mono asked_at;	      /* the newest that flies was sent */
 	struct mono unanswered_since; /* MONO_NEVER = nothing waits for an answer */
 	uint32_t pto_count;
 	/* round-trip time */
@@ -88,6 +91,7 @@ struct kcp_sent {
 	bool hinted;	    /* srtt is not measured */
 	/* reordering */
 	struct mono reorder_until;
+	struct mono reo_raised_at;
 	uint32_t reo_doublings;
 	/* share of datagrams lost: EWMA 1/256 in 2^-24 */
 	uint32_t loss;
@@ -104,8 +108,8 @@ void kcp_sent_trim(struct kcp_sent *sent, struct mono now);
 size_t kcp_sent_bytes(const struct kcp_sent *sent);
 
 /** Makes sure that kcp_sent_add() with `refs` references succeeds. @return false if out of memory */
-bool kcp_sent_reserve(
-	struct kcp_sent *sent, uint32_t refs, const struct kcp_sent_events *events, void *ctx, struct mono now);
+bool kcp_sent_reserve(struct kcp_sent *sent, uint32_t refs, const struct kcp_sent_events *events,
+	void *ctx, struct mono now);
 
 /** Notes reference number `sent->refs.next`; belongs to the record added next. Reserved before. */
 static inline void kcp_sent_ref(struct kcp_sent *sent, struct kcp_ref ref)
@@ -133,8 +137,8 @@ struct kcp_sent_record *kcp_sent_find(const struct kcp_sent *sent, uint64_t pn);
  *
  * @return  true if anything was acknowledged that was not
  */
-bool kcp_sent_rack(struct kcp_sent *sent, const struct kcp_rack *rack, const struct kcp_sent_events *events,
-	void *ctx, struct mono now);
+bool kcp_sent_rack(struct kcp_sent *sent, const struct kcp_rack *rack,
+	const struct kcp_sent_events *events, void *ctx, struct mono now);
 
 /** Declares lost what is. @return when to look again, MONO_NEVER if nothing is under suspicion */
 struct mono kcp_sent_detect(

@@ -1,0 +1,71 @@
+/* What may leave a path now: congestion window and pace. The one place that knows how they are found. */
+#ifndef KCP_BUDGET_H
+#define KCP_BUDGET_H
+
+#include "core/mono.h"
+#include "kcp/kcp_window.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+	KCP_BUDGET_MIN_DATAGRAMS = 32,	    /* full ones may always be in flight */
+	KCP_BUDGET_EXEMPT_SHARE = 10,	    /* a tenth of the rate passes a full window, */
+	KCP_BUDGET_EXEMPT_MIN_BPS = 25000,  /* bytes a second of it at least (200 kb/s), */
+	KCP_BUDGET_EXEMPT_BURST_US = 50000, /* and so much of it may be saved up */
+	KCP_BUDGET_WIRE_BYTES = 64,	    /* of a datagram beyond its segments */
+};
+
+struct kcp_budget {
+	struct kcp_window window;
+	struct mono exempt_at; /* when the next exempt datagram may pass */
+};
+
+void kcp_budget_init(struct kcp_budget *budget);
+
+/** Bytes that may be in flight. @datagram_bytes  of a full one, as charged */
+uint64_t kcp_budget_window_bytes(const struct kcp_budget *budget, uint32_t datagram_bytes);
+
+/** When pace lets the next datagram go; past = now. */
+static inline struct mono kcp_budget_pace_at(const struct kcp_budget *budget)
+{
+	return budget->window.pace_at;
+}
+
+/** When the next datagram may pass a full window. */
+static inline struct mono kcp_budget_exempt_at(const struct kcp_budget *budget)
+{
+	return budget->exempt_at;
+}
+
+/**
+ * Notes a datagram that flies.
+ *
+ * @idle    nothing flew before it
+ * @again   holds what was sent before
+ * @exempt  of a class that may pass a full window
+ * @return  true if its sample will tell of the sender only
+ */
+bool kcp_budget_sent(struct kcp_budget *budget, struct kcp_flight *ret_flight, uint32_t bytes,
+	uint32_t datagram_bytes, bool idle, bool again, bool exempt, struct mono now);
+
+/** Charges pace for what does not fly. */
+void kcp_budget_charge(
+	struct kcp_budget *budget, uint32_t bytes, uint32_t datagram_bytes, struct mono now);
+
+void kcp_budget_acked(struct kcp_budget *budget, const struct kcp_flight *flight, uint32_t bytes,
+	bool limited, struct mono now);
+
+/** Closes the sample of one report. */
+void kcp_budget_update(struct kcp_budget *budget, struct mono now);
+
+/** All went out that there was. */
+void kcp_budget_set_limited(struct kcp_budget *budget, uint64_t flying_bytes);
+
+/** The window is full. */
+void kcp_budget_set_full(struct kcp_budget *budget);
+
+int64_t kcp_budget_min_rtt_us(const struct kcp_budget *budget);
+uint64_t kcp_budget_rate_bytes(const struct kcp_budget *budget); /* a second; 0 = unknown */
+
+#endif

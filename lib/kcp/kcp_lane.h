@@ -1,0 +1,84 @@
+/* The sending side of one lane: whole messages in pieces, a base that tells the peer where it may move up to. */
+#ifndef KCP_LANE_H
+#define KCP_LANE_H
+
+#include "core/list.h"
+#include "core/mono.h"
+#include "kcp/kcp_segment.h"
+#include "kcp/kcp_send.h"
+#include "kcp/kcp_table.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pool;
+
+enum {
+	KCP_LANE_IDLE_US = 30 * 1000000, /* freed so long after its base reached its next number */
+};
+
+/**
+ * sender.una is the base: [una, nxt) are pieces, sent or waiting. A message is charged from its push until the base passed
+ * it; if an abandoned one was passed, charge is withheld until the peer acknowledged a datagram that carried such a base.
+ */
+struct kcp_lane {
+	struct kcp_table_entry entry;
+	bool edge_open; /* the base passed an abandoned message and the peer may not know */
+	struct kcp_sender sender;
+	uint64_t charged_bytes;	 /* of messages at or above the base, and withheld ones */
+	uint64_t withheld_bytes; /* of it: passed, to be returned when the base is known */
+	uint64_t
+		edge_pn; /* first number that carried a base at or above the edge; UINT64_MAX = none */
+	struct mono fwd_at;  /* when to tell the base on its own, if edge_open */
+	struct mono idle_at; /* the base reached its next number, or it was made */
+	struct list active;  /* while una != nxt */
+	struct list forward; /* while edge_open */
+};
+
+/** @return NULL if out of memory. @first_sn  where its numbers begin */
+struct kcp_lane *kcp_lane_new(uint32_t id, uint32_t first_sn, struct mono now);
+
+/** Returns all slots. */
+void kcp_lane_free(struct kcp_lane *lane, struct pool *pool);
+
+/** The piece `sn` if it can still be sent: in the lane, not acknowledged, not given up. Else NULL. */
+struct kcp_tx *kcp_lane_piece(const struct kcp_lane *lane, uint32_t sn);
+
+/** The first piece of the message that `tx` of number `sn` belongs to. */
+static inline struct kcp_tx *kcp_lane_head(
+	const struct kcp_lane *lane, uint32_t sn, const struct kcp_tx *tx)
+{
+	return kcp_sender_at(&lane->sender, sn - tx->index);
+}
+
+static inline uint32_t kcp_lane_span(const struct kcp_lane *lane)
+{
+	return lane->sender.nxt - lane->sender.una;
+}
+
+/** What a message of `len` costs against the grant. */
+uint32_t kcp_lane_cost_bytes(size_t len, uint32_t piece_bytes);
+
+/**
+ * Cuts a message and adds it, charged. Pieces are marked KCP_TX_WAITS: the caller puts them into a queue.
+ *
+ * @len     at most KCP_PATH_PIECES_MAX pieces; lane span checked by the caller
+ * @return  number of pieces, or -ENOBUFS, -ENOMEM
+ */
+int kcp_lane_push(struct kcp_lane *lane, struct pool *pool, uint32_t piece_bytes, uint8_t class,
+	struct mono expires, const void *data, size_t len, uint32_t *ret_first);
+
+/** Piece `sn` arrived. Harmless for what is not there any more. @return charge returned */
+uint64_t kcp_lane_ack(struct kcp_lane *lane, struct pool *pool, uint32_t sn, struct mono now);
+
+/** Gives up the message of piece `sn`, which kcp_lane_piece() gave. @return charge returned */
+uint64_t kcp_lane_give_up(struct kcp_lane *lane, struct pool *pool, uint32_t sn, struct mono now);
+
+/** The datagram `pn` carries the base. @repeat_us  when it must be repeated if not acknowledged */
+void kcp_lane_carried(struct kcp_lane *lane, uint64_t pn, int64_t repeat_us, struct mono now);
+
+/** A datagram that carried the base arrived. @return charge returned */
+uint64_t kcp_lane_confirmed(struct kcp_lane *lane, uint64_t pn);
+
+#endif
