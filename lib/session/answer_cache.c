@@ -26,7 +26,7 @@ struct entry {
 	struct mono put_at;
 	uint16_t next;	 /* in its bucket */
 	uint8_t repeats; /* left */
-	bool linked;	 /* false: replaced by a newer one of the same mac1 */
+	bool linked;	 /* false: forgotten, or replaced by a newer one of the same mac1 */
 	uint8_t mac1[ANSWER_CACHE_KEY_BYTES];
 	uint8_t answer[ANSWER_CACHE_ANSWER_BYTES];
 };
@@ -161,6 +161,15 @@ int answer_cache_put(struct answer_cache *cache, const uint8_t mac1[ANSWER_CACHE
 	table->count++;
 	cache->free_at = mono_add_us(now, ANSWER_CACHE_IDLE_US);
 	return 0;
+}
+
+void answer_cache_forget(struct answer_cache *cache, const uint8_t mac1[ANSWER_CACHE_KEY_BYTES])
+{
+	if (!cache->table)
+		return;
+	uint16_t *link = link_to(cache, mac1);
+	if (*link != NO_ENTRY)
+		unlink_entry(cache, link);
 }
 
 struct mono answer_cache_next_deadline(const struct answer_cache *cache)

@@ -60,6 +60,9 @@ enum answer_cache_verdict answer_cache_find(struct answer_cache *cache,
 int answer_cache_put(struct answer_cache *cache, const uint8_t mac1[ANSWER_CACHE_KEY_BYTES],
 	const uint8_t answer[ANSWER_CACHE_ANSWER_BYTES], struct mono now);
 
+/** Forgets one answer, if it is known: what it promised is over. */
+void answer_cache_forget(struct answer_cache *cache, const uint8_t mac1[ANSWER_CACHE_KEY_BYTES]);
+
 /** Forgets all answers and frees the memory (own key changed). */
 void answer_cache_clear(struct answer_cache *cache);
 

@@ -243,6 +243,7 @@ static void answer(struct kcpvpn_peer *peer, const struct native_shake *shake,
 	session->params = *params;
 	session->params.features = own.features;
 	session->address = shake->from;
+	memcpy(session->mac1, shake->bytes + MAC1_AT, sizeof(session->mac1));
 	if (hs->slots[NATIVE_SLOT_NEXT])
 		native_respond_unconfirmed(hs->slots[NATIVE_SLOT_NEXT]);
 	hs->slots[NATIVE_SLOT_NEXT] = session;

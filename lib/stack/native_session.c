@@ -54,9 +54,12 @@ void native_session_free(struct native_session *session)
 	struct kcpvpn_native *native = session->peer->native;
 	struct native_session **slot = &session->peer->hs.slots[session->slot];
 
+	/* First what was given to it leaves. */
+	native_session_data_fini(native, &session->data);
 	if (*slot == session)
 		*slot = NULL;
-	native_session_data_fini(native, &session->data);
+	if (!session->initiator)
+		answer_cache_forget(&native->answers, session->mac1);
 	native_index_remove(&native->indices, &session->index);
 	/* Wipes the keys. */
 	secret_pool_return(&native->sessions, session);

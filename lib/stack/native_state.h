@@ -82,6 +82,8 @@ struct native_session {
 	uint64_t peer_instance;
 	struct native_params params;   /* of the peer: in effect from the confirmation on */
 	struct native_address address; /* responder: where the INIT came from */
+	uint8_t mac1
+		[HANDSHAKE_MAC_BYTES]; /* responder: of the INIT, whose answer is kept under it */
 	struct seal_key send;	       /* shard 0 */
 	uint8_t recv[SEAL_KEY_BYTES];
 	struct native_session_data data;

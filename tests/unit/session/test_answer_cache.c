@@ -134,6 +134,28 @@ static int64_t twin_find(struct twin *twin, uint32_t key, int64_t now)
 	return -ANSWER_CACHE_UNKNOWN;
 }
 
+Test(answer_cache, forgets_what_it_is_told_to)
+{
+	struct answer_cache cache;
+
+	answer_cache_init(&cache, &RND);
+	answer_cache_forget(&cache, key_of(1).mac1);
+	for (uint32_t i = 1; i <= 2 * ANSWER_CACHE_ENTRIES; i++) {
+		put(&cache, i, i, mono_at_us(i));
+		if (i % 2 == 0)
+			answer_cache_forget(&cache, key_of(i).mac1);
+	}
+	/* what was forgotten still had its place: the same number of younger ones push an answer out */
+	for (uint32_t i = 1; i <= 2 * ANSWER_CACHE_ENTRIES; i++)
+		cr_assert_eq(find(&cache, i, mono_at_us(10000)),
+			i % 2 == 0 || i <= ANSWER_CACHE_ENTRIES ? 0 : (int64_t)i);
+	put(&cache, 2, 7, mono_at_us(10000));
+	cr_assert_eq(find(&cache, 2, mono_at_us(10000)), 7);
+	answer_cache_forget(&cache, key_of(2).mac1);
+	cr_assert_eq(find(&cache, 2, mono_at_us(10000)), 0);
+	answer_cache_fini(&cache);
+}
+
 Test(answer_cache, agrees_with_a_plain_list)
 {
 	struct answer_cache cache;
