@@ -7,6 +7,7 @@
 #include "vpnd/broker.h"
 #include "vpnd/daemon.h"
 #include "vpnd/fault.h"
+#include "vpnd/key_reader.h"
 #include "vpnd/peer.h"
 
 #include <errno.h>
@@ -37,8 +38,8 @@ static int load(struct daemon *daemon, struct config **ret, struct control_reloa
 {
 	struct config_report *report = calloc(1, sizeof(*report));
 	struct fault fault = {0};
-	int error = report ? broker_load_config(daemon->broker, daemon->config->file, NULL, ret,
-				     report, &fault)
+	int error = report ? broker_load_config(daemon->broker, daemon->config->file, key_reader(),
+				     ret, report, &fault)
 			   : -ENOMEM;
 
 	if (!report)

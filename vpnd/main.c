@@ -2,6 +2,7 @@
 #include "config/config.h"
 #include "vpnd/daemon.h"
 #include "vpnd/fault.h"
+#include "vpnd/key_reader.h"
 #include "vpnd/logger.h"
 #include "vpnd/options.h"
 #include "vpnd/privileges.h"
@@ -28,11 +29,11 @@ static int load(const struct options *options, struct config **ret_config, unsig
 		return EXIT_STATUS_OTHER;
 	}
 	bool hidden = privileges_hide_reading(true);
-	int error = config_load(options->file, NULL, ret_config, report);
+	int error = config_load(options->file, key_reader(), ret_config, report);
 	if (hidden) {
 		(void)privileges_hide_reading(false);
 		if (error < 0) {
-			error = config_load(options->file, NULL, ret_config, report);
+			error = config_load(options->file, key_reader(), ret_config, report);
 			*ret_extra |= PRIVILEGES_READ_FILES;
 		}
 	}

@@ -122,6 +122,10 @@ KCPVPN_API int kcpvpn_native_new(const struct kcpvpn_native_config *config, int6
 /** Frees all, sends nothing, wipes the keys. NULL is fine. */
 KCPVPN_API void kcpvpn_native_free(struct kcpvpn_native *native);
 
+/** The public half of a private key. Any 32 bytes are a private key. Needs no node. */
+KCPVPN_API void kcpvpn_native_public_half(const uint8_t private_key[KCPVPN_NATIVE_KEY_BYTES],
+	uint8_t ret_public_key[KCPVPN_NATIVE_KEY_BYTES]);
+
 /** The own public key. */
 KCPVPN_API void kcpvpn_native_public_key(
 	const struct kcpvpn_native *native, uint8_t ret_key[KCPVPN_NATIVE_KEY_BYTES]);
@@ -290,7 +294,7 @@ struct kcpvpn_native_stats {
 	uint64_t drop_pending;	 /* INIT below one that waits for its confirmation */
 	uint64_t drop_down;	 /* of a peer that is down by order */
 	uint64_t drop_index;	 /* RESP, COOKIE, REJECT or DATA for an index that is not in use */
-	uint64_t drop_address; /* RESP, COOKIE or REJECT from where nobody was called */
+	uint64_t drop_address;	 /* RESP, COOKIE or REJECT from where nobody was called */
 	uint64_t drop_shard;
 	uint64_t drop_counter; /* 2^48 or more */
 	uint64_t drop_replay;
