@@ -158,10 +158,14 @@ $(B)/lab: $(LAB_OBJ) $(call archive,core)
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_PROGRAMS := $(addprefix $(B)/tests/fuzz-,$(FUZZ_NAMES))
 FUZZ_MAIN := $(if $(filter fuzz,$(PROFILE)),,$(B)/obj/tests/fuzz/replay_main.o)
+# What of vpnd a target is about, as it stands outside the library.
+FUZZ_VPND_broker := $(addprefix $(B)/obj/vpnd/,broker_msg.o broker_rules.o config_record.o fault.o)
+$(B)/tests/fuzz-broker: $(FUZZ_VPND_broker)
 $(B)/tests/fuzz-%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(ARCHIVES_all)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS_EXE) $(if $(filter fuzz,$(PROFILE)),-fsanitize=fuzzer) -o $@ $^ \
+	$(Q)$(CC) $(LDFLAGS_EXE) $(if $(filter fuzz,$(PROFILE)),-fsanitize=fuzzer) -o $@ \
+		$(filter %.o,$^) $(filter %.a,$^) \
 		$(LIBS_control) $(LIBS_config) $(LIBS_kcpvpn) -lm
 
 # Programs with a main of their own that need the stack: benchmarks and threaded tests.

@@ -1,8 +1,9 @@
 /*
  * The folder is opened first and then looked at by its descriptor, never by its name again: who may write above it could
- * exchange it in between. A folder that this program makes, or finds empty, or that belongs to the worker's user, is
- * taken. One that belonged to `nobody` is taken over with its files when the user `vpnd` came later. Any other, also one
- * that all may write to, is left as it is: --state /etc must not give /etc away.
+ * exchange it in between. It is given away only if it is known to be for this: the worker's already, or root's or
+ * nobody's (there was no user `vpnd` then) with nothing in it but files of states. Service managers give it back to root
+ * before each start, so this is what happens every time. Any other is left as it is: --state /etc must not give /etc
+ * away.
  */
 #include "vpnd/state_folder.h"
 
@@ -85,38 +86,42 @@ static int for_each(int folder, entry_fn each, const void *ctx)
 	return result;
 }
 
-static bool is_nothing(int folder, const char *name, const void *ctx)
+static bool ends_with(const char *name, const char *end)
 {
-	(void)folder;
-	(void)name;
-	(void)ctx;
-	return false;
+	size_t len = strlen(name), tail = strlen(end);
+
+	return len > tail && strcmp(name + len - tail, end) == 0;
 }
 
-struct owners {
-	uid_t before;
+/* A file of states, or one that was being written when the power went. */
+static bool is_state(int folder, const char *name, const void *ctx)
+{
+	struct stat st;
+
+	(void)ctx;
+	return (ends_with(name, ".peers") || ends_with(name, ".peers.new")) &&
+	       fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       st.st_nlink == 1;
+}
+
+struct owner {
 	uid_t uid;
 	gid_t gid;
 };
 
-/* Files of the old owner alone, by name and without following links. Best effort. */
 static bool hand_over(int folder, const char *name, const void *ctx)
 {
-	const struct owners *owners = ctx;
-	struct stat st;
+	const struct owner *owner = ctx;
+	int failed = fchownat(folder, name, owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW);
 
-	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
-		st.st_nlink != 1 || st.st_uid != owners->before)
-		return true;
-	int failed = fchownat(folder, name, owners->uid, owners->gid, AT_SYMLINK_NOFOLLOW);
 	(void)failed; /* the worker will find that it cannot read it */
 	return true;
 }
 
 static int give(int fd, uid_t uid, gid_t gid)
 {
+	const struct owner owner = {uid, gid};
 	const struct passwd *nobody;
-	struct owners owners = {.uid = uid, .gid = gid};
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
@@ -124,20 +129,16 @@ static int give(int fd, uid_t uid, gid_t gid)
 	if (st.st_uid == uid)
 		return 0;
 	nobody = getpwnam("nobody");
-	bool inherited = nobody && st.st_uid == nobody->pw_uid;
-	if (!inherited && (st.st_uid != geteuid() || st.st_mode & S_IWOTH))
+	bool ours = st.st_uid == geteuid() || (nobody && st.st_uid == nobody->pw_uid);
+	if (!ours || st.st_mode & S_IWOTH)
 		return -ENOTEMPTY;
-	if (!inherited) {
-		int filled = for_each(fd, is_nothing, NULL);
-		if (filled)
-			return filled < 0 ? filled : -ENOTEMPTY;
-	}
-	owners.before = st.st_uid;
-	if (inherited)
-		(void)for_each(fd, hand_over, &owners);
-	if (fchmod(fd, FOLDER_MODE) < 0 || fchown(fd, uid, gid) < 0)
+	int other = for_each(fd, is_state, NULL);
+	if (other)
+		return other < 0 ? other : -ENOTEMPTY;
+	if (fchmod(fd, FOLDER_MODE) < 0) /* from here on nobody else can put anything into it */
 		return -errno;
-	return 0;
+	(void)for_each(fd, hand_over, &owner);
+	return fchown(fd, uid, gid) < 0 ? -errno : 0;
 }
 
 int state_folder_open(const char *path, uid_t uid, gid_t gid, int *ret_fd, struct fault *fault)

@@ -23,7 +23,8 @@ int state_folder_path(
 /**
  * Makes the folder (mode 0700) where it is missing, and gives it to the worker's user. Call it before the drop.
  *
- * A folder that is somebody else's and not empty is never given away: it may be the wrong one. Files in it are made by
+ * A folder that holds anything but files of states, or is somebody else's, is never given away: it may be the wrong
+ * one. Files in it are made by
  * openat() and renameat() on the descriptor, so the worker needs no rights on the folders above.
  *
  * @uid, @gid  the worker's
