@@ -22,8 +22,10 @@ struct wire_events;
 
 enum {
 	WIRE_NATIVE_KEEPALIVE_US = 25000000, /* `auto` behind a NAT: most keep a mapping for 30 s */
-	WIRE_NATIVE_CHANGE_US = 100000,	     /* between two notices that the network changed */
-	WIRE_NATIVE_NAMES_MIN_US = 5000000,  /* names are not asked again before */
+	WIRE_NATIVE_MTU_US =
+		3000000, /* a path has to be short for so long before senders are told */
+	WIRE_NATIVE_CHANGE_US = 100000,	    /* between two notices that the network changed */
+	WIRE_NATIVE_NAMES_MIN_US = 5000000, /* names are not asked again before */
 	WIRE_NATIVE_NAMES_AWAY_US =
 		60000000, /* and after this at the latest, while the peer is away */
 	WIRE_NATIVE_NAMES_UP_US = 3600000000LL, /* or is there */

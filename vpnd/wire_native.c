@@ -1,0 +1,663 @@
+/*
+ * The native wire as the packet path sees it. The library (kcpvpn/native.h) decides all that is protocol; here it gets
+ * sockets, time, names, and what the host tells of its network.
+ *
+ * A round: sockets hand over what came, turn() serves deadlines and events, flush() lets everything leave and arms the
+ * one timer. Functions that the library calls while it sends (a datagram was too big) only take notes, which the next
+ * turn hands in.
+ *
+ * A change of the host's network is worth a datagram to every peer only if the way to one of them is another than
+ * before: the kernel also tells of refreshes that change nothing. So paths are compared, some peers at a time, and with
+ * the first that differs the library is told, at most ten times a second. After a suspend it is told in any case: the
+ * world has moved on.
+ *
+ * Keepalive `auto` sends only where something on the way may forget us: the own address is private and the peer's is
+ * not, so a translator stands between.
+ */
+#include "vpnd/wire_native.h"
+
+#include "config/config.h"
+#include "core/log.h"
+#include "vpnd/fault.h"
+#include "vpnd/peer.h"
+#include "vpnd/state_file.h"
+#include "vpnd/wire_native_peer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/uio.h>
+#include <time.h>
+
+enum {
+	MESSAGE_PIECES = 128, /* of the longest message */
+	SWEEP_PEERS = 64,     /* paths compared in one go: about a millisecond */
+	SWEEP_PAUSE_US = 5000,
+	MTU_CERTAIN_BYTES =
+		1280, /* more than the base carries in one piece: a probe came through */
+	DATAGRAM_USUAL_BYTES = 1472, /* what an Ethernet carries over IPv4 */
+};
+
+static struct native_wire *of(struct wire *wire)
+{
+	return (struct native_wire *)wire;
+}
+
+int64_t native_now(const struct native_wire *wire)
+{
+	return loop_now(wire->loop).us;
+}
+
+static void fill_random(void *ctx, void *buf, size_t len)
+{
+	uint8_t *at = buf;
+
+	(void)ctx;
+	while (len > 0) {
+		ssize_t n = getrandom(at, len, 0);
+		if (n < 0 && errno != EINTR)
+			abort(); /* without randomness keys can be guessed */
+		if (n > 0) {
+			at += n;
+			len -= (size_t)n;
+		}
+	}
+}
+
+static int64_t realtime_us(void *ctx)
+{
+	struct timespec ts = {0};
+
+	(void)ctx;
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* ---- one peer --------------------------------------------------------------------------------------------------- */
+
+static enum wire_peer_state state_of(const struct native_peer *p)
+{
+	switch (kcpvpn_peer_state(p->handle)) {
+	case KCPVPN_PEER_DOWN:
+		return WIRE_PEER_DOWN;
+	case KCPVPN_PEER_IDLE:
+		return WIRE_PEER_IDLE;
+	case KCPVPN_PEER_CONNECTING:
+		return WIRE_PEER_CONNECTING;
+	case KCPVPN_PEER_UP:
+		break;
+	}
+	return WIRE_PEER_UP;
+}
+
+void native_peer_look(struct native_peer *p)
+{
+	struct netlink_path path = {0};
+	struct kcpvpn_endpoint remote = {0};
+
+	if (native_targets_where(p, &remote) &&
+		netlink_path(p->wire->netlink, &remote, 0, &path, NULL) < 0)
+		path = (struct netlink_path){0};
+	if (kcpvpn_endpoint_equal(&remote, &p->path_to) && !netlink_path_equal(&path, &p->path))
+		p->way_changed = true;
+	p->path = path;
+	p->path_to = remote;
+}
+
+/* What `auto` means for a peer: see the top. */
+static int64_t keepalive_us(const struct native_peer *p)
+{
+	const struct config_session *session = &p->peer->config->session;
+	struct kcpvpn_endpoint remote;
+
+	if (session->keepalive_ms == CONFIG_OFF)
+		return 0;
+	if (session->keepalive_ms != CONFIG_AUTO)
+		return (int64_t)session->keepalive_ms * 1000;
+	if (!native_targets_where(p, &remote) || p->path.source.family == 0)
+		return 0;
+	return native_address_private(&p->path.source) && !native_address_private(&remote)
+		       ? WIRE_NATIVE_KEEPALIVE_US
+		       : 0;
+}
+
+static struct kcpvpn_peer_config config_of(const struct native_peer *p)
+{
+	const struct config_peer *c = p->peer->config;
+
+	_Static_assert((int)CONFIG_PADDING_NONE == KCPVPN_PADDING_NONE &&
+			       (int)CONFIG_PADDING_16 == KCPVPN_PADDING_16 &&
+			       (int)CONFIG_PADDING_FULL == KCPVPN_PADDING_FULL,
+		"words are in order");
+	return (struct kcpvpn_peer_config){
+		.public_key = c->public_key,
+		.preshared_key = c->preshared_key,
+		.tun_mtu = p->wire->mtu_bytes,
+		.keepalive_us = p->keepalive_us,
+		.dead_after_us = (int64_t)c->session.dead_after_ms * 1000,
+		.deadline_us =
+			c->transport.deadline_ms > 0 ? (int64_t)c->transport.deadline_ms * 1000 : 0,
+		.roaming = c->session.roaming,
+		.persistent = c->session.persistent,
+		.padding = (enum kcpvpn_padding)c->transport.padding,
+	};
+}
+
+void native_peer_configure(struct native_peer *p)
+{
+	p->keepalive_us = keepalive_us(p);
+	struct kcpvpn_peer_config config = config_of(p);
+	int error = kcpvpn_peer_configure(p->handle, &config, native_now(p->wire));
+	if (error < 0)
+		log_error(p->wire->log, "peer %s: its settings cannot be used: %s", p->peer->name,
+			strerror(-error));
+}
+
+/* The address, or the way to it, may be another: so may be what `auto` means. */
+static void follow_keepalive(struct native_peer *p)
+{
+	if (p->peer->config->session.keepalive_ms != CONFIG_AUTO)
+		return;
+	native_peer_look(p);
+	if (keepalive_us(p) != p->keepalive_us)
+		native_peer_configure(p);
+}
+
+/* Why there is no session is said once for each reason. */
+static void log_trouble(struct native_peer *p)
+{
+	struct kcpvpn_peer_status status;
+
+	kcpvpn_peer_status(p->handle, &status);
+	if (status.trouble && status.trouble != p->told_trouble)
+		log_warn(p->wire->log, "peer %s: %s", p->peer->name, status.trouble);
+	p->told_trouble = status.trouble;
+}
+
+static void say_mtu(struct native_peer *p, uint32_t path)
+{
+	const struct wire_events *events = p->wire->wire.events;
+	uint32_t most = p->told == WIRE_PEER_UP ? kcpvpn_peer_tun_mtu(p->handle) : 0;
+
+	if (path == p->told_mtu && most == p->told_most)
+		return;
+	p->told_mtu = path;
+	p->told_most = most;
+	events->mtu_changed(events->ctx, p->peer, path, most);
+}
+
+/*
+ * Inner senders remember for minutes what they are told, so growth is told at once, and that a path is short only when
+ * it has stayed so for a while: the first probes need some round trips, and a few losses in a row look like a path that
+ * became shorter. Until then what is too long travels in pieces.
+ */
+static void tell_mtu(struct native_peer *p)
+{
+	struct native_wire *wire = p->wire;
+	uint32_t path = p->told == WIRE_PEER_UP ? kcpvpn_peer_inner_mtu(p->handle) : 0;
+	uint32_t least = p->told_mtu > 0 ? p->told_mtu : MTU_CERTAIN_BYTES;
+
+	if (path > 0 && path < least) {
+		say_mtu(p, p->told_mtu);
+		if (mono_is_never(p->mtu_due.timer.at))
+			loop_timer_arm(wire->loop, &p->mtu_due,
+				mono_add_us(loop_now(wire->loop), WIRE_NATIVE_MTU_US));
+		return;
+	}
+	loop_timer_disarm(wire->loop, &p->mtu_due);
+	say_mtu(p, path);
+}
+
+static void on_mtu_due(struct loop_timer *timer, struct mono now)
+{
+	struct native_peer *p = list_entry(timer, struct native_peer, mtu_due);
+
+	(void)now;
+	if (p->told == WIRE_PEER_UP)
+		say_mtu(p, kcpvpn_peer_inner_mtu(p->handle));
+}
+
+static void tell_state(struct native_peer *p)
+{
+	const struct wire_events *events = p->wire->wire.events;
+	enum wire_peer_state state = state_of(p), before = p->told;
+	struct kcpvpn_endpoint remote;
+	char text[KCPVPN_ENDPOINT_TEXT_BYTES];
+
+	if (state == before)
+		return;
+	p->told = state;
+	if (state == WIRE_PEER_UP && kcpvpn_peer_endpoint(p->handle, &remote)) {
+		p->told_trouble = NULL;
+		log_info(p->wire->log, "peer %s: up at %s", p->peer->name,
+			kcpvpn_endpoint_format(&remote, text));
+	} else if (before == WIRE_PEER_UP && state != WIRE_PEER_DOWN) {
+		log_info(p->wire->log, "peer %s: no longer there%s", p->peer->name,
+			state == WIRE_PEER_CONNECTING ? "; calling" : "");
+	}
+	native_targets_state(p);
+	tell_mtu(p);
+	events->state_changed(events->ctx, p->peer);
+}
+
+static void receive(struct native_peer *p)
+{
+	const struct wire_events *events = p->wire->wire.events;
+	struct iovec pieces[MESSAGE_PIECES];
+	size_t len;
+	int count;
+
+	while ((count = kcpvpn_peer_recv_peek(p->handle, pieces, MESSAGE_PIECES, &len)) > 0) {
+		events->received(events->ctx, p->peer, pieces, count, len);
+		kcpvpn_peer_recv_drop(p->handle, native_now(p->wire));
+	}
+}
+
+static void remember(struct native_peer *p)
+{
+	struct kcpvpn_endpoint remote;
+	char text[KCPVPN_ENDPOINT_TEXT_BYTES];
+
+	if (!kcpvpn_peer_endpoint(p->handle, &remote))
+		return;
+	if (p->wire->state)
+		state_file_set(p->wire->state, p->peer->config->public_key, &remote);
+	log_debug(p->wire->log, "peer %s: is at %s", p->peer->name,
+		kcpvpn_endpoint_format(&remote, text));
+	follow_keepalive(p);
+}
+
+static void handle_events(struct native_peer *p, unsigned events)
+{
+	const struct wire_events *told = p->wire->wire.events;
+
+	if (events & KCPVPN_PEER_EVENT_STATE)
+		tell_state(p);
+	if (events & KCPVPN_PEER_EVENT_ENDPOINT)
+		remember(p);
+	if (events & (KCPVPN_PEER_EVENT_MTU | KCPVPN_PEER_EVENT_STATE))
+		tell_mtu(p);
+	if (events & KCPVPN_PEER_EVENT_READABLE)
+		receive(p);
+	if (events & KCPVPN_PEER_EVENT_NAMES) {
+		log_trouble(p);
+		native_targets_ask_again(p);
+	}
+	if (events & (KCPVPN_PEER_EVENT_WRITABLE | KCPVPN_PEER_EVENT_STATE))
+		told->writable(told->ctx, p->peer);
+}
+
+/* ---- the packet path's side ------------------------------------------------------------------------------------- */
+
+static void free_peer(struct native_peer *p)
+{
+	struct native_wire *wire = p->wire;
+
+	native_targets_stop(p);
+	loop_timer_disarm(wire->loop, &p->mtu_due);
+	if (wire->sweep_next == &p->in_wire)
+		wire->sweep_next = p->in_wire.next;
+	if (list_linked(&p->in_wire))
+		wire->peer_count--;
+	list_remove(&p->in_wire);
+	if (p->handle)
+		kcpvpn_native_remove_peer(wire->native, p->handle);
+	p->peer->wire = NULL;
+	free(p);
+}
+
+/* A peer whose address is remembered is called once, even if it is the one that calls otherwise: it may still be there,
+   and cannot know that we were away. */
+static void call_remembered(struct native_peer *p)
+{
+	struct kcpvpn_endpoint remote;
+
+	if (p->wanted || !p->wire->state || !p->peer->config->session.roaming ||
+		!state_file_find(p->wire->state, p->peer->config->public_key, &remote))
+		return;
+	p->wanted = true;
+	kcpvpn_peer_want(p->handle, native_now(p->wire));
+}
+
+static int peer_start(struct wire *base, struct peer *peer)
+{
+	struct native_wire *wire = of(base);
+	struct native_peer *p = peer->wire;
+
+	if (p)
+		return 0;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->wire = wire;
+	p->peer = peer;
+	p->told = WIRE_PEER_DOWN;
+	list_init(&p->in_wire);
+	loop_timer_init(&p->mtu_due, on_mtu_due);
+	struct kcpvpn_peer_config config = config_of(p);
+	int error = kcpvpn_native_add_peer(wire->native, &config, native_now(wire), &p->handle);
+	if (error == 0) {
+		peer->wire = p;
+		kcpvpn_peer_set_user(p->handle, p);
+		error = native_targets_start(p);
+	}
+	if (error < 0) {
+		log_error(
+			wire->log, "peer %s: cannot be started: %s", peer->name, strerror(-error));
+		free_peer(p);
+		return error == -ENOMEM ? -ENOMEM : 0;
+	}
+	list_add_tail(&wire->peers, &p->in_wire);
+	wire->peer_count++;
+	native_peer_look(p);
+	native_peer_configure(p);
+	kcpvpn_peer_up(p->handle, native_now(wire));
+	call_remembered(p);
+	tell_state(p);
+	return 0;
+}
+
+static void peer_stop(struct wire *base, struct peer *peer, enum wire_stop why)
+{
+	static const enum kcpvpn_close reasons[] = {
+		[WIRE_STOP_SHUTDOWN] = KCPVPN_CLOSE_SHUTDOWN,
+		[WIRE_STOP_RESTART] = KCPVPN_CLOSE_RESTART,
+		[WIRE_STOP_REMOVED] = KCPVPN_CLOSE_REMOVED,
+	};
+	struct native_wire *wire = of(base);
+	struct native_peer *p = peer->wire;
+
+	if (!p)
+		return;
+	kcpvpn_peer_down(p->handle, reasons[why], native_now(wire));
+	kcpvpn_native_flush(wire->native, native_now(wire)); /* what was said last must leave */
+	tell_state(p);
+	free_peer(p);
+}
+
+static const uint8_t *key_of(const void *ctx, size_t index)
+{
+	const struct config *config = ctx;
+
+	return config->peers[index].public_key;
+}
+
+static void peers_changed(struct wire *base)
+{
+	struct native_wire *wire = of(base);
+
+	list_for_each (at, &wire->peers) {
+		struct native_peer *p = list_entry(at, struct native_peer, in_wire);
+		if (native_targets_changed(p) < 0)
+			log_error(wire->log, "peer %s: out of memory", p->peer->name);
+		native_peer_look(p);
+		native_peer_configure(p);
+		tell_mtu(p);
+	}
+	if (wire->state)
+		state_file_keep(wire->state, key_of, wire->config, wire->config->peer_count);
+}
+
+static int set_config(struct wire *base, const struct config *config, struct fault *fault)
+{
+	struct native_wire *wire = of(base);
+	int error = native_listen(wire, config, fault);
+
+	if (error < 0)
+		return error;
+	wire->config = config;
+	list_for_each (at, &wire->peers)
+		native_targets_set(list_entry(at, struct native_peer, in_wire));
+	return 0;
+}
+
+static enum wire_peer_state peer_state(const struct wire *base, const struct peer *peer)
+{
+	(void)base;
+	return peer->wire ? state_of(peer->wire) : WIRE_PEER_DOWN;
+}
+
+static bool ready(struct wire *base, struct peer *peer)
+{
+	struct native_peer *p = peer->wire;
+
+	if (!p)
+		return false;
+	if (kcpvpn_peer_ready(p->handle))
+		return true;
+	if (kcpvpn_peer_state(p->handle) != KCPVPN_PEER_UP)
+		kcpvpn_peer_want(p->handle, native_now(of(base)));
+	return false;
+}
+
+static int send_packet(struct wire *base, struct peer *peer, const void *packet, size_t len)
+{
+	struct native_peer *p = peer->wire;
+
+	return p ? kcpvpn_peer_send(p->handle, packet, len, native_now(of(base))) : -ENOTCONN;
+}
+
+static bool path_of(const struct wire *base, const struct peer *peer, int64_t *ret_srtt_us,
+	uint64_t *ret_rate_bps)
+{
+	const struct native_peer *p = peer->wire;
+	struct kcpvpn_peer_status status;
+
+	(void)base;
+	if (!p || kcpvpn_peer_state(p->handle) != KCPVPN_PEER_UP)
+		return false;
+	kcpvpn_peer_status(p->handle, &status);
+	*ret_srtt_us = status.srtt_us;
+	*ret_rate_bps = status.rate_bps;
+	return status.srtt_us >= 0;
+}
+
+static void hand_in_refused(struct native_wire *wire, struct mono now)
+{
+	for (size_t i = 0; i < wire->refused_count; i++)
+		kcpvpn_native_too_big(
+			wire->native, &wire->refused[i].remote, wire->refused[i].len, now.us);
+	wire->refused_count = 0;
+}
+
+static bool turn(struct wire *base, struct mono now)
+{
+	struct native_wire *wire = of(base);
+	struct kcpvpn_peer *handle;
+	unsigned events;
+	bool any = wire->refused_count > 0;
+
+	hand_in_refused(wire, now);
+	kcpvpn_native_on_deadline(wire->native, now.us);
+	while ((handle = kcpvpn_native_next_event(wire->native, &events)) != NULL) {
+		struct native_peer *p = kcpvpn_peer_user(handle);
+		any = true;
+		if (p)
+			handle_events(p, events);
+	}
+	return any;
+}
+
+static void flush(struct wire *base, struct mono now)
+{
+	struct native_wire *wire = of(base);
+
+	kcpvpn_native_flush(wire->native, now.us);
+	loop_timer_arm(wire->loop, &wire->timer,
+		wire->refused_count > 0 ? now
+					: mono_at_us(kcpvpn_native_next_deadline(wire->native)));
+}
+
+/* The deadline itself is served after the round, in turn(). */
+static void on_deadline(struct loop_timer *timer, struct mono now)
+{
+	(void)timer;
+	(void)now;
+}
+
+/* ---- the host's network ----------------------------------------------------------------------------------------- */
+
+static void on_tell(struct loop_timer *timer, struct mono now)
+{
+	struct native_wire *wire = list_entry(timer, struct native_wire, tell);
+
+	wire->told_at = now;
+	kcpvpn_native_network_changed(wire->native, now.us);
+}
+
+/* Tells the library at once, but not more often than it makes sense. */
+static void tell_network(struct native_wire *wire)
+{
+	struct mono now = loop_now(wire->loop);
+
+	loop_timer_arm(wire->loop, &wire->tell,
+		mono_is_never(wire->told_at)
+			? now
+			: mono_max(now, mono_add_us(wire->told_at, WIRE_NATIVE_CHANGE_US)));
+}
+
+static void on_sweep(struct loop_timer *timer, struct mono now)
+{
+	struct native_wire *wire = list_entry(timer, struct native_wire, sweep);
+
+	for (int i = 0; i < SWEEP_PEERS && wire->sweep_next != &wire->peers; i++) {
+		struct native_peer *p = list_entry(wire->sweep_next, struct native_peer, in_wire);
+		wire->sweep_next = wire->sweep_next->next;
+		native_peer_look(p);
+		if (!p->way_changed)
+			continue;
+		p->way_changed = false;
+		log_debug(wire->log, "peer %s: the way to it changed", p->peer->name);
+		tell_network(wire);
+		native_targets_set(p);
+		if (keepalive_us(p) != p->keepalive_us)
+			native_peer_configure(p);
+	}
+	if (wire->sweep_next != &wire->peers)
+		loop_timer_arm(wire->loop, timer, mono_add_us(now, SWEEP_PAUSE_US));
+}
+
+static void network_changed(struct wire *base, bool slept)
+{
+	struct native_wire *wire = of(base);
+
+	wire->no_spare = false;
+	if (slept) {
+		log_info(wire->log, "the host was suspended: calling all peers");
+		tell_network(wire);
+	}
+	wire->sweep_next = wire->peers.next;
+	loop_timer_arm(wire->loop, &wire->sweep, loop_now(wire->loop));
+}
+
+/* ---- making it -------------------------------------------------------------------------------------------------- */
+
+static void wire_free(struct wire *base)
+{
+	struct native_wire *wire = of(base);
+
+	while (!list_empty(&wire->peers))
+		free_peer(list_entry(wire->peers.next, struct native_peer, in_wire));
+	loop_timer_disarm(wire->loop, &wire->timer);
+	loop_timer_disarm(wire->loop, &wire->sweep);
+	loop_timer_disarm(wire->loop, &wire->tell);
+	if (wire->native)
+		native_listen_end(wire);
+	resolver_free(wire->resolver);
+	kcpvpn_native_free(wire->native);
+	udp_batch_free(wire->batch);
+	free(wire);
+}
+
+static const struct wire_ops OPS = {
+	.peer_start = peer_start,
+	.peer_stop = peer_stop,
+	.peer_state = peer_state,
+	.peers_changed = peers_changed,
+	.set_config = set_config,
+	.ready = ready,
+	.send = send_packet,
+	.path = path_of,
+	.turn = turn,
+	.flush = flush,
+	.network_changed = network_changed,
+	.peer_status = native_peer_status,
+	.status = native_status,
+	.free = wire_free,
+};
+
+static uint32_t datagram_max(uint16_t mtu_bytes)
+{
+	uint32_t bytes = mtu_bytes + KCPVPN_NATIVE_OVERHEAD_BYTES;
+
+	if (bytes < DATAGRAM_USUAL_BYTES)
+		bytes = DATAGRAM_USUAL_BYTES;
+	return bytes < KCPVPN_NATIVE_DATAGRAM_MAX_BYTES ? bytes : KCPVPN_NATIVE_DATAGRAM_MAX_BYTES;
+}
+
+static int make_native(struct native_wire *wire, struct fault *fault)
+{
+	const struct config *config = wire->config;
+	struct kcpvpn_native_config native = {
+		.private_key = config->identity.private_key,
+		.network_key = config->identity.network_key,
+		.datagram_max_bytes = datagram_max(wire->mtu_bytes),
+		.peers_max = CONFIG_PEERS_MAX,
+		.memory_max_bytes = WIRE_NATIVE_MEMORY_BYTES,
+		.realtime_us = realtime_us,
+		.random = fill_random,
+	};
+
+	if (!native.private_key)
+		return fault_set(
+			fault, -EINVAL, "E-WIRE-4", NULL, "the native wire needs a private key");
+	wire->batch = udp_batch_new(
+		native.datagram_max_bytes, KCPVPN_NATIVE_HEAD_BYTES, KCPVPN_NATIVE_TAIL_BYTES);
+	int error = wire->batch ? resolver_new(wire->loop, NULL, &wire->resolver) : -ENOMEM;
+	if (error == 0)
+		error = kcpvpn_native_new(&native, native_now(wire), &wire->native);
+	if (error < 0)
+		return fault_set(fault, error, "E-WIRE-2", NULL, "cannot set up the wire: %s",
+			strerror(-error));
+	return 0;
+}
+
+int wire_native_new(struct loop *loop, const struct config *config, uint16_t mtu_bytes,
+	struct netlink *netlink, struct state_file *state, const struct log *log,
+	const struct wire_events *events, struct wire **ret_wire, struct fault *fault)
+{
+	struct native_wire *wire = calloc(1, sizeof(*wire));
+
+	if (!wire)
+		return fault_set(fault, -ENOMEM, "E-WIRE-2", NULL, "out of memory");
+	wire->wire = (struct wire){
+		.ops = &OPS,
+		.events = events,
+		.mtu_bytes = (uint16_t)config->interface.mtu_bytes,
+		.live_endpoints = true,
+	};
+	wire->loop = loop;
+	wire->config = config;
+	wire->netlink = netlink;
+	wire->state = state;
+	wire->log = log;
+	wire->mtu_bytes = mtu_bytes;
+	wire->told_at = MONO_NEVER;
+	list_init(&wire->peers);
+	wire->sweep_next = &wire->peers;
+	loop_timer_init(&wire->timer, on_deadline);
+	loop_timer_init(&wire->sweep, on_sweep);
+	loop_timer_init(&wire->tell, on_tell);
+	int error = make_native(wire, fault);
+	if (error == 0)
+		error = native_listen(wire, config, fault);
+	if (error < 0) {
+		wire_free(&wire->wire);
+		return error;
+	}
+	if (state)
+		state_file_keep(state, key_of, config, config->peer_count);
+	*ret_wire = &wire->wire;
+	return 0;
+}

@@ -1,0 +1,155 @@
+/* Inside of the native wire: what its files share. */
+#ifndef VPND_WIRE_NATIVE_PEER_H
+#define VPND_WIRE_NATIVE_PEER_H
+
+#include "core/list.h"
+#include "core/mono.h"
+#include "kcpvpn/native.h"
+#include "vpnd/loop.h"
+#include "vpnd/netlink.h"
+#include "vpnd/resolver.h"
+#include "vpnd/udp_socket.h"
+#include "vpnd/wire.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct config;
+struct control_peer;
+struct control_status;
+struct log;
+struct native_peer;
+struct native_wire;
+struct peer;
+struct state_file;
+
+enum {
+	NATIVE_NAME_ADDRESSES =
+		4, /* of one name that are called; hosts with more have them for load, not for reach */
+	NATIVE_TOO_BIG_MAX = 16, /* refused sizes that wait to be told to the library */
+};
+
+/** A socket and its place in the loop. */
+struct native_socket {
+	struct udp_socket udp;
+	struct loop_watch watch;
+	struct native_wire *wire;
+	struct kcpvpn_endpoint
+		listen; /* as configured; family 6, all zero = any address and port */
+};
+
+/** An endpoint of the configuration and what it means now. */
+struct native_name {
+	char *text; /* "host:port"; owned */
+	struct native_peer *owner;
+	struct resolver_query query; /* only if it is a name */
+	bool numeric;
+	bool failed; /* the last question brought nothing: said once */
+	size_t count;
+	struct kcpvpn_endpoint found[NATIVE_NAME_ADDRESSES];
+};
+
+/** What the wire knows of a peer that is started. */
+struct native_peer {
+	struct list in_wire;
+	struct native_wire *wire;
+	struct peer *peer;
+	struct kcpvpn_peer *handle;
+	enum wire_peer_state told;    /* last state told to the packet path */
+	uint32_t told_mtu, told_most; /* last sizes told to the packet path */
+	struct loop_timer mtu_due;    /* tell that the path is short */
+	const char *told_trouble;     /* last trouble logged */
+	bool wanted; /* called once although it is not persistent: its address was remembered */
+	int64_t keepalive_us;		/* in use */
+	struct netlink_path path;	/* how the host reaches where it is; ifindex 0 = unknown */
+	struct kcpvpn_endpoint path_to; /* where that is */
+	bool way_changed; /* the way to the same place did, and the library was not told yet */
+
+	struct native_name *names; /* its endpoints */
+	size_t name_count;
+	size_t name_first; /* the first of those that are called, if there are more than can be */
+	size_t names_open; /* questions without an answer yet */
+	struct mono asked_at;	     /* when names were last asked; MONO_NEVER = never */
+	int64_t pause_us;	     /* before the next question, after one that brought nothing */
+	struct loop_timer names_due; /* ask again */
+};
+
+struct native_refused {
+	struct kcpvpn_endpoint remote;
+	size_t len;
+};
+
+struct native_wire {
+	struct wire wire; /* first member */
+	struct loop *loop;
+	const struct config *config;
+	struct netlink *netlink;
+	struct state_file *state; /* NULL = nothing is remembered */
+	const struct log *log;
+	struct kcpvpn_native *native;
+	struct udp_batch *batch;
+	struct resolver *resolver;
+	struct native_socket **listeners; /* each in memory of its own: a socket must not move */
+	size_t listener_count;
+	struct native_socket *
+		spare; /* for addresses of a family that no listener serves; NULL = not needed yet */
+	bool no_spare;		 /* the host gave none: not tried again before a change */
+	uint16_t mtu_bytes;	 /* most of an inner packet that we take */
+	struct loop_timer timer; /* the library's deadline */
+	struct list peers;	 /* struct native_peer */
+	size_t peer_count;
+
+	struct native_refused refused[NATIVE_TOO_BIG_MAX];
+	size_t refused_count;
+
+	struct loop_timer sweep; /* looks at some peers' paths, after the network changed */
+	struct list *sweep_next; /* the next of them; the head of the list = done */
+	struct mono told_at;	/* when the library was last told of a change; MONO_NEVER = never */
+	struct loop_timer tell; /* tell it again */
+};
+
+/* wire_native_sockets.c */
+/** Listens on exactly the addresses of `config`: keeps those open already, all or nothing. */
+int native_listen(struct native_wire *wire, const struct config *config, struct fault *fault);
+void native_listen_end(struct native_wire *wire);
+/**
+ * The socket that reaches `remote`, opening one if it must.
+ *
+ * @source  the own address that the host's routes give; family 0 = not known
+ * @return  NULL if the host cannot reach that family
+ */
+const struct kcpvpn_udp_port *native_port_for(struct native_wire *wire,
+	const struct kcpvpn_endpoint *remote, const struct kcpvpn_endpoint *source);
+
+/* wire_native_targets.c */
+/** Takes over the endpoints of the peer's configuration and begins to ask for names. @return 0 or -ENOMEM */
+int native_targets_start(struct native_peer *p);
+void native_targets_stop(struct native_peer *p);
+/** Gives the library the addresses as they are known now. */
+void native_targets_set(struct native_peer *p);
+/** The configuration may be another: takes over what differs. @return 0 or -ENOMEM */
+int native_targets_changed(struct native_peer *p);
+/** No address answers: names may mean others by now. */
+void native_targets_ask_again(struct native_peer *p);
+/** The state changed: names are asked at another pace. */
+void native_targets_state(struct native_peer *p);
+/** Where the peer is, or may be. @return false if nothing is known */
+bool native_targets_where(const struct native_peer *p, struct kcpvpn_endpoint *ret_remote);
+
+/* wire_native.c */
+/** Looks how the host reaches the peer. */
+void native_peer_look(struct native_peer *p);
+/** Takes over configuration and keepalive. */
+void native_peer_configure(struct native_peer *p);
+int64_t native_now(const struct native_wire *wire);
+
+/* wire_native_status.c */
+void native_peer_status(
+	const struct wire *wire, const struct peer *peer, struct control_peer *status);
+void native_status(const struct wire *wire, struct control_status *status);
+
+/** True for addresses that are not reachable from everywhere: something on the way translates them. */
+bool native_address_private(const struct kcpvpn_endpoint *endpoint);
+
+#endif

@@ -1,0 +1,286 @@
+/*
+ * The sockets of the native wire. All peers share those that `listen` asks for, so that a peer sees us come from the
+ * port it knows; without any there is one for both families on a port of the host's choice. A change opens what is new
+ * before it closes what is gone, so that a port that is taken leaves everything as it was.
+ *
+ * Who listens on addresses of one family only can still call peers of the other: a socket on any port is opened for that
+ * when the first such address comes up, not before.
+ */
+#include "config/config.h"
+#include "core/log.h"
+#include "vpnd/fault.h"
+#include "vpnd/wire_native_peer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+enum {
+	RECEIVES_PER_EVENT = 4, /* batches taken from a socket before others have their turn */
+};
+
+static bool any_address(const struct kcpvpn_endpoint *endpoint)
+{
+	static const uint8_t zero[sizeof(endpoint->address)];
+
+	return memcmp(endpoint->address, zero, sizeof(zero)) == 0;
+}
+
+static void on_socket(struct loop_watch *watch, uint32_t events)
+{
+	struct native_socket *socket = list_entry(watch, struct native_socket, watch);
+	const struct kcpvpn_datagram *batch;
+
+	(void)events;
+	for (int i = 0; i < RECEIVES_PER_EVENT; i++) {
+		size_t count = udp_socket_receive(&socket->udp, &batch);
+		if (count > 0)
+			kcpvpn_native_input(socket->wire->native, &socket->udp.kcpvpn, batch, count,
+				native_now(socket->wire));
+		if (count < KCPVPN_BATCH_MAX)
+			return;
+	}
+}
+
+/* Called while the library sends: it is told in the next turn. What does not fit comes again with the next datagram. */
+static void on_too_big(void *ctx, const struct kcpvpn_datagram *datagram)
+{
+	struct native_wire *wire = ctx;
+
+	for (size_t i = 0; i < wire->refused_count; i++) {
+		struct native_refused *refused = &wire->refused[i];
+		if (!kcpvpn_endpoint_equal(&refused->remote, &datagram->remote))
+			continue;
+		if (datagram->len < refused->len)
+			refused->len = datagram->len;
+		return;
+	}
+	if (wire->refused_count < NATIVE_TOO_BIG_MAX)
+		wire->refused[wire->refused_count++] =
+			(struct native_refused){datagram->remote, datagram->len};
+}
+
+static struct native_socket *open_one(struct native_wire *wire,
+	const struct kcpvpn_endpoint *address, struct fault *fault, int *ret_error)
+{
+	struct udp_socket_options options;
+	struct native_socket *socket = calloc(1, sizeof(*socket));
+
+	if (!socket) {
+		*ret_error = fault_set(fault, -ENOMEM, "E-WIRE-2", NULL, "out of memory");
+		return NULL;
+	}
+	udp_socket_options_init(&options);
+	options.local = *address;
+	options.fragmenting = UDP_FRAGMENTING_NEVER;
+	options.on_too_big = on_too_big;
+	options.ctx = wire;
+	socket->wire = wire;
+	socket->listen = *address;
+	*ret_error = udp_socket_open(&socket->udp, &options, wire->batch, fault);
+	if (*ret_error < 0)
+		goto free_socket;
+	socket->watch = (struct loop_watch){.fd = socket->udp.fd, .on_event = on_socket};
+	*ret_error = loop_watch_add(wire->loop, &socket->watch, EPOLLIN);
+	if (*ret_error < 0) {
+		fault_set(fault, *ret_error, "E-WIRE-2", NULL, "cannot watch a socket: %s",
+			strerror(-*ret_error));
+		goto close_socket;
+	}
+	return socket;
+close_socket:
+	udp_socket_close(&socket->udp);
+free_socket:
+	free(socket);
+	return NULL;
+}
+
+static void end(struct native_socket *socket)
+{
+	struct native_wire *wire = socket->wire;
+
+	kcpvpn_native_close_port(wire->native, &socket->udp.kcpvpn, native_now(wire));
+	loop_watch_remove(wire->loop, &socket->watch);
+	udp_socket_close(&socket->udp);
+	free(socket);
+}
+
+/* ---- listening -------------------------------------------------------------------------------------------------- */
+
+/* The socket that listens on this address already, taken out of the list. NULL if there is none. */
+static struct native_socket *take(struct native_wire *wire, const struct kcpvpn_endpoint *address)
+{
+	for (size_t i = 0; i < wire->listener_count; i++) {
+		struct native_socket *socket = wire->listeners[i];
+		if (socket && kcpvpn_endpoint_equal(&socket->listen, address)) {
+			wire->listeners[i] = NULL;
+			return socket;
+		}
+	}
+	return NULL;
+}
+
+static void put_back(struct native_wire *wire, struct native_socket *socket)
+{
+	for (size_t i = 0; i < wire->listener_count; i++) {
+		if (!wire->listeners[i]) {
+			wire->listeners[i] = socket;
+			return;
+		}
+	}
+}
+
+/* Ends listeners that are leaving and hold this port. @return whether there was one */
+static bool free_port(struct native_wire *wire, uint16_t port)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < wire->listener_count; i++) {
+		if (!wire->listeners[i] || wire->listeners[i]->listen.port != port)
+			continue;
+		end(wire->listeners[i]);
+		wire->listeners[i] = NULL;
+		any = true;
+	}
+	return any;
+}
+
+static const struct kcpvpn_endpoint *addresses_of(const struct config *config, size_t *ret_count)
+{
+	static const struct kcpvpn_endpoint any = {.family = 6};
+
+	*ret_count = config->listen.count > 0 ? config->listen.count : 1;
+	return config->listen.count > 0 ? config->listen.items : &any;
+}
+
+/* After a failure: listeners that had to leave for their port come back as far as that can be. */
+static void restore(struct native_wire *wire)
+{
+	struct fault fault = {0};
+	size_t count;
+	int error;
+	const struct kcpvpn_endpoint *old = addresses_of(wire->config, &count);
+
+	for (size_t i = 0; i < count && i < wire->listener_count; i++) {
+		bool there = false;
+		for (size_t k = 0; k < wire->listener_count; k++)
+			there |= wire->listeners[k] &&
+				 kcpvpn_endpoint_equal(&wire->listeners[k]->listen, &old[i]);
+		struct native_socket *socket =
+			there ? NULL : open_one(wire, &old[i], &fault, &error);
+		if (socket)
+			put_back(wire, socket);
+	}
+}
+
+int native_listen(struct native_wire *wire, const struct config *config, struct fault *fault)
+{
+	size_t count, done;
+	const struct kcpvpn_endpoint *addresses = addresses_of(config, &count);
+	struct native_socket **now = calloc(count, sizeof(struct native_socket *));
+	bool *kept = calloc(count, sizeof(bool));
+	int error = 0;
+
+	if (!now || !kept) {
+		error = fault_set(fault, -ENOMEM, "E-WIRE-2", NULL, "out of memory");
+		goto free_lists;
+	}
+	for (done = 0; done < count; done++) {
+		now[done] = take(wire, &addresses[done]);
+		kept[done] = now[done] != NULL;
+		if (!now[done])
+			now[done] = open_one(wire, &addresses[done], fault, &error);
+		/* The port may be taken by an own listener that leaves: [::]:p and 192.0.2.1:p exclude each other. */
+		if (!now[done] && error == -EADDRINUSE && free_port(wire, addresses[done].port))
+			now[done] = open_one(wire, &addresses[done], fault, &error);
+		if (!now[done])
+			goto undo;
+	}
+	for (size_t i = 0; i < wire->listener_count; i++) {
+		if (wire->listeners[i])
+			end(wire->listeners[i]);
+	}
+	free(wire->listeners);
+	wire->listeners = now;
+	wire->listener_count = count;
+	wire->no_spare = false;
+	free(kept);
+	return 0;
+
+undo:
+	while (done-- > 0) {
+		if (kept[done])
+			put_back(wire, now[done]);
+		else
+			end(now[done]);
+	}
+	restore(wire);
+free_lists:
+	free(kept);
+	free(now);
+	return error;
+}
+
+void native_listen_end(struct native_wire *wire)
+{
+	for (size_t i = 0; i < wire->listener_count; i++) {
+		if (wire->listeners[i])
+			end(wire->listeners[i]);
+	}
+	free(wire->listeners);
+	wire->listeners = NULL;
+	wire->listener_count = 0;
+	if (wire->spare)
+		end(wire->spare);
+	wire->spare = NULL;
+}
+
+/* ---- which of them ---------------------------------------------------------------------------------------------- */
+
+/* How well a socket suits: 0 = not at all. */
+static int suits(const struct native_socket *socket, const struct kcpvpn_endpoint *remote,
+	const struct kcpvpn_endpoint *source)
+{
+	const struct kcpvpn_endpoint *own = &socket->listen;
+	bool any = any_address(own);
+	uint8_t family = socket->udp.v6 ? 6 : 4;
+
+	if (family != remote->family && !(family == 6 && any))
+		return 0;
+	if (any)
+		return 2; /* it leaves from where the routes say */
+	if (source->family == own->family &&
+		memcmp(source->address, own->address, sizeof(own->address)) == 0)
+		return 3; /* as the routes say, and the peer may know it */
+	return 1;
+}
+
+const struct kcpvpn_udp_port *native_port_for(struct native_wire *wire,
+	const struct kcpvpn_endpoint *remote, const struct kcpvpn_endpoint *source)
+{
+	const struct kcpvpn_endpoint any = {.family = 6};
+	struct native_socket *best = NULL;
+	struct fault fault = {0};
+	int most = 0, error;
+
+	for (size_t i = 0; i < wire->listener_count; i++) {
+		struct native_socket *socket = wire->listeners[i];
+		int worth = socket ? suits(socket, remote, source) : 0;
+		if (worth > most) {
+			most = worth;
+			best = socket;
+		}
+	}
+	if (best)
+		return &best->udp.kcpvpn;
+	if (!wire->spare && !wire->no_spare) {
+		wire->spare = open_one(wire, &any, &fault, &error);
+		wire->no_spare = !wire->spare;
+		if (!wire->spare)
+			log_warn(wire->log, "no socket for calling IPv%u addresses: %s",
+				remote->family, fault.text);
+	}
+	return wire->spare && suits(wire->spare, remote, source) > 0 ? &wire->spare->udp.kcpvpn
+								     : NULL;
+}

@@ -1,0 +1,122 @@
+/*
+ * What `status` shows of the native wire. Counters of verdicts keep the library's words; those of strangers, who are
+ * no peer's, stand as warnings only where somebody should look: a key or a count that hints at a mistake.
+ */
+#include "config/config.h"
+#include "control/control_status.h"
+#include "vpnd/peer.h"
+#include "vpnd/state_file.h"
+#include "vpnd/wire_native.h"
+#include "vpnd/wire_native_peer.h"
+
+#include <stdio.h>
+
+static double age_s(struct mono now, int64_t then_us)
+{
+	return then_us < 0 ? CONTROL_UNKNOWN : (double)(now.us - then_us) / 1e6;
+}
+
+static double milliseconds(int64_t us)
+{
+	return us < 0 ? CONTROL_UNKNOWN : (double)us / 1e3;
+}
+
+static void add_drop(struct control_peer *status, const char *verdict, uint64_t count)
+{
+	if (count > 0)
+		(void)control_peer_add_drop(status, verdict, count);
+}
+
+static void add_drops(struct control_peer *to, const struct kcpvpn_peer_status *from)
+{
+	add_drop(to, "handshake_psk", from->drop_psk);
+	add_drop(to, "handshake_stale", from->drop_stale);
+	add_drop(to, "data_replay", from->drop_replay);
+	add_drop(to, "data_tag", from->drop_tag);
+	add_drop(to, "data_malformed", from->drop_malformed);
+	add_drop(to, "data_expired", from->drop_expired);
+	add_drop(to, "out_abandoned", from->abandoned);
+}
+
+void native_peer_status(
+	const struct wire *wire, const struct peer *peer, struct control_peer *status)
+{
+	const struct native_peer *p = peer->wire;
+	struct kcpvpn_peer_status from;
+	struct kcpvpn_endpoint remote;
+	char text[KCPVPN_ENDPOINT_TEXT_BYTES];
+
+	(void)wire;
+	if (peer->config->public_key_text)
+		(void)snprintf(status->public_key, sizeof(status->public_key), "%s",
+			peer->config->public_key_text);
+	if (!p)
+		return;
+	struct mono now = loop_now(p->wire->loop);
+	kcpvpn_peer_status(p->handle, &from);
+	if (native_targets_where(p, &remote))
+		(void)snprintf(status->endpoint, sizeof(status->endpoint), "%s",
+			kcpvpn_endpoint_format(&remote, text));
+	status->endpoint_moved_age_s = age_s(now, from.moved_us);
+	status->last_rx_age_s = age_s(now, from.last_rx_us);
+	status->handshake_age_s = age_s(now, from.handshake_us);
+	status->rtt_ms = milliseconds(from.srtt_us);
+	status->rtt_var_ms = milliseconds(from.rtt_var_us);
+	if (p->told == WIRE_PEER_UP)
+		status->path_mtu = from.path_mtu_bytes;
+	status->loss_raw_in = from.loss_raw_in;
+	status->loss_raw_out = from.loss_raw_out;
+	status->retransmits = (int64_t)from.retransmits;
+	if (from.rate_bps > 0)
+		status->rate_bps = (int64_t)from.rate_bps;
+	status->fec_out.code = CONTROL_FEC_OFF;
+	status->fec_out.rate = 0;
+	status->fec_in = status->fec_out;
+	add_drops(status, &from);
+	if (from.trouble)
+		(void)control_strings_add(&status->warnings, from.trouble);
+}
+
+static void add_listener(const struct native_socket *socket, struct control_status *status)
+{
+	struct kcpvpn_endpoint local;
+	char text[KCPVPN_ENDPOINT_TEXT_BYTES];
+
+	if (socket && udp_socket_local(&socket->udp, &local) == 0)
+		(void)control_strings_add(&status->listen, kcpvpn_endpoint_format(&local, text));
+}
+
+static void warn_count(struct control_status *status, uint64_t count, const char *what)
+{
+	if (count > 0)
+		(void)control_strings_addf(
+			&status->warnings, "%llu %s", (unsigned long long)count, what);
+}
+
+void native_status(const struct wire *base, struct control_status *status)
+{
+	const struct native_wire *wire = (const struct native_wire *)base;
+	struct kcpvpn_native_stats stats;
+
+	for (size_t i = 0; i < wire->listener_count; i++)
+		add_listener(wire->listeners[i], status);
+	add_listener(wire->spare, status);
+	kcpvpn_native_stats(wire->native, &stats);
+	if (!kcpvpn_native_keys_locked(wire->native))
+		(void)control_strings_add(&status->warnings,
+			"keys may be written to swap: the limit of locked memory is too low "
+			"(LimitMEMLOCK= in the unit, ulimit -l)");
+	if (wire->state && state_file_failed(wire->state))
+		(void)control_strings_add(&status->warnings,
+			"the state file cannot be written: where peers are is not remembered over "
+			"a "
+			"restart; see the log");
+	warn_count(status, stats.drop_unknown_peer,
+		"handshakes came from keys that no peer here has: a peer that is not configured, "
+		"or "
+		"is disabled");
+	warn_count(status, stats.drop_mac1,
+		"handshakes were made for another public key or network key than ours");
+	warn_count(status, stats.nonce_refused,
+		"datagrams were not sent because their number was not new; please report this");
+}
