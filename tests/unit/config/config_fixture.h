@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIXTURE_HEAD                                       \
-	"version: 1\nwire: kcp-go\n"                      \
+#define FIXTURE_HEAD                 \
+	"version: 1\nwire: kcp-go\n" \
 	"kcp_go: {key: secret, allow_unauthenticated: true}\n"
 
 struct memory_file {
@@ -20,6 +20,7 @@ struct memory_file {
 	const char *text; /* NULL: reading fails with `error` */
 	unsigned mode;
 	int error;
+	bool pipe;
 };
 
 struct memory_files {
@@ -43,7 +44,7 @@ static inline int memory_read(void *ctx, const char *path, size_t max, unsigned 
 			return -EFBIG;
 		*ret_data = strdup(f->text);
 		*ret_len = strlen(f->text);
-		*ret_stat = (struct config_file_stat){.regular = true, .mode = f->mode};
+		*ret_stat = (struct config_file_stat){.regular = !f->pipe, .mode = f->mode};
 		return 0;
 	}
 	return -ENOENT;

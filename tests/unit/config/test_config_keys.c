@@ -292,6 +292,14 @@ Test(key_files, every_mistake_says_what_next)
 		cr_assert_eq(report.read_error, ROWS[i].error, "row %zu: %d", i, report.read_error);
 		free(told);
 	}
+	/* a reader that read a pipe all the same */
+	struct memory_file piped[] = {
+		{.path = "/c/office.yaml", .text = PEER_A, .mode = 0600},
+		{.path = "/c/office.key", .text = SECRET_A, .pipe = true},
+	};
+	struct config *none = NULL;
+	cr_assert(load_keyed(piped, COUNT(piped), &none, &report) < 0);
+	cr_assert(strstr(report.errors[0].text, "is not a regular file"));
 	/* modes that are fine */
 	static const unsigned GOOD[] = {0400, 0600, 0440, 0640, 0};
 	for (size_t i = 0; i < COUNT(GOOD); i++) {
@@ -474,6 +482,16 @@ Test(key_files, on_disk)
 	cr_assert(config_load(path, NULL, &c, &report) < 0);
 	cr_assert(strstr(report.errors[0].text, "is not a regular file"), "%s",
 		report.errors[0].text);
+	const struct config_reader *reader = config_reader_default();
+	struct config_file_stat st;
+	char *data = NULL;
+	size_t len = 0;
+	cr_assert_eq(
+		reader->read_file(NULL, link, 10, CONFIG_READ_REGULAR, &data, &len, &st), -EINVAL);
+	cr_assert_eq(reader->read_file(NULL, link, 10, 0, &data, &len, &st), 0);
+	cr_assert(!st.regular);
+	cr_assert_eq(st.mode, 0u);
+	free(data);
 	cr_assert_eq(unlink(link), 0);
 	cr_assert_eq(mkdir(link, 0700), 0);
 	cr_assert(config_load(path, NULL, &c, &report) < 0);
@@ -522,8 +540,9 @@ Test(key_files, credentials)
 	cr_assert(c->identity.private_key);
 	cr_assert_str_eq(c->identity.private_key_file, "credential:k");
 	config_free(c);
-	/* where the service manager looks is its affair alone */
-	cr_assert_eq(setenv("CREDENTIALS_DIRECTORY", "tmp", 1), 0);
+	/* where the service manager looks is its affair alone, not that of the working directory */
+	cr_assert_eq(chdir("/"), 0);
+	cr_assert_eq(setenv("CREDENTIALS_DIRECTORY", folder + 1, 1), 0);
 	cr_assert(config_parse_text("/c/office.yaml", TEXT, strlen(TEXT), config_reader_default(),
 			  &c, &report) < 0);
 	(void)snprintf(path, sizeof(path), "%s/k", folder);
