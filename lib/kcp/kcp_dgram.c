@@ -200,6 +200,10 @@ enum kcp_dgram_state kcp_dgram_in_check(
 {
 	struct flow_in *flow = kcp_table_find(&in->flows, flow_id);
 
+	if (flow && mono_diff_us(now, flow->seen_at) >= KCP_DGRAM_IN_IDLE_US) {
+		/* Past its time: to the sender it is as if it were freed. */
+		*flow = (struct flow_in){.entry = {flow_id}, .top = sn};
+	}
 	if (!flow) {
 		flow = calloc(1, sizeof(*flow));
 		if (!flow)

@@ -16,7 +16,7 @@ enum {
 	KCP_DGRAM_WINDOW = 1024,      /* numbers of a flow within which duplicates are known */
 	KCP_DGRAM_WAITING_MAX = 8192, /* messages sent and not settled */
 	KCP_DGRAM_IDLE_US =
-		30 * 1000000, /* a sending flow is freed so long after its last message, */
+		90 * 1000000, /* a sending flow is freed so long after its last message, */
 	KCP_DGRAM_IN_IDLE_US = 60 * 1000000, /* a receiving one after its last segment */
 	KCP_DGRAM_LIFE_US = 150000,	     /* a message is given up after this */
 };

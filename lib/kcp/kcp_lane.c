@@ -107,6 +107,7 @@ static uint64_t advance(struct kcp_lane *lane, struct mono now)
 			return returned;
 		if (head->flags & KCP_TX_GONE) {
 			lane->edge_open = true;
+			lane->edge_at = now;
 			lane->edge_pn = UINT64_MAX;
 			lane->fwd_at = mono_min(lane->fwd_at, mono_add_us(now, FORWARD_US));
 		}
@@ -163,6 +164,20 @@ void kcp_lane_carried(struct kcp_lane *lane, uint64_t pn, int64_t repeat_us, str
 	if (lane->edge_pn == UINT64_MAX)
 		lane->edge_pn = pn;
 	lane->fwd_at = mono_add_us(now, repeat_us);
+}
+
+bool kcp_lane_tires(struct kcp_lane *lane, struct mono now)
+{
+	if (mono_diff_us(now, lane->edge_at) < KCP_LANE_TOLD_US)
+		return false;
+	lane->fwd_at = MONO_NEVER;
+	return true;
+}
+
+void kcp_lane_wake(struct kcp_lane *lane, struct mono now)
+{
+	lane->edge_at = now;
+	lane->fwd_at = now;
 }
 
 uint64_t kcp_lane_confirmed(struct kcp_lane *lane, uint64_t pn)

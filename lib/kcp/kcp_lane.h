@@ -15,7 +15,11 @@
 struct pool;
 
 enum {
-	KCP_LANE_IDLE_US = 30 * 1000000, /* freed so long after its base reached its next number */
+	/* Freed so long after its base reached its next number: later than the peer frees its side, so that it has none then,
+	 * wherever a lane made anew begins. */
+	KCP_LANE_IDLE_US = 90 * 1000000,
+	KCP_LANE_TOLD_US =
+		60 * 1000000, /* a base is repeated for so long; then until there is news */
 };
 
 /**
@@ -30,6 +34,7 @@ struct kcp_lane {
 	uint64_t withheld_bytes; /* of it: passed, to be returned when the base is known */
 	uint64_t
 		edge_pn; /* first number that carried a base at or above the edge; UINT64_MAX = none */
+	struct mono edge_at; /* when the edge opened, or there was news of the peer */
 	struct mono fwd_at;  /* when to tell the base on its own, if edge_open */
 	struct mono idle_at; /* the base reached its next number, or it was made */
 	struct list active;  /* while una != nxt */
@@ -77,6 +82,12 @@ uint64_t kcp_lane_give_up(struct kcp_lane *lane, struct pool *pool, uint32_t sn,
 
 /** The datagram `pn` carries the base. @repeat_us  when it must be repeated if not acknowledged */
 void kcp_lane_carried(struct kcp_lane *lane, uint64_t pn, int64_t repeat_us, struct mono now);
+
+/** Whether a base was repeated for long enough; then fwd_at is never, until kcp_lane_wake() or a new piece. */
+bool kcp_lane_tires(struct kcp_lane *lane, struct mono now);
+
+/** There is news of the peer: an open edge is told at once, and repeated again. */
+void kcp_lane_wake(struct kcp_lane *lane, struct mono now);
 
 /** A datagram that carried the base arrived. @return charge returned */
 uint64_t kcp_lane_confirmed(struct kcp_lane *lane, uint64_t pn);

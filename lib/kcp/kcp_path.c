@@ -11,8 +11,9 @@
  *
  * Numbers are found lost here, not lanes: a lane only orders. There is no periodic work; every wait is a deadline, and a path
  * that has nothing in flight, nothing to tell and nothing to give up has none. Lanes that fell idle are freed by
- * kcp_path_trim() or when new ones are made; that they are freed late is harmless, early it would not be: the receiver keeps
- * a lane twice as long as the sender, and a lane made anew begins above all numbers that any freed one had.
+ * kcp_path_trim() or when new ones are made; that they are freed late is harmless, early it would not be. The sender keeps a lane
+ * longer than the receiver does, so a lane made anew meets no old state; besides it begins above all numbers that any freed one
+ * had, but numbers are circular and "above" ends after 2^31 of them, so that alone would not do.
  *
  * Invariants: a slot belongs to one item, one held piece or one waiting message; tx_slots counts the first; charged_bytes is
  * the sum over lanes; an item that waits stands in one queue once.
@@ -149,6 +150,7 @@ void kcp_path_restart(struct kcp_path *path, uint32_t rx_credit_bytes, uint32_t 
 	path->expire_at = MONO_NEVER;
 	path->forward_at = MONO_NEVER;
 	path->start_sn = 0;
+	path->forward_tired = false;
 	path->peer_grant_bytes = peer_credit_bytes;
 	if (path->peer_grant_bytes < KCP_PATH_GRANT_MIN_BYTES)
 		path->peer_grant_bytes = KCP_PATH_GRANT_MIN_BYTES;
@@ -177,7 +179,8 @@ static struct mono trim_lanes(struct kcp_path *path, struct mono now)
 
 	while ((lane = kcp_table_next(&path->lanes, &i)) != NULL) {
 		struct mono free_at = mono_add_us(lane->idle_at, KCP_LANE_IDLE_US);
-		if (kcp_lane_span(lane) > 0 || lane->edge_open)
+		bool told = !lane->edge_open || mono_is_never(lane->fwd_at);
+		if (kcp_lane_span(lane) > 0 || !told)
 			continue;
 		if (!mono_due(free_at, now)) {
 			kcp_ring_free(&lane->sender.ring);
@@ -186,6 +189,7 @@ static struct mono trim_lanes(struct kcp_path *path, struct mono now)
 		}
 		if (kcp_sn_before(path->start_sn, lane->sender.nxt))
 			path->start_sn = lane->sender.nxt;
+		path->charged_bytes -= lane->charged_bytes;
 		kcp_table_remove(&path->lanes, &lane->entry);
 		kcp_lane_free(lane, path->config.pool);
 		i--;
@@ -325,8 +329,11 @@ int kcp_path_send(struct kcp_path *path, enum kcp_path_class class, uint32_t flo
 		return -EMSGSIZE;
 	if (!kcp_path_room(path, class, len, now))
 		return -EAGAIN;
-	if (path->lanes.count >= LANES_SWEEP && !alone && !kcp_table_find(&path->lanes, flow))
+	if (path->lanes.count >= LANES_SWEEP &&
+		mono_due(mono_add_us(path->swept_at, KCP_PATH_SWEEP_US), now)) {
+		path->swept_at = now;
 		trim_lanes(path, now);
+	}
 	err = alone ? send_dgram(path, class, flow, data, len, now)
 		    : send_pieces(path, class, flow, data, len, now);
 	if (err < 0)

@@ -89,8 +89,8 @@ struct kcp_path_io {
 	 * @ret_room  bytes for segments at the returned place (lower headers are not counted), at least payload_bytes; less
 	 *            counts as NULL
 	 * @return    NULL = nothing can be sent now (no session, no buffer). Then no pn is taken, nothing counts as
-	 *            sent, what waited goes on waiting: the path tries again after 10 ms, later at most 1 s, and at every
-	 *            kcp_path_flush().
+	 *            sent, what waited goes on waiting: the path tries again after 10 ms, doubling up to 60 s, and at every
+	 *            kcp_path_flush(): call that when sending is possible again.
 	 */
 	uint8_t *(*begin)(void *ctx, size_t *ret_room);
 	/** Follows each begin() that gave room. @pn  to be sealed with, once   @len  24 .. room   @flags KCP_PATH_OUT_... */
@@ -188,7 +188,7 @@ void kcp_path_free(struct kcp_path *path);
 void kcp_path_restart(struct kcp_path *path, uint32_t rx_credit_bytes, uint32_t peer_credit_bytes);
 
 /**
- * Gives idle memory back: lanes past their time (30 s sending, 60 s receiving) and rings that are empty. What must be
+ * Gives idle memory back: lanes past their time (90 s sending, 60 s receiving) and rings that are empty. What must be
  * remembered stays: pn, numbers seen, round-trip time, where new lanes start.
  *
  * @return  when the next call can free more; MONO_NEVER if only new traffic can change anything

@@ -120,6 +120,7 @@ bool kcp_path_room(struct kcp_path *path, enum kcp_path_class class, size_t len,
 	}
 	if (in_pieces && !grant_covers(path, kcp_lane_cost_bytes(len ? len : piece, piece))) {
 		path->stats.again_grant++;
+		kcp_path_wake_bases(path, now);
 		return false;
 	}
 	return true;
@@ -227,6 +228,10 @@ static void write_bases(struct datagram *out)
 
 	list_for_each (node, &path->forward) {
 		struct kcp_lane *lane = list_entry(node, struct kcp_lane, forward);
+		if (mono_due(lane->fwd_at, out->now) && kcp_lane_tires(lane, out->now)) {
+			path->forward_tired = true;
+			continue;
+		}
 		if (mono_due(lane->fwd_at, out->now) && out->refs < REFS_MAX - KCP_PATH_PACK_MAX &&
 			fits(out, 0)) {
 			write_segment(out, (struct kcp_segment){.conv = lane->entry.id,
@@ -234,7 +239,7 @@ static void write_bases(struct datagram *out)
 						   .una = lane->sender.una});
 			add_ref(out, (struct kcp_ref){.kind = KCP_REF_FWD,
 					     .lane = (uint16_t)lane->entry.id});
-			kcp_lane_carried(lane, out->pn, kcp_sent_pto_us(&path->sent), out->now);
+			kcp_lane_carried(lane, out->pn, kcp_sent_repeat_us(&path->sent), out->now);
 			asks(out);
 			path->stats.fwd_sent++;
 		}
@@ -350,7 +355,7 @@ static void write_piece(struct datagram *out, struct kcp_ref ref)
 	tx->flags |= KCP_TX_SENT;
 	tx->pn = out->pn;
 	add_ref(out, ref);
-	kcp_lane_carried(lane, out->pn, kcp_sent_pto_us(&path->sent), out->now);
+	kcp_lane_carried(lane, out->pn, kcp_sent_repeat_us(&path->sent), out->now);
 }
 
 static void write_item(struct datagram *out, struct kcp_ref ref)

@@ -59,8 +59,9 @@ static bool make_room(struct kcp_path *path)
 {
 	if (rx_slots(path) < path->config.rx_slots_max)
 		return true;
-	if (path->in.held < path->config.rx_slots_max / 2 || list_empty(&path->in.holed))
-		return false; /* the reader stopped */
+	if (kcp_ready_count(&path->ready) > path->config.rx_slots_max / 8 ||
+		list_empty(&path->in.holed))
+		return false; /* the reader has to read first, or stopped */
 	struct kcp_lane_in *lane = list_entry(path->in.holed.next, struct kcp_lane_in, holed);
 	kcp_lane_in_give_up_hole(lane, &path->in);
 	path->stats.holes_given_up++;
@@ -88,6 +89,12 @@ static struct kcp_lane_in *lane_in(struct taking *taking, uint32_t id, uint32_t 
 	struct kcp_path *path = taking->path;
 	struct kcp_lane_in *lane = kcp_table_find(&path->lanes_in, id);
 
+	if (lane && mono_diff_us(taking->now, lane->seen_at) >= KCP_LANE_IN_IDLE_US) {
+		/* Past its time: to the sender it is as if it were freed. */
+		kcp_table_remove(&path->lanes_in, &lane->entry);
+		kcp_lane_in_free(lane, &path->in);
+		lane = NULL;
+	}
 	if (!lane) {
 		lane = kcp_lane_in_new(id, base, taking->now);
 		if (!lane)
@@ -249,6 +256,8 @@ static void take_grant(struct taking *taking, const struct kcp_segment *segment)
 	path->peer_grant_bytes = (uint64_t)segment->wnd * KCP_PATH_GRANT_UNIT_BYTES;
 	if (path->peer_grant_bytes < KCP_PATH_GRANT_MIN_BYTES)
 		path->peer_grant_bytes = KCP_PATH_GRANT_MIN_BYTES;
+	if (path->peer_grant_bytes > KCP_PATH_PEER_GRANT_MAX_BYTES)
+		path->peer_grant_bytes = KCP_PATH_PEER_GRANT_MAX_BYTES;
 	path->peer_grant_pn = taking->pn;
 	path->peer_told = true;
 }
@@ -345,6 +354,7 @@ static enum kcp_path_verdict input(struct kcp_path *path, uint64_t pn, const voi
 		kcp_seen_add(&path->seen, pn, true, path->sent.srtt_us, now);
 		return KCP_PATH_ALREADY;
 	}
+	kcp_path_wake_bases(path, now);
 	path->stats.in_bytes += len;
 	kcp_grant_arrived(&path->grant, len, path->sent.srtt_us, now);
 	while (wire_left(&in) > 0) {

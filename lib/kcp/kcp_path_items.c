@@ -48,6 +48,16 @@ void kcp_path_give_up(struct kcp_path *path, struct kcp_lane *lane, uint32_t sn,
 	kcp_path_lane_changed(path, lane, returned);
 }
 
+void kcp_path_wake_bases(struct kcp_path *path, struct mono now)
+{
+	if (!path->forward_tired)
+		return;
+	path->forward_tired = false;
+	path->forward_at = now;
+	list_for_each (node, &path->forward)
+		kcp_lane_wake(list_entry(node, struct kcp_lane, forward), now);
+}
+
 void kcp_path_expire(struct kcp_path *path, struct mono now)
 {
 	uint32_t slots;

@@ -24,7 +24,10 @@ enum {
 	KCP_PATH_CTL_LIFE_US = 1000000,
 	KCP_PATH_BULK_LIFE_US = 1000000, /* or 4 SRTT */
 	KCP_PATH_BLOCKED_US = 10000,	 /* after begin() gave nothing, doubling up to */
-	KCP_PATH_BLOCKED_MAX_US = 1000000,
+	KCP_PATH_BLOCKED_MAX_US = 60000000,
+	/* More is not used: it bounds what an odd peer makes us keep. */
+	KCP_PATH_PEER_GRANT_MAX_BYTES = 64 << 20,
+	KCP_PATH_SWEEP_US = 1000000,   /* between walks over all lanes to free idle ones */
 	KCP_PATH_PACE_SLACK_US = 1000, /* a timer is worth setting for so much at once */
 	KCP_PATH_CROWDED_US = 10000,   /* between walks over all lanes to shrink them */
 	KCP_PATH_RECORDS_PER_SPAN = 8, /* ring records of all lanes, in spans of the grant */
@@ -54,6 +57,8 @@ struct kcp_path {
 	struct list forward;	/* lanes whose base must be told */
 	struct mono expire_at;	/* no message in a lane expires before; may be early */
 	struct mono forward_at; /* no base must be told before; may be early */
+	bool forward_tired;	/* some base is not repeated any more */
+	struct mono swept_at;	/* idle lanes were last looked for */
 	uint32_t start_sn;	/* of new lanes and flows: highest next number of any freed one */
 	uint32_t tx_slots;
 	uint64_t charged_bytes;
@@ -126,6 +131,9 @@ bool kcp_path_front(struct kcp_path *path, enum kcp_path_class class, struct kcp
 
 /** Puts an item that was parked back into its queue. */
 void kcp_path_unpark(struct kcp_path *path, struct kcp_ref ref);
+
+/** Bases that were not repeated any more are told again: the peer is there, or data waits for the charge they hold. */
+void kcp_path_wake_bases(struct kcp_path *path, struct mono now);
 
 /** Takes off what kcp_path_front() showed. */
 void kcp_path_pop(struct kcp_path *path, enum kcp_path_class class);

@@ -451,22 +451,27 @@ int64_t kcp_sent_pto_us(const struct kcp_sent *sent)
 	return (steady_us > shaky_us ? steady_us : shaky_us) + KCP_SENT_PTO_MARGIN_US;
 }
 
-struct mono kcp_sent_pto_at(const struct kcp_sent *sent)
+int64_t kcp_sent_repeat_us(const struct kcp_sent *sent)
 {
 	int64_t first_us = kcp_sent_pto_us(sent);
 	int64_t wait_us = first_us;
 	int64_t most_us = KCP_SENT_PTO_MAX_US;
 
-	if (sent->flying == 0)
-		return MONO_NEVER;
-	if (!mono_is_never(sent->unanswered_since) &&
+	if (!mono_is_never(sent->unanswered_since) && !mono_is_never(sent->asked_at) &&
 		mono_diff_us(sent->asked_at, sent->unanswered_since) > KCP_SENT_SILENT_US)
 		most_us = KCP_SENT_PTO_LATE_US;
 	if (most_us < first_us)
 		most_us = first_us;
 	for (uint32_t i = 0; i < sent->pto_count && wait_us < most_us; i++)
 		wait_us *= 2;
-	return mono_add_us(sent->asked_at, wait_us < most_us ? wait_us : most_us);
+	return wait_us < most_us ? wait_us : most_us;
+}
+
+struct mono kcp_sent_pto_at(const struct kcp_sent *sent)
+{
+	if (sent->flying == 0)
+		return MONO_NEVER;
+	return mono_add_us(sent->asked_at, kcp_sent_repeat_us(sent));
 }
 
 bool kcp_sent_pto(struct kcp_sent *sent, struct mono now)

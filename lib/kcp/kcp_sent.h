@@ -147,8 +147,11 @@ struct mono kcp_sent_detect(
 /** When the oldest suspect must be judged; may be early. */
 struct mono kcp_sent_suspect_at(const struct kcp_sent *sent);
 
-/** One probe time-out, without back-off: also the spacing of what is repeated until acknowledged. */
+/** One probe time-out, without back-off. */
 int64_t kcp_sent_pto_us(const struct kcp_sent *sent);
+
+/** The same with the back-off of now: the spacing of what is repeated until acknowledged. */
+int64_t kcp_sent_repeat_us(const struct kcp_sent *sent);
 
 /** When to probe; MONO_NEVER with nothing in flight. @now  for the back-off that grows with silence */
 struct mono kcp_sent_pto_at(const struct kcp_sent *sent);
