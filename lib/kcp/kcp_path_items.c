@@ -117,12 +117,21 @@ static void settle_refs(
 	}
 }
 
+static void tell_fate(
+	struct kcp_path *path, uint64_t pn, const struct kcp_sent_record *record, bool lost)
+{
+	if (path->io.fate && (record->flags & KCP_SENT_ASKS) &&
+		!(record->flags & KCP_SENT_UNCOUNTED))
+		path->io.fate(path->io.ctx, pn, record->bytes - KCP_BUDGET_WIRE_BYTES, lost);
+}
+
 static void on_acked(void *ctx, uint64_t pn, struct kcp_sent_record *record)
 {
 	const struct kcp_path_moment *moment = ctx;
 	struct kcp_path *path = moment->path;
 
 	path->stats.acked_datagrams++;
+	tell_fate(path, pn, record, false);
 	if (record->flags & KCP_SENT_LOST)
 		path->stats.late_acks++;
 	if ((record->flags & KCP_SENT_ASKS) && !(record->flags & KCP_SENT_UNCOUNTED) &&
@@ -158,6 +167,7 @@ static void on_lost(void *ctx, uint64_t pn, struct kcp_sent_record *record)
 		path->stats.lost_datagrams++;
 	else
 		path->stats.lost_quiet++;
+	tell_fate(path, pn, record, true);
 	if (record->flags & KCP_SENT_REBUILT)
 		return;
 	for (uint32_t i = 0; i < record->ref_count; i++) {
