@@ -15,8 +15,11 @@
 #include "vpnd/netlink.h"
 #include "vpnd/peer.h"
 #include "vpnd/privileges.h"
+#include "vpnd/state_file.h"
+#include "vpnd/state_folder.h"
 #include "vpnd/udp_socket.h"
 #include "vpnd/wire_kcp_go.h"
+#include "vpnd/wire_native.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -85,9 +88,9 @@ static void on_state_changed(void *ctx, struct peer *peer)
 
 static void on_mtu_changed(void *ctx, struct peer *peer, uint32_t path, uint32_t most)
 {
-	(void)ctx;
 	peer->path_mtu_bytes = path;
 	peer->most_bytes = most;
+	daemon_mtu_follow(ctx);
 }
 
 /* ---- peers ------------------------------------------------------------------------------------------------------ */
@@ -184,6 +187,7 @@ int daemon_link_up(struct daemon *daemon, struct fault *fault)
 	if (error < 0)
 		return error;
 	daemon->up_at = loop_now(daemon->loop);
+	daemon_mtu_begin(daemon);
 	list_for_each (at, &daemon->peers)
 		daemon_peer_apply(daemon, list_entry(at, struct peer, in_daemon));
 	return 0;
@@ -195,6 +199,15 @@ void daemon_link_down(struct daemon *daemon)
 	daemon->up_at = MONO_NEVER;
 	list_for_each (at, &daemon->peers)
 		daemon_peer_apply(daemon, list_entry(at, struct peer, in_daemon));
+}
+
+static void on_resume(void *ctx, struct mono now)
+{
+	struct daemon *daemon = ctx;
+
+	(void)now;
+	daemon->network_changed = true;
+	daemon->slept = true;
 }
 
 static void on_network_changed(void *ctx)
@@ -287,15 +300,39 @@ void daemon_configure_log(struct daemon *daemon)
 
 /* ---- start and end ---------------------------------------------------------------------------------------------- */
 
+/* Where peers were is worth a warning if it cannot be remembered, and no more. */
+static int open_state(struct daemon *daemon, struct fault *fault)
+{
+	const struct log *log = &daemon->logger->log;
+	const char *network = daemon->config->name;
+	char path[STATE_FOLDER_PATH_BYTES];
+	struct fault why = {0};
+	int fd = -1;
+
+	if (state_folder_path(daemon->options->state, network, path) < 0)
+		log_warn(
+			log, "nothing is remembered over a restart: the folder's name is too long");
+	else if (state_folder_open(
+			 path, daemon->privileges->uid, daemon->privileges->gid, &fd, &why) < 0)
+		log_warn(log, "%s %s%s%s", why.code, why.text, why.hint[0] ? "; " : "", why.hint);
+	int error = state_file_open(daemon->loop, fd, network, log, &daemon->state);
+	return error < 0 ? fault_set(fault, error, "E-VPND-2", NULL, "out of memory") : 0;
+}
+
 int daemon_wire_new(struct daemon *daemon, const struct config *config, struct wire **ret_wire,
 	struct fault *fault)
 {
-	if (config->wire == CONFIG_WIRE_NATIVE)
-		return fault_set(fault, -ENOTSUP, "E-VPND-1", "write `wire: kcp-go`",
-			"wire: native is not in this version");
-	int error = wire_kcp_go_new(daemon->loop, config, daemon->netlink, &daemon->logger->log,
-		&daemon->wire_events, ret_wire, fault);
+	const struct log *log = &daemon->logger->log;
+	int error = 0;
 
+	if (config->wire == CONFIG_WIRE_KCP_GO)
+		error = wire_kcp_go_new(daemon->loop, config, daemon->netlink, log,
+			&daemon->wire_events, ret_wire, fault);
+	else if (!daemon->state)
+		error = open_state(daemon, fault);
+	if (error == 0 && config->wire == CONFIG_WIRE_NATIVE)
+		error = wire_native_new(daemon->loop, config, daemon_mtu_most(config),
+			daemon->netlink, daemon->state, log, &daemon->wire_events, ret_wire, fault);
 	if (error == 0)
 		(*ret_wire)->own_ifindex = daemon->device.tun.ifindex;
 	return error;
@@ -342,6 +379,8 @@ static int open_loop(struct daemon *daemon, struct fault *fault)
 			strerror(-error));
 	packet_path_init(&daemon->path, &daemon->device.tun, (uint16_t)config->interface.mtu_bytes,
 		loop_now(daemon->loop));
+	daemon_mtu_init(daemon);
+	loop_set_on_resume(daemon->loop, on_resume, daemon, NULL);
 	error = loop_catch_signals(daemon->loop, on_signal, daemon);
 	if (error < 0)
 		return fault_set(fault, error, "E-VPND-1", NULL, "cannot catch signals: %s",
@@ -481,8 +520,10 @@ int daemon_run(struct daemon *daemon)
 	log_info(&daemon->logger->log, "network %s is up on %s, mtu %d, %zu peers",
 		daemon->config->name, daemon->device.tun.name, daemon->config->interface.mtu_bytes,
 		daemon->config->peer_count);
-	log_warn(&daemon->logger->log, "wire kcp-go proves nobody's identity: whoever knows the "
-				       "key can read and forge everything");
+	if (daemon->config->wire == CONFIG_WIRE_KCP_GO)
+		log_warn(&daemon->logger->log,
+			"wire kcp-go proves nobody's identity: whoever knows the key can read and "
+			"forge everything");
 	log_info(&daemon->logger->log, "packets are handled by user %s without capabilities",
 		daemon->privileges->user);
 	if (daemon->privileges->borrowed)
@@ -511,7 +552,10 @@ void daemon_free(struct daemon *daemon)
 		daemon->wire->ops->flush(daemon->wire, loop_now(daemon->loop));
 		daemon->wire->ops->free(daemon->wire);
 	}
+	state_file_free(daemon->state);
 	netlink_monitor_free(daemon->monitor);
+	if (daemon->loop)
+		loop_timer_disarm(daemon->loop, &daemon->mtu_due);
 	if (daemon->loop)
 		loop_watch_remove(daemon->loop, &daemon->tun_watch);
 	if (daemon->device.tun.fd >= 0)

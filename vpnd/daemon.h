@@ -5,6 +5,7 @@
  *      daemon_control.c  what the verbs of kcpctl do
  *      daemon_reload.c   another configuration, all or nothing
  *      daemon_status.c   the status document
+ *      daemon_mtu.c      the MTU of the device
  */
 #ifndef VPND_DAEMON_H
 #define VPND_DAEMON_H
@@ -25,6 +26,7 @@ struct netlink;
 struct netlink_monitor;
 struct peer;
 struct privileges;
+struct state_file;
 
 struct daemon {
 	const struct options *options;	     /* lent */
@@ -41,7 +43,11 @@ struct daemon {
 	struct packet_path path;
 	struct wire *wire; /* NULL only while stopping, after a reload that could not be undone */
 	struct wire_events wire_events;
-	struct loop_timer rest; /* gives back the memory of queues; armed while there is some */
+	struct state_file *state;  /* NULL = this wire remembers nothing */
+	uint16_t mtu_bytes;	   /* of the device */
+	bool mtu_probed;	   /* as a path was measured */
+	struct loop_timer mtu_due; /* to be made smaller */
+	struct loop_timer rest;	   /* gives back the memory of queues; armed while there is some */
 	struct control_server *control;
 	struct notify notify;
 	struct list peers;    /* struct peer */
@@ -92,6 +98,18 @@ int daemon_wire_new(struct daemon *daemon, const struct config *config, struct w
 
 int daemon_link_up(struct daemon *daemon, struct fault *fault);
 void daemon_link_down(struct daemon *daemon);
+
+/** Prepares what the others need. */
+void daemon_mtu_init(struct daemon *daemon);
+
+/** Most of an inner packet that the device may ever carry with this configuration. */
+uint16_t daemon_mtu_most(const struct config *config);
+
+/** The configuration in force, the link, or what is known of paths changed: the device follows where it may. */
+void daemon_mtu_follow(struct daemon *daemon);
+
+/** The device was given the MTU of the configuration. */
+void daemon_mtu_begin(struct daemon *daemon);
 
 /** Tells the log which level and format hold: the command line's, else the configuration's. */
 void daemon_configure_log(struct daemon *daemon);

@@ -117,8 +117,10 @@ static void apply_peers(
 			daemon_peer_remove(daemon, peer);
 		else if (peer && change->effects & CONFIG_PEER_ALLOWED_IPS)
 			(void)allowed_ips_remove_owner(&daemon->path.owners, peer);
-		if (peer && change->after && change->effects & CONFIG_PEER_ENDPOINTS &&
-			!daemon->wire->live_endpoints)
+		unsigned anew = CONFIG_PEER_KEYS;
+		if (!daemon->wire->live_endpoints)
+			anew |= CONFIG_PEER_ENDPOINTS;
+		if (peer && change->after && change->effects & anew)
 			daemon->wire->ops->peer_stop(daemon->wire, peer, WIRE_STOP_RESTART);
 	}
 	list_for_each (at, &daemon->peers) {
@@ -160,7 +162,9 @@ static int apply(struct daemon *daemon, struct config *after, const struct confi
 	daemon->config = after;
 	apply_peers(daemon, after, diff);
 	device_change(&daemon->device, before, after);
-	packet_path_set_mtu(&daemon->path, (uint16_t)after->interface.mtu_bytes);
+	if (before->interface.mtu_bytes != after->interface.mtu_bytes)
+		daemon_mtu_begin(daemon);
+	daemon_mtu_follow(daemon);
 	if (diff->effects & CONFIG_EFFECT_LOG)
 		daemon_configure_log(daemon);
 	if (diff->effects & CONFIG_EFFECT_CONTROL && daemon->control)

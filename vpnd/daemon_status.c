@@ -96,6 +96,8 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 	(void)snprintf(status->version, sizeof(status->version), "%s", KCPVPN_VERSION);
 	(void)snprintf(status->wire, sizeof(status->wire), "%s",
 		config->wire == CONFIG_WIRE_KCP_GO ? "kcp-go" : "native");
+	(void)snprintf(status->public_key, sizeof(status->public_key), "%s",
+		config->wire == CONFIG_WIRE_NATIVE ? config->identity.public_key_text : "");
 	status->uptime_s =
 		mono_is_never(daemon->up_at)
 			? 0
@@ -103,9 +105,11 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 	(void)snprintf(status->interface.name, sizeof(status->interface.name), "%s",
 		daemon->device.tun.name);
 	status->interface.ifindex = daemon->device.tun.ifindex;
-	status->interface.mtu = config->interface.mtu_bytes;
-	status->interface.mtu_source =
-		config->interface.mtu == CONFIG_AUTO ? CONTROL_MTU_DERIVED : CONTROL_MTU_CONFIGURED;
+	status->interface.mtu = daemon->mtu_bytes;
+	status->interface.mtu_source = daemon->mtu_probed ? CONTROL_MTU_PROBED
+				       : config->interface.mtu == CONFIG_AUTO
+					       ? CONTROL_MTU_DERIVED
+					       : CONTROL_MTU_CONFIGURED;
 	status->interface.queues = 1;
 	status->interface.offload = false;
 	for (size_t i = 0; i < config->interface.addresses.count; i++)

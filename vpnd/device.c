@@ -121,6 +121,11 @@ static void remove_addresses(struct device *device, const struct config *config)
 	}
 }
 
+int device_set_mtu(struct device *device, uint32_t mtu_bytes, struct fault *fault)
+{
+	return device->host.ops->set_mtu(device->host.ctx, device->tun.ifindex, mtu_bytes, fault);
+}
+
 int device_up(struct device *device, const struct config *config, struct fault *fault)
 {
 	int ifindex = device->tun.ifindex;
@@ -128,8 +133,7 @@ int device_up(struct device *device, const struct config *config, struct fault *
 
 	if (device->up)
 		return 0;
-	error = device->host.ops->set_mtu(
-		device->host.ctx, ifindex, (uint32_t)config->interface.mtu_bytes, fault);
+	error = device_set_mtu(device, (uint32_t)config->interface.mtu_bytes, fault);
 	for (size_t i = 0; error == 0 && i < config->interface.addresses.count; i++)
 		error = change_address(device, &config->interface.addresses.items[i], true, fault);
 	if (error == 0)
@@ -211,8 +215,7 @@ void device_change(struct device *device, const struct config *before, const str
 		return;
 	remove_old_routes(device, before, after);
 	if (before->interface.mtu_bytes != after->interface.mtu_bytes &&
-		device->host.ops->set_mtu(device->host.ctx, device->tun.ifindex,
-			(uint32_t)after->interface.mtu_bytes, &fault) < 0)
+		device_set_mtu(device, (uint32_t)after->interface.mtu_bytes, &fault) < 0)
 		warn(device, &fault);
 	/* New ones first: with the last IPv4 address the kernel takes all IPv4 routes of the device away. */
 	for (size_t i = 0; i < new->count; i++) {

@@ -49,6 +49,9 @@ void device_down(struct device *device, const struct config *config);
 /** While up: takes over another configuration by touching only what differs. */
 void device_change(struct device *device, const struct config *before, const struct config *after);
 
+/** Sets the MTU of the interface, up or down. @return 0 or a negative errno with `*fault` filled */
+int device_set_mtu(struct device *device, uint32_t mtu_bytes, struct fault *fault);
+
 /** Adds or withdraws the routes of one peer; does nothing while the device is down. */
 void device_peer_routes(struct device *device, const struct config *config,
 	const struct config_peer *peer, bool add);

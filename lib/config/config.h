@@ -62,6 +62,8 @@ enum {
 	CONFIG_DEVICE_MAX = 15,	  /* interface names, bytes */
 	CONFIG_SECRET_MAX = 1024, /* kcp_go.key, bytes */
 	CONFIG_MTU_MIN = 576,
+	CONFIG_MTU_NATIVE =
+		1400, /* where `auto` begins on the native wire: an Ethernet's over IPv4 */
 	CONFIG_MTU_MIN_IPV6 = 1280, /* below it Linux takes IPv6 off an interface for good */
 	CONFIG_FILE_MAX_BYTES = 16 << 20,
 	CONFIG_FILES_MAX = 4096,

@@ -161,7 +161,7 @@ static void check_native(struct loader *l)
 	struct config *config = l->config;
 	int mtu = config->interface.mtu;
 
-	config->interface.mtu_bytes = mtu == CONFIG_AUTO ? CONFIG_MTU_MIN_IPV6 : mtu;
+	config->interface.mtu_bytes = mtu == CONFIG_AUTO ? CONFIG_MTU_NATIVE : mtu;
 	if (!is_bad(l, "interface.mtu") && config->interface.mtu_bytes < CONFIG_MTU_MIN_IPV6)
 		findings_error(&l->findings, CONFIG_E_MTU, loader_place(l, "interface.mtu"),
 			"at least 1280, or auto",

@@ -5,6 +5,8 @@
 #                                fd99::N/64, then the LINEs (listen, session, peers, ...). NETWORK_KCP_GO holds
 #                                more keys of kcp_go, "datashard: 3, parityshard: 1"; NETWORK_KEY the key;
 #                                NETWORK_ADDRESSES, if not empty, the addresses instead
+#   native NAME N LINE...        the same for the native wire, with a key of its own in $RUN_DIR/NAME.key
+#   native_key NAME              prints the public half of that key, which is made if it is not there
 #   inner4 N, inner6 N           the inner address of N
 #   rpc NAME METHOD [PARAMS]     one request to the control socket without kcpctl; prints the answer
 #   status NAME [FILTER]         the status document, through jq -r FILTER
@@ -30,6 +32,18 @@ network() {
 			"interface: {name: kcp0, addresses: [${NETWORK_ADDRESSES:-10.99.0.$n/24, \"fd99::$n/64\"}]}" "$@"
 	} >"$RUN_DIR/$name.yaml"
 	chmod 600 "$RUN_DIR/$name.yaml"
+}
+native_key() {
+	[ -e "$RUN_DIR/$1.key" ] || "$BIN/kcpctl" key gen "$RUN_DIR/$1.key" >/dev/null || die "no key for $1"
+	"$BIN/kcpctl" key pub "$RUN_DIR/$1.key"
+}
+native() {
+	local name=$1 n=$2
+	shift 2
+	native_key "$name" >/dev/null
+	printf '%s\n' 'version: 1' "identity: {private_key_file: $name.key}" \
+		"interface: {name: kcp0, addresses: [${NETWORK_ADDRESSES:-10.99.0.$n/24, \"fd99::$n/64\"}]}" "$@" \
+		>"$RUN_DIR/$name.yaml"
 }
 inner4() { printf '10.99.0.%s\n' "$1"; }
 inner6() { printf 'fd99::%s\n' "$1"; }

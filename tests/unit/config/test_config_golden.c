@@ -116,7 +116,7 @@ Test(golden, examples_load)
 			report.warnings[native ? 0 : 1].text);
 		if (!native)
 			cr_assert_eq(report.warnings[0].number, (unsigned)CONFIG_W_UNAUTHENTICATED);
-		cr_assert_eq(config->interface.mtu_bytes, native ? 1280 : 1298);
+		cr_assert_eq(config->interface.mtu_bytes, native ? 1400 : 1298);
 		cr_assert(config->peer_count > 0);
 		config_free(config);
 	}

@@ -202,7 +202,7 @@ Test(key_files, arrive_as_bytes)
 	cr_assert_eq(load_keyed(files, COUNT(files), &c, &report), 0, "%s", report.errors[0].text);
 	cr_assert_eq(report.warning_total, 0u, "%s", report.warnings[0].text);
 	cr_assert_eq(c->wire, CONFIG_WIRE_NATIVE);
-	cr_assert_eq(c->interface.mtu_bytes, 1280);
+	cr_assert_eq(c->interface.mtu_bytes, 1400);
 	cr_assert_str_eq(c->identity.private_key_file, "/c/office.key");
 	cr_assert_eq(config_key_parse(SECRET_A, 44, want), 0);
 	cr_assert_arr_eq(c->identity.private_key, want, sizeof(want));
