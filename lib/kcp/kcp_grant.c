@@ -21,7 +21,7 @@ enum {
 void kcp_grant_init(struct kcp_grant *grant, uint32_t credit_bytes)
 {
 	*grant = (struct kcp_grant){
-		.level_bytes = credit_bytes,
+		.floor_bytes = credit_bytes,
 		.told_bytes = credit_bytes,
 		.reach_bytes = credit_bytes,
 		.round_at = mono_at_us(INT64_MIN / 2),
@@ -56,7 +56,8 @@ void kcp_grant_arrived(struct kcp_grant *grant, size_t bytes, int64_t srtt_us, s
 
 uint64_t kcp_grant_bytes(const struct kcp_grant *grant, uint64_t unread_bytes, bool tight)
 {
-	uint64_t bytes = grant->level_bytes;
+	uint64_t bytes =
+		grant->level_bytes > grant->floor_bytes ? grant->level_bytes : grant->floor_bytes;
 
 	if (bytes > KCP_PATH_GRANT_MAX_BYTES)
 		bytes = KCP_PATH_GRANT_MAX_BYTES;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct kcp_grant {
+	uint64_t floor_bytes; /* told at first, and again after a pause */
 	uint64_t level_bytes; /* what arrivals earned */
 	uint64_t told_bytes;  /* by the last datagram that left */
 	uint64_t reach_bytes; /* largest ever told: what honest data can span */
