@@ -3,9 +3,8 @@
  * the interface, the configuration, the control socket. Then it closes every descriptor but its log and its end of the
  * pair: while it held the TUN device or a socket, these would outlive a killed worker.
  *
- * Its signals are blocked already (the loop reads them from a descriptor), so that what is meant for the daemon, as
- * Ctrl-C in a terminal and a service manager's signal to all processes, does not end the helper first: it ends when the
- * worker's end of the pair is closed, whatever closed it.
+ * It ignores signals that are meant for the daemon, as Ctrl-C in a terminal and a service manager's signal to all
+ * processes: it ends when the worker's end of the pair is closed, whatever closed it.
  *
  * Requests are numbered. An answer that comes after its time is recognised by an old number and dropped together with a
  * descriptor it may carry.
@@ -62,6 +61,7 @@ static void say_ready(int fd, const struct fault *fault)
 /* Never returns: what the worker registered with atexit() and left in stdio's buffers is not the helper's to finish. */
 static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct config *config)
 {
+	static const int FOR_THE_DAEMON[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE};
 	struct broker_server server = {
 		.fd = HELPER_FD,
 		.ifindex = setup->ifindex,
@@ -74,7 +74,8 @@ static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct
 	if (fd != HELPER_FD && dup2(fd, HELPER_FD) < 0)
 		_exit(EXIT_FAILURE);
 	closefrom(HELPER_FD + 1);
-	(void)signal(SIGQUIT, SIG_IGN);
+	for (size_t i = 0; i < sizeof(FOR_THE_DAEMON) / sizeof(FOR_THE_DAEMON[0]); i++)
+		(void)signal(FOR_THE_DAEMON[i], SIG_IGN);
 	(void)prctl(PR_SET_NAME, "vpnd-helper", 0, 0, 0);
 	if (setup->control) {
 		server.control = *setup->control;
