@@ -46,7 +46,7 @@ enum {
 #define INIT_GUARD_SENDING_RATE ((struct token_rate){.interval_us = 20000, .burst = 10})
 /* Of one peer: INITs whose parameters were opened, REJECTs, RESPs looked at for one attempt, resyncs after a REJECT. */
 #define INIT_GUARD_PEER_RATE ((struct token_rate){.interval_us = 100000, .burst = 5})
-#define INIT_GUARD_REJECT_RATE ((struct token_rate){.interval_us = 1000000, .burst = 1})
+#define INIT_GUARD_REJECT_RATE ((struct token_rate){.interval_us = 100000, .burst = 5})
 #define INIT_GUARD_RESP_RATE ((struct token_rate){.interval_us = 50000, .burst = 20})
 #define INIT_GUARD_RESYNC_RATE ((struct token_rate){.interval_us = 30000000, .burst = 2})
 

@@ -152,6 +152,7 @@ static void send_reject(struct kcpvpn_peer *peer, const struct native_address *f
 	enum handshake_reject_reason reason, struct mono now)
 {
 	struct kcpvpn_native *native = peer->native;
+	const struct native_session *next = peer->hs.slots[NATIVE_SLOT_NEXT];
 	struct handshake_reject reject = {
 		.last_seq = peer->hs.committed_seq,
 		.reason = (uint8_t)reason,
@@ -160,6 +161,9 @@ static void send_reject(struct kcpvpn_peer *peer, const struct native_address *f
 
 	if (!token_bucket_take(&peer->hs.rejects, INIT_GUARD_REJECT_RATE, now))
 		return;
+	/* What waits may be of a caller that is gone. One whose clock is no help must get past that, too. */
+	if (next && next->init_seq > reject.last_seq)
+		reject.last_seq = next->init_seq;
 	handshake_reject_write(&native->secrets->responder, &reject, &native->random, datagram);
 	native_tx_plain(native, from, datagram, sizeof(datagram));
 	native->stats.rejects_sent++;
@@ -193,6 +197,7 @@ static bool admitted(struct kcpvpn_peer *peer, const struct native_address *from
 	if (next && params->init_seq <= next->init_seq &&
 		mono_diff_us(now, next->made_at) < NATIVE_PENDING_US) {
 		native->stats.drop_pending++;
+		send_reject(peer, from, HANDSHAKE_REJECT_STALE, now);
 		return false;
 	}
 	if (params->required & ~NATIVE_FEATURES) {

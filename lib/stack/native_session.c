@@ -11,6 +11,9 @@
  * Instances: the transport state of both sides belongs to a pair of instances. A session of another pair means that one
  * side began anew: then everything of the old pair goes, sessions and attempts too, before a byte of it is read.
  *
+ * Crossing handshakes leave each side with another session as its newest, so each may send for long on the one that is
+ * `prev` for the other. Therefore `prev` goes early only if the peer had confirmed it before `cur` was made.
+ *
  * Ages count from the making of the keys, on a clock that counts suspend. A session that is too old is not used even if
  * its timer has not been served yet.
  */
@@ -36,6 +39,7 @@ struct native_session *native_session_new(struct kcpvpn_peer *peer, bool initiat
 	session->made_at = now;
 	session->confirmed_at = MONO_NEVER;
 	session->last_rx_at = MONO_NEVER;
+	session->first_rx_at = MONO_NEVER;
 	session->rekey_at = MONO_NEVER;
 	native_session_data_init(native, &session->data);
 	return session;
@@ -108,13 +112,27 @@ static void take_pair(struct native_session *session, struct mono now)
 	native_data_restart(peer, now);
 }
 
+/* `cur` makes room. It may be what the peer sends on from now on, even if it was never heard there: the older one goes. */
+static void make_prev(struct native_handshake_state *hs)
+{
+	struct native_session *cur = hs->slots[NATIVE_SLOT_CUR];
+
+	if (!cur)
+		return;
+	native_session_free(hs->slots[NATIVE_SLOT_PREV]);
+	hs->slots[NATIVE_SLOT_CUR] = NULL;
+	cur->slot = NATIVE_SLOT_PREV;
+	hs->slots[NATIVE_SLOT_PREV] = cur;
+}
+
 void native_session_confirm(
 	struct native_session *session, const struct native_address *address, struct mono now)
 {
 	struct kcpvpn_peer *peer = session->peer;
 	struct kcpvpn_native *native = peer->native;
 	struct native_handshake_state *hs = &peer->hs;
-	int64_t rekey_us = NATIVE_REKEY_RESPONDER_US;
+	int64_t rekey_us =
+		session->initiator ? NATIVE_REKEY_INITIATOR_US : NATIVE_REKEY_RESPONDER_US;
 
 	take_pair(session, now);
 	if (!session->initiator && session->init_seq > hs->committed_seq)
@@ -123,18 +141,12 @@ void native_session_confirm(
 	hs->has_limits = true;
 	if (hs->slots[session->slot] == session)
 		hs->slots[session->slot] = NULL;
-	native_session_free(hs->slots[NATIVE_SLOT_PREV]);
-	struct native_session *old = hs->slots[NATIVE_SLOT_CUR];
-	if (old) {
-		old->slot = NATIVE_SLOT_PREV;
-		hs->slots[NATIVE_SLOT_PREV] = old;
-	}
+	make_prev(hs);
 	session->slot = NATIVE_SLOT_CUR;
 	hs->slots[NATIVE_SLOT_CUR] = session;
 	session->confirmed_at = now;
-	if (session->initiator)
-		rekey_us = NATIVE_REKEY_INITIATOR_US +
-			   (int64_t)(rand_u32(&native->random) % NATIVE_REKEY_JITTER_US);
+	/* Jitter on both sides: after crossing handshakes both may be responders of what they send on. */
+	rekey_us += (int64_t)(rand_u32(&native->random) % NATIVE_REKEY_JITTER_US);
 	session->rekey_at = mono_add_us(session->made_at, rekey_us);
 	hs->handshakes++;
 	native->stats.handshakes_done++;
@@ -165,14 +177,15 @@ bool native_session_authentic(
 		/* The answer went to where the INIT came from: that something comes from there now proves a round trip. */
 		native_session_confirm(session,
 			same_address(from, &session->address) ? &session->address : NULL, now);
-	if (!session->answered && session->slot == NATIVE_SLOT_CUR) {
+	if (mono_is_never(session->first_rx_at) && session->slot == NATIVE_SLOT_CUR) {
 		/* Both sides have it: nothing is left to be called for. */
 		native_attempts_erase(peer);
 		attempt_stop(&hs->schedule);
 		if (hs->calls & NATIVE_CALL_ATTEMPT)
 			native_call_cancel(peer);
 	}
-	session->answered = true;
+	if (mono_is_never(session->first_rx_at))
+		session->first_rx_at = now;
 	return true;
 }
 
@@ -238,6 +251,9 @@ static struct mono prev_ends(const struct native_session *prev, const struct nat
 {
 	struct mono quiet_since = prev->confirmed_at;
 
+	/* The peer may have confirmed the two in the other order, and send on this one. */
+	if (cur && !mono_before(prev->first_rx_at, cur->made_at))
+		return hard_stop(prev);
 	/* The peer may have sent on it until it learned of the newer one, however quiet it was before. */
 	if (cur)
 		quiet_since = mono_max(quiet_since, cur->confirmed_at);

@@ -71,11 +71,11 @@ struct native_session {
 	struct kcpvpn_peer *peer;
 	uint32_t remote_index; /* the peer's: what we write */
 	bool initiator;	       /* we sent the INIT */
-	bool answered;	       /* something authentic came on it */
 	enum native_slot slot;
 	struct mono made_at;	  /* the keys were made: all ages count from here */
 	struct mono confirmed_at; /* MONO_NEVER = not yet */
 	struct mono last_rx_at;	  /* last authentic datagram, MONO_NEVER = none yet */
+	struct mono first_rx_at;  /* the first: from then on both sides have confirmed it */
 	struct mono rekey_at;
 	uint64_t init_seq; /* of its INIT */
 	uint64_t own_instance;
