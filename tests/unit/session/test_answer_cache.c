@@ -59,6 +59,9 @@ Test(answer_cache, gives_the_same_answer_eight_times)
 	struct answer_cache cache;
 
 	answer_cache_init(&cache, &RND);
+	struct siphash_key key = cache.key;
+	answer_cache_init(&cache, &RND);
+	cr_assert(key.k0 != cache.key.k0 && key.k1 != cache.key.k1, "each has a key of its own");
 	cr_assert_eq(find(&cache, 1, mono_at_ms(0)), -ANSWER_CACHE_UNKNOWN);
 	cr_assert_null(cache.table, "asking allocates nothing");
 	put(&cache, 1, 77, mono_at_ms(1));

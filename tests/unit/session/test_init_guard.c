@@ -264,6 +264,28 @@ Test(init_guard, an_attacker_with_many_addresses_locks_nobody_out)
 	}
 }
 
+/* Whoever shares both buckets with others that are always empty is wronged until the next key, and no longer. */
+Test(init_guard, a_new_key_every_ten_seconds)
+{
+	static struct init_guard guard;
+	struct mono never_full = mono_at_ms(3600000);
+
+	init_guard_init(&guard, &RND);
+	cr_assert_eq(passes(&guard, v4(1, 1), 1, mono_at_ms(1000)), 1);
+	struct siphash_key key = guard.key;
+	for (int what = 0; what < 2; what++) {
+		int64_t now_ms = 1000 + what * 10000;
+		for (size_t i = 0; i < INIT_GUARD_HOST_BUCKETS && what == 0; i++)
+			guard.host[0][i].full_at = guard.host[1][i].full_at = never_full;
+		for (size_t i = 0; i < INIT_GUARD_NET_BUCKETS && what == 1; i++)
+			guard.net[0][i].full_at = guard.net[1][i].full_at = never_full;
+		cr_assert_eq(passes(&guard, v4(1, 1), 1, mono_at_ms(now_ms + 9999)), 0);
+		cr_assert_eq(passes(&guard, v4(1, 1), 1, mono_at_ms(now_ms + 10000)), 1);
+		cr_assert_neq(guard.key.k0, key.k0);
+		key = guard.key;
+	}
+}
+
 /* A refused INIT costs nobody: the state is the same before and after. */
 Test(init_guard, refusals_change_nothing)
 {

@@ -79,6 +79,8 @@ Test(roam, asks_both_on_a_schedule)
 		cr_assert_arr_eq(ask[0].token, first[0].token, 8, "one token a candidate");
 		cr_assert_arr_eq(ask[1].token, first[1].token, 8);
 		cr_assert_arr_neq(ask[0].token, ask[1].token, 8, "each address has its own");
+		cr_assert_arr_neq(ask[0].token, ((uint8_t[8]){0}), 8, "not drawn");
+		cr_assert_arr_neq(ask[1].token, ((uint8_t[8]){0}), 8, "not drawn");
 		cr_assert_eq(datagram(&roam, at(2, 100), true, want_ms[i]), ROAM_WAITING);
 	}
 	cr_assert(mono_is_never(roam_next_deadline(&roam)));

@@ -97,7 +97,7 @@ Test(session_control, what_is_built_is_read)
 	struct wire walk = wire_of(bytes, b.len);
 	for (int type = SESSION_CONTROL_PING; type <= SESSION_CONTROL_PATH_RESPONSE; type++) {
 		cr_assert(session_control_next(&walk, &tlv));
-		cr_assert_eq(tlv.type, type);
+		cr_assert_eq((int)tlv.type, type);
 		cr_assert_arr_eq(tlv.token, token, 8);
 	}
 	cr_assert(session_control_next(&walk, &tlv));
@@ -126,6 +126,7 @@ Test(session_control, a_builder_stops_at_its_bounds)
 	cr_assert_eq(b.len, 19);
 	cr_assert_eq(bytes[19], 0xee);
 	cr_assert_not(session_control_put_close(&b, SESSION_CONTROL_CLOSE_SHUTDOWN));
+	cr_assert_not(session_control_put_mtu(&b, SESSION_CONTROL_MTU_ACK, 1, 2));
 
 	b = session_control_build(bytes, sizeof(bytes));
 	for (int i = 0; i < 16; i++)

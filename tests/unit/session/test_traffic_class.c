@@ -186,6 +186,7 @@ Test(traffic_class, a_flow_keeps_its_number_and_others_have_others)
 	struct packet data = make(4, TCP, 2, 5000, 80, 100);
 	struct packet syn = with_flags(data, IP_TCP_SYN);
 	uint16_t number = classify(c, &data, 1).number;
+	struct traffic_classifier *other_key = classifier_new();
 	unsigned same = 0;
 	unsigned used[TRAFFIC_CLASS_FLOWS + 1] = {0};
 
@@ -199,24 +200,31 @@ Test(traffic_class, a_flow_keeps_its_number_and_others_have_others)
 		same += used[i] == 0;
 	}
 	cr_assert_lt(same, 100);
+	cr_assert_neq(classify(other_key, &data, 1).number, number);
+	free(other_key);
 	/* each part of the tuple counts */
 	struct packet others[] = {make(4, TCP, 3, 5000, 80, 0), make(4, TCP, 2, 5001, 80, 0),
 		make(4, TCP, 2, 5000, 81, 0), make(4, TCP, 2, 80, 5000, 0),
-		make(4, UDP, 2, 5000, 80, 0)};
-	for (size_t i = 0; i < 5; i++)
+		make(4, UDP, 2, 5000, 80, 0), make(4, TCP, 2, 5000, 80, 0)};
+	others[5].bytes[19] = 77; /* destination */
+	for (size_t i = 0; i < 6; i++)
 		cr_assert_neq(classify(c, &others[i], 4).number, number, "%zu", i);
 	free(c);
 }
 
-/* IPv6 in fragments: [hop-by-hop] [fragment] [destination options] UDP. */
+/* IPv6 in fragments: hop-by-hop options, AH, fragment, and in the first one destination options if asked for; UDP. */
 static struct packet v6_fragment(bool first, bool options, uint8_t id, uint16_t src_port)
 {
 	static const uint8_t address[16] = {0xfd, [15] = 9};
 	struct packet p = {.len = 0};
 	size_t at = IP_HEADER_V6_BYTES;
 
-	p.bytes[at] = 44; /* hop-by-hop, eight bytes */
-	at += 8;
+	p.bytes[at] = 51; /* hop-by-hop, 16 bytes */
+	p.bytes[at + 1] = 1;
+	at += 16;
+	p.bytes[at] = 44; /* AH, 24 bytes */
+	p.bytes[at + 1] = 4;
+	at += 24;
 	p.bytes[at] = options ? 60 : UDP;
 	store_be16(p.bytes + at + 2, first ? 1 : 1480);
 	p.bytes[at + 7] = id;
@@ -257,6 +265,8 @@ Test(traffic_class, fragments_stay_together)
 		struct packet second = v6_fragment(false, options, 1, 2000);
 		struct packet next = v6_fragment(true, options, 2, 3000);
 		struct traffic_flow flow = classify(c, &first, 30000000);
+		/* behind options the later fragments cannot know that it is UDP */
+		cr_assert_eq(flow.class, options ? TRAFFIC_CLASS_BULK : TRAFFIC_CLASS_RT);
 		cr_assert_eq(classify(c, &second, 30000000).number, flow.number);
 		cr_assert_eq(classify(c, &second, 30000000).class, flow.class);
 		cr_assert_eq(
