@@ -66,6 +66,7 @@ struct state_file {
 	bool dirty;
 	bool failed; /* the last write, or there is no folder: said once */
 	struct loop_timer due;
+	struct mono again_at;	 /* not written before */
 	struct loop_watch watch; /* of the eventfd */
 	struct job *job;	 /* running; NULL = none */
 };
@@ -332,6 +333,8 @@ static void done(struct state_file *file, struct job *job)
 		file->dirty = true;
 	}
 	file->failed = job->error < 0;
+	file->again_at =
+		mono_add_us(loop_now(file->loop), file->failed ? AGAIN_US : STATE_FILE_PAUSE_US);
 	free(job->text);
 	free(job);
 }
@@ -340,9 +343,8 @@ static void done(struct state_file *file, struct job *job)
 static void arm(struct state_file *file)
 {
 	if (file->dirty && !file->job && file->folder_fd >= 0 && mono_is_never(file->due.timer.at))
-		loop_timer_arm(file->loop, &file->due,
-			mono_add_us(loop_now(file->loop),
-				file->failed ? AGAIN_US : STATE_FILE_DELAY_US));
+		loop_timer_arm(
+			file->loop, &file->due, mono_max(loop_now(file->loop), file->again_at));
 }
 
 static void *run_job(void *arg)

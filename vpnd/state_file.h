@@ -23,7 +23,8 @@ enum {
 	STATE_FILE_KEY_BYTES = 32,
 	STATE_FILE_PEERS_MAX = 65536,
 	STATE_FILE_BYTES_MAX = 16 << 20, /* a longer file is not read */
-	STATE_FILE_DELAY_US = 200000,	 /* changes of so long are written at once */
+	STATE_FILE_PAUSE_US =
+		500000, /* between two writes; a change after a pause is written at once */
 	STATE_FILE_MODE = 0600,
 };
 
