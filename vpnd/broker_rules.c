@@ -4,6 +4,8 @@
  *
  * Adding is held to what they name. Removing is held to the own interface and own protocol numbers: it can only undo.
  * The numbers are remembered since the start, so that routes of a configuration long gone can still be withdrawn.
+ *
+ * Rules need no keys: they are wiped as soon as the helper has handed them over.
  */
 #include "vpnd/broker_rules.h"
 
@@ -22,6 +24,7 @@ static void note_protocol(struct broker_rules *rules, const struct config *confi
 void broker_rules_init(struct broker_rules *rules, struct config *config)
 {
 	*rules = (struct broker_rules){.in_force = config};
+	config_forget_secrets(config);
 	note_protocol(rules, config);
 }
 
@@ -36,6 +39,7 @@ void broker_rules_offer(struct broker_rules *rules, struct config *config)
 {
 	config_free(rules->latest);
 	rules->latest = config;
+	config_forget_secrets(config);
 	note_protocol(rules, config);
 }
 

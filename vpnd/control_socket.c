@@ -207,15 +207,19 @@ int control_socket_open(
 	struct control_socket s = {.fd = -1};
 	struct sockaddr_un address;
 	int rc = fill_address(&address, path);
+	bool formed = rc == 0;
 
-	if (!rc) {
-		(void)snprintf(s.path, sizeof(s.path), "%s", path);
+	(void)snprintf(s.path, sizeof(s.path), "%s", formed ? path : "");
+	for (int i = 0; formed && i < MKDIR_TRIES; i++) {
 		rc = make_folders(&s);
+		if (!rc)
+			rc = probe(path);
+		if (!rc)
+			rc = bind_and_rename(&s, gid);
+		if (rc !=
+			-ENOENT) /* or the folder went away meanwhile: the helper of a killed daemon cleans up */
+			break;
 	}
-	if (!rc)
-		rc = probe(path);
-	if (!rc)
-		rc = bind_and_rename(&s, gid);
 	if (rc) {
 		if (s.made_folder || s.made_parent)
 			remove_folders(&s);

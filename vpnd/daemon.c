@@ -1,6 +1,6 @@
 /*
- * Start: configuration (read by main), loop, control socket, netlink, device, wire, peers, link, READY. The control
- * socket is served only once the loop runs. The end undoes whatever was reached.
+ * Start: configuration (read by main), loop, control socket, netlink, device, helper, wire, the drop of privileges, peers,
+ * link, READY. The control socket is served only once the loop runs. The end undoes whatever was reached.
  *
  * A round of the loop: sockets hand datagrams to the wire, the TUN device packets to the packet path; afterwards the
  * wire serves its events, the path hands on what waits, and everything leaves in batches. Events of that (a window
@@ -400,9 +400,22 @@ static int open_network(struct daemon *daemon, struct fault *fault)
 		error = netlink_monitor_new(daemon->loop, daemon->device.tun.ifindex,
 			(uint8_t)config->routes.protocol, on_network_changed, daemon,
 			&daemon->monitor, fault);
-	if (error == 0)
-		error = daemon_wire_new(daemon, config, &daemon->wire, fault);
 	return error;
+}
+
+/* Before there is a wire: what that knows is none of the helper's business. */
+static int start_helper(struct daemon *daemon, struct fault *fault)
+{
+	const struct broker_setup setup = {
+		.ifindex = daemon->device.tun.ifindex,
+		.file = daemon->config->file,
+		.config = daemon->config,
+		.control = control_server_socket(daemon->control),
+		.extra = daemon->privileges->extra,
+		.log = &daemon->logger->log,
+	};
+
+	return broker_new(daemon->loop, &setup, &daemon->broker, fault);
 }
 
 static int open_udp(void *ctx, const struct kcpvpn_endpoint *local, int *ret_fd)
@@ -415,25 +428,11 @@ static int give_socket(void *ctx)
 	return broker_control_group(ctx, NULL);
 }
 
-/*
- * The helper takes over what needs rights, and this process gives them up. Everything that was opened before stays; no
- * thread exists yet, and no packet was read.
- */
+/* Everything that takes rights is open, no thread exists yet, no packet was read. From here on the helper is asked. */
 static int give_up_privileges(struct daemon *daemon, struct fault *fault)
 {
-	const struct broker_setup setup = {
-		.ifindex = daemon->device.tun.ifindex,
-		.file = daemon->config->file,
-		.config = daemon->config,
-		.control = control_server_socket(daemon->control),
-		.extra = daemon->privileges->extra,
-		.log = &daemon->logger->log,
-	};
-	int error = broker_new(daemon->loop, &setup, &daemon->broker, fault);
+	int error = privileges_drop(daemon->privileges, fault);
 
-	if (error < 0)
-		return error;
-	error = privileges_drop(daemon->privileges, fault);
 	if (error < 0)
 		return error;
 	daemon->device.host = broker_host_net(daemon->broker);
@@ -499,6 +498,10 @@ int daemon_new(const struct options *options, const struct privileges *privilege
 				&logger->log, "NOTIFY_SOCKET cannot be used: %s", strerror(-error));
 		error = open_network(daemon, &fault);
 	}
+	if (error == 0)
+		error = start_helper(daemon, &fault);
+	if (error == 0)
+		error = daemon_wire_new(daemon, config, &daemon->wire, &fault);
 	if (error == 0)
 		error = give_up_privileges(daemon, &fault);
 	if (error == 0)

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -123,6 +124,18 @@ bool privileges_hide_reading(bool hide)
 }
 
 /* ---- the end ---------------------------------------------------------------------------------------------------- */
+
+/* Other threads would keep what they have. A host without /proc cannot tell. */
+static bool is_alone(void)
+{
+#ifdef __SANITIZE_THREAD__
+	return true; /* the sanitizer has a thread of its own */
+#else
+	struct stat st;
+
+	return stat("/proc/self/task", &st) < 0 || st.st_nlink == 3;
+#endif
+}
 
 static int failed(struct fault *fault, const char *what)
 {
@@ -245,8 +258,10 @@ int privileges_keep(unsigned extra, struct fault *fault)
 
 int privileges_drop(const struct privileges *privileges, struct fault *fault)
 {
+	if (!is_alone())
+		return fault_set(fault, -EPERM, "E-PRIV-3", NULL,
+			"cannot give up privileges: there is a second thread already");
 	int error = clear_bounding_set(fault);
-
 	if (!error && privileges->change_user)
 		error = become(privileges, fault);
 	if (!error)

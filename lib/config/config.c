@@ -92,6 +92,21 @@ void config_peer_clear(struct config_peer *peer)
 	peer->name = NULL;
 }
 
+void config_forget_secrets(struct config *config)
+{
+	if (config->kcp_go.key) {
+		explicit_bzero(config->kcp_go.key, strlen(config->kcp_go.key));
+		free(config->kcp_go.key);
+		config->kcp_go.key = NULL;
+	}
+	config->identity.private_key = NULL;
+	config->identity.network_key = NULL;
+	for (size_t i = 0; i < config->peer_count; i++)
+		config->peers[i].preshared_key = NULL;
+	secrets_free(config->secrets);
+	config->secrets = NULL;
+}
+
 void config_free(struct config *config)
 {
 	size_t count = 0;

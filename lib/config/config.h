@@ -217,6 +217,9 @@ int config_parse_text(const char *path, const char *text, size_t len,
 	const struct config_reader *reader, struct config **ret_config,
 	struct config_report *report);
 
+/** Wipes all keys and leaves the rest: for who needs to know what is configured, but no secret. */
+void config_forget_secrets(struct config *config);
+
 /** Wipes keys and frees everything. NULL is fine. */
 void config_free(struct config *config);
 

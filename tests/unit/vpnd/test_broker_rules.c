@@ -110,10 +110,12 @@ Test(broker_rules, a_reload_allows_both_until_the_new_one_is_in_force)
 	struct broker_rules rules;
 
 	broker_rules_init(&rules, parse(FIRST));
+	cr_assert_eq(rules.in_force->kcp_go.key, NULL, "no secret is kept");
 	broker_rules_keep(&rules);
 	cr_assert(may_add(&rules, "10.1.0.0/16", 254, 50, 201), "keeping nothing changes nothing");
 	cr_assert_not(may_add(&rules, "10.3.0.0/16", 77, 9, 99));
 	broker_rules_offer(&rules, parse(SECOND));
+	cr_assert_eq(rules.latest->kcp_go.key, NULL, "no secret is kept");
 	cr_assert(may_add(&rules, "10.3.0.0/16", 77, 9, 99));
 	cr_assert(may_add(&rules, "10.1.0.0/16", 254, 50, 201));
 	cr_assert_not(may_add(&rules, "10.1.0.0/16", 77, 9, 99), "each with its own settings");

@@ -458,6 +458,30 @@ Test(privileges, a_bug_still_ends_in_an_abort)
 	cr_assert_not(WCOREDUMP(status));
 }
 
+static void *linger(void *arg)
+{
+	(void)arg;
+	return pause() == 0 ? NULL : NULL;
+}
+
+Test(privileges, a_second_thread_forbids_the_drop)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct privileges privileges;
+		struct fault fault = {0};
+		pthread_t thread;
+		if (privileges_begin(&privileges, &fault) < 0 ||
+			pthread_create(&thread, NULL, linger, NULL) != 0)
+			_exit(1);
+		_exit(privileges_drop(&privileges, &fault) == -EPERM && geteuid() == 0 ? 0 : 2);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+}
+
 /* ---- the beginning ---------------------------------------------------------------------------------------------- */
 
 static int begin_as(uid_t uid, struct fault *fault)
