@@ -133,22 +133,27 @@ struct key_file {
 	const char *verb; /* of kcpctl key, that makes such a file */
 };
 
+/* NAME of "credential:NAME", NULL for a path. */
+static const char *credential(const char *path)
+{
+	static const size_t prefix = sizeof(CONFIG_CREDENTIAL_PREFIX) - 1;
+
+	return strncmp(path, CONFIG_CREDENTIAL_PREFIX, prefix) == 0 ? path + prefix : NULL;
+}
+
 static void tell_unread(struct loader *l, const struct key_file *file, int error)
 {
 	char word[WORD_BYTES];
-	const char *credential =
-		strncmp(file->path, CONFIG_CREDENTIAL_PREFIX, strlen(CONFIG_CREDENTIAL_PREFIX)) == 0
-			? file->path + strlen(CONFIG_CREDENTIAL_PREFIX)
-			: NULL;
+	const char *name = credential(file->path);
 
 	if (!l->findings.report->read_error)
 		l->findings.report->read_error = error;
-	if (error == -ENOENT && credential)
+	if (error == -ENOENT && name)
 		findings_error(&l->findings, CONFIG_E_READ, file->place, NULL,
 			"%s: there is no credential %.100s: no such file in "
 			"$CREDENTIALS_DIRECTORY, which the service manager sets; the unit needs "
 			"LoadCredential=%.100s:FILE",
-			file->shown, credential, credential);
+			file->shown, name, name);
 	else if (error == -ENOENT)
 		findings_error(&l->findings, CONFIG_E_READ, file->place, NULL,
 			"%s: there is no file %.200s; make it: kcpctl key %s %s", file->shown,
@@ -212,11 +217,14 @@ static int read_key(struct loader *l, const struct key_file *file, const uint8_t
 		return 0;
 	}
 	if (st.mode & CONFIG_KEY_MODE_FORBIDDEN) {
+		const char *name = credential(file->path);
 		explicit_bzero(data, len);
 		free(data);
 		findings_error(&l->findings, CONFIG_E_MODE, file->place, NULL,
-			"%s: %.200s has mode %04o, a key file at most 0640; use: chmod 0600 %s",
-			file->shown, file->path, st.mode & 07777, shell_word(file->path, word));
+			"%s: %.200s has mode %04o, a key file at most 0640; use: chmod 0600 %s%s",
+			file->shown, file->path, st.mode & 07777,
+			name ? "\"$CREDENTIALS_DIRECTORY\"/" : "",
+			shell_word(name ? name : file->path, word));
 		return 0;
 	}
 	uint8_t *key = secrets_add(l->config->secrets);
