@@ -78,7 +78,7 @@ static const int BOTH[] = {
 	SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(readlink), SCMP_SYS(readlinkat),
 	SCMP_SYS(getdents64), SCMP_SYS(getcwd), SCMP_SYS(fcntl), SCMP_SYS(fcntl64),
 	SCMP_SYS(ftruncate), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(flock), SCMP_SYS(dup),
-	SCMP_SYS(unlink), SCMP_SYS(unlinkat),
+	SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(rmdir),
 	/* sockets */
 	SCMP_SYS(bind), SCMP_SYS(connect), SCMP_SYS(getsockname), SCMP_SYS(getpeername),
 	SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(sendto), SCMP_SYS(recvfrom),
@@ -109,8 +109,7 @@ static const int HELPER[] = {
 	/* what is handed to the worker */
 	SCMP_SYS(memfd_create),
 	/* the control socket's name, group and mode */
-	SCMP_SYS(rmdir), SCMP_SYS(chown), SCMP_SYS(lchown), SCMP_SYS(fchownat), SCMP_SYS(chmod),
-	SCMP_SYS(fchmodat)};
+	SCMP_SYS(chown), SCMP_SYS(lchown), SCMP_SYS(fchownat), SCMP_SYS(chmod), SCMP_SYS(fchmodat)};
 
 static const int KILLED[] = {
 	/* the kernel and other processes */
