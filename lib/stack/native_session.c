@@ -214,6 +214,7 @@ void native_session_closed_by_peer(struct kcpvpn_peer *peer, struct mono now)
 	native_call_cancel(peer);
 	attempt_stop(&hs->schedule);
 	hs->wait_until = mono_add_us(now, NATIVE_AFTER_CLOSE_US + jitter_us);
+	hs->wanted_at = MONO_NEVER; /* it went in order; data that still waits asks again */
 	lost(peer, now);
 }
 
