@@ -170,9 +170,34 @@ static void log_trouble(struct native_peer *p)
 	struct kcpvpn_peer_status status;
 
 	kcpvpn_peer_status(p->handle, &status);
-	if (status.trouble && status.trouble != p->told_trouble)
-		log_warn(p->wire->log, "peer %s: %s", p->peer->name, status.trouble);
+	if (!status.trouble || status.trouble == p->told_trouble)
+		return;
+	log_warn(p->wire->log, "peer %s: %s", p->peer->name, status.trouble);
 	p->told_trouble = status.trouble;
+}
+
+static void watch_troubles(struct native_wire *wire)
+{
+	if (mono_is_never(wire->trouble.timer.at))
+		loop_timer_arm(wire->loop, &wire->trouble,
+			mono_add_us(loop_now(wire->loop), WIRE_NATIVE_TROUBLE_US));
+}
+
+static void on_trouble(struct loop_timer *timer, struct mono now)
+{
+	struct native_wire *wire = list_entry(timer, struct native_wire, trouble);
+	bool any = false;
+
+	(void)now;
+	list_for_each (at, &wire->peers) {
+		struct native_peer *p = list_entry(at, struct native_peer, in_wire);
+		if (p->told != WIRE_PEER_CONNECTING)
+			continue;
+		log_trouble(p);
+		any = true;
+	}
+	if (any)
+		watch_troubles(wire);
 }
 
 static void say_mtu(struct native_peer *p, uint32_t path)
@@ -228,6 +253,8 @@ static void tell_state(struct native_peer *p)
 	if (state == before)
 		return;
 	p->told = state;
+	if (state == WIRE_PEER_CONNECTING)
+		watch_troubles(p->wire);
 	if (state == WIRE_PEER_UP && kcpvpn_peer_endpoint(p->handle, &remote)) {
 		p->told_trouble = NULL;
 		log_info(p->wire->log, "peer %s: up at %s", p->peer->name,
@@ -280,10 +307,8 @@ static void handle_events(struct native_peer *p, unsigned events)
 		tell_mtu(p);
 	if (events & KCPVPN_PEER_EVENT_READABLE)
 		receive(p);
-	if (events & KCPVPN_PEER_EVENT_NAMES) {
-		log_trouble(p);
+	if (events & KCPVPN_PEER_EVENT_NAMES)
 		native_targets_ask_again(p);
-	}
 	if (events & (KCPVPN_PEER_EVENT_WRITABLE | KCPVPN_PEER_EVENT_STATE))
 		told->writable(told->ctx, p->peer);
 }
@@ -561,6 +586,7 @@ static void wire_free(struct wire *base)
 		free_peer(list_entry(wire->peers.next, struct native_peer, in_wire));
 	loop_timer_disarm(wire->loop, &wire->timer);
 	loop_timer_disarm(wire->loop, &wire->sweep);
+	loop_timer_disarm(wire->loop, &wire->trouble);
 	loop_timer_disarm(wire->loop, &wire->tell);
 	if (wire->native)
 		native_listen_end(wire);
@@ -648,6 +674,7 @@ int wire_native_new(struct loop *loop, const struct config *config, uint16_t mtu
 	wire->sweep_next = &wire->peers;
 	loop_timer_init(&wire->timer, on_deadline);
 	loop_timer_init(&wire->sweep, on_sweep);
+	loop_timer_init(&wire->trouble, on_trouble);
 	loop_timer_init(&wire->tell, on_tell);
 	int error = make_native(wire, fault);
 	if (error == 0)

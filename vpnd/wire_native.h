@@ -24,6 +24,8 @@ enum {
 	WIRE_NATIVE_KEEPALIVE_US = 25000000, /* `auto` behind a NAT: most keep a mapping for 30 s */
 	WIRE_NATIVE_MTU_US =
 		3000000, /* a path has to be short for so long before senders are told */
+	WIRE_NATIVE_TROUBLE_US =
+		5000000, /* how often peers that are called are asked what the trouble is */
 	WIRE_NATIVE_CHANGE_US = 100000,	    /* between two notices that the network changed */
 	WIRE_NATIVE_NAMES_MIN_US = 5000000, /* names are not asked again before */
 	WIRE_NATIVE_NAMES_AWAY_US =

@@ -105,8 +105,9 @@ struct native_wire {
 
 	struct loop_timer sweep; /* looks at some peers' paths, after the network changed */
 	struct list *sweep_next; /* the next of them; the head of the list = done */
-	struct mono told_at;	/* when the library was last told of a change; MONO_NEVER = never */
-	struct loop_timer tell; /* tell it again */
+	struct mono told_at; /* when the library was last told of a change; MONO_NEVER = never */
+	struct loop_timer trouble; /* look at peers that are called; armed while there are some */
+	struct loop_timer tell;	   /* tell it again */
 };
 
 /* wire_native_sockets.c */

@@ -642,11 +642,23 @@ Test(wire_native, troubles_are_said_once_each)
 	setup(&b);
 	start(&b, "", peers);
 	int before = b.warnings;
+	/* The timer of the loop brings it; nothing else happens. */
+	fake_peer(1)->trouble = first;
+	while (b.warnings == before)
+		cr_assert(loop_turn(b.loop, true) >= 0);
+	struct native_wire *wire = (struct native_wire *)b.wire;
 	for (int i = 0; i < 6; i++) {
 		fake_peer(1)->trouble = i < 3 ? first : second;
-		fake_peer(1)->events = KCPVPN_PEER_EVENT_NAMES;
-		run_round(&b);
+		wire->trouble.on_due(&wire->trouble, loop_now(b.loop));
 	}
+	cr_assert_eq(b.warnings, before + 2);
+	/* A peer that is there has none, and nobody looks. */
+	fake_peer(1)->state = KCPVPN_PEER_UP;
+	fake_peer(1)->events = KCPVPN_PEER_EVENT_STATE;
+	run_round(&b);
+	loop_timer_disarm(b.loop, &wire->trouble);
+	wire->trouble.on_due(&wire->trouble, loop_now(b.loop));
+	cr_assert(mono_is_never(wire->trouble.timer.at));
 	cr_assert_eq(b.warnings, before + 2);
 	teardown(&b);
 }
