@@ -416,7 +416,8 @@ struct mono kcp_path_trim(struct kcp_path *path, struct mono now)
 	}
 	if (kcp_refs_count(&path->queues.parked) == 0)
 		kcp_refs_fini(&path->queues.parked);
-	if (kcp_ready_count(&path->ready) == 0)
+	/* What lanes hold has its place there reserved. */
+	if (kcp_ready_count(&path->ready) + path->in.held == 0)
 		kcp_ring_free(&path->ready.ring);
 	return next;
 }
