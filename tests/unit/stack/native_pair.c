@@ -428,7 +428,7 @@ struct kcpvpn_endpoint native_pair_endpoint(uint8_t host)
 	return (struct kcpvpn_endpoint){.address = {192, 0, 2, host}, .port = 29900, .family = 4};
 }
 
-static void private_key(size_t i, uint8_t ret_key[KCPVPN_NATIVE_KEY_BYTES])
+void native_pair_private_key(size_t i, uint8_t ret_key[KCPVPN_NATIVE_KEY_BYTES])
 {
 	memset(ret_key, (int)(0x40 + i), KCPVPN_NATIVE_KEY_BYTES);
 }
@@ -441,7 +441,7 @@ void native_pair_public_key(size_t i, uint8_t ret_key[KCPVPN_NATIVE_KEY_BYTES])
 	uint8_t key[KCPVPN_NATIVE_KEY_BYTES];
 
 	if (!known[i]) {
-		private_key(i, key);
+		native_pair_private_key(i, key);
 		noise_public(keys[i], key);
 		known[i] = true;
 	}
@@ -488,7 +488,7 @@ struct native_end *native_pair_start(
 	uint8_t network_key[KCPVPN_NATIVE_KEY_BYTES];
 
 	end->options = options ? *options : native_pair_options();
-	private_key(i, key);
+	native_pair_private_key(i, key);
 	memset(network_key, end->options.network_key, sizeof(network_key));
 	struct kcpvpn_native_config config = {
 		.private_key = key,

@@ -149,6 +149,9 @@ uint64_t native_pair_random(uint64_t *state);
 /** The public key of end `i`, whether it is started or not. */
 void native_pair_public_key(size_t i, uint8_t ret_key[KCPVPN_NATIVE_KEY_BYTES]);
 
+/** And its private key. */
+void native_pair_private_key(size_t i, uint8_t ret_key[KCPVPN_NATIVE_KEY_BYTES]);
+
 /** Prints and ends the program: for what must never happen. */
 __attribute__((noreturn, format(printf, 2, 3))) void native_pair_fail(
 	const struct native_pair *pair, const char *format, ...);
