@@ -1,0 +1,1318 @@
+/* Who gets in, who does not, and what it costs: the handshake of the native wire between two nodes, in virtual time. */
+#include "core/endian.h"
+#include "native_pair.h"
+#include "stack/native_state.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	S = 1000000,
+	INIT = 8,
+	RESP = 9,
+	COOKIE = 10,
+	REJECT = 11,
+	DATA = 12,
+};
+
+static struct native_pair pair;
+static struct native_end *const a = &pair.ends[0];
+static struct native_end *const b = &pair.ends[1];
+
+static struct kcpvpn_native_stats stats_of(const struct native_end *end)
+{
+	struct kcpvpn_native_stats stats;
+
+	kcpvpn_native_stats(end->native, &stats);
+	return stats;
+}
+
+static struct kcpvpn_peer_status status_of(const struct native_end *end)
+{
+	struct kcpvpn_peer_status status;
+
+	kcpvpn_peer_status(end->peers[1 - end->number], &status);
+	return status;
+}
+
+static struct native_session *session_of(const struct native_end *end, enum native_slot slot)
+{
+	return end->peers[1 - end->number]->hs.slots[slot];
+}
+
+static bool a_is_up(struct native_pair *p)
+{
+	return kcpvpn_peer_state(p->ends[0].peers[1]) == KCPVPN_PEER_UP;
+}
+
+/* ---- what passed ---------------------------------------------------------------------------------------------------- */
+
+enum {
+	CAUGHT_MAX = 64,
+};
+
+struct caught {
+	struct kcpvpn_endpoint from, to;
+	int64_t at_us;
+	size_t len;
+	uint8_t bytes[HANDSHAKE_BYTES_MAX];
+};
+
+static struct caught caught[CAUGHT_MAX];
+static size_t caught_count;
+static unsigned lose; /* bit set of types that do not arrive */
+
+/* Keeps handshake datagrams and loses those of `lose`. */
+static bool catch (
+	struct native_end *from, const struct kcpvpn_endpoint *to, uint8_t *bytes, size_t len)
+{
+	unsigned type = bytes[0];
+
+	if (type != DATA && caught_count < CAUGHT_MAX) {
+		struct caught *c = &caught[caught_count++];
+		*c = (struct caught){from->address, *to, pair.now_us, len, {0}};
+		memcpy(c->bytes, bytes, len);
+	}
+	return !(lose & 1U << type);
+}
+
+static const struct caught *caught_first(unsigned type)
+{
+	for (size_t i = 0; i < caught_count; i++)
+		if (caught[i].bytes[0] == type)
+			return &caught[i];
+	cr_assert_fail("no such datagram was sent");
+	return NULL;
+}
+
+static void open_watched(const struct native_end_options *options)
+{
+	caught_count = 0;
+	lose = 0;
+	native_pair_open(&pair, 1, options);
+	pair.filter = catch;
+}
+
+static void open_up(void)
+{
+	open_watched(NULL);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, S));
+	native_pair_run(&pair, S);
+}
+
+/* ---- INITs made by hand --------------------------------------------------------------------------------------------- */
+
+/* Somebody who calls end 1. */
+struct caller {
+	struct handshake_self self;
+	struct handshake_peer peer;
+	struct handshake_attempt attempt;
+	uint64_t random;
+	struct native_params params;
+	uint8_t init[HANDSHAKE_INIT_BYTES];
+};
+
+static void caller_random(void *ctx, void *buf, size_t len)
+{
+	uint64_t *state = ctx;
+	uint8_t *at = buf;
+
+	while (len--)
+		*at++ = (uint8_t)native_pair_random(state);
+}
+
+/* With the private key of end `i`, or one that nobody knows from NATIVE_PAIR_ENDS on. */
+static void caller_init(struct caller *caller, size_t i)
+{
+	uint8_t key[HANDSHAKE_KEY_BYTES], public_key[HANDSHAKE_KEY_BYTES];
+
+	native_pair_private_key(i, key);
+	store_le64(key + 8, i < NATIVE_PAIR_ENDS ? load_le64(key) : i);
+	native_pair_public_key(1, public_key);
+	caller->random = i;
+	cr_assert_eq(handshake_self_init(&caller->self, key, NULL), 0);
+	cr_assert_eq(handshake_peer_init(&caller->peer, &caller->self, public_key, NULL), 0);
+	caller->params = (struct native_params){
+		.init_seq = 1,
+		.instance_id = 77,
+		.datagram_max = 1472,
+		.tun_mtu = 1400,
+		.shards = 1,
+		.version_max = 1,
+		.rx_credit_bytes = 262144,
+	};
+}
+
+static void caller_write(struct caller *caller, uint32_t index)
+{
+	const struct rand_source rnd = {caller_random, &caller->random};
+	uint8_t bytes[NATIVE_PARAMS_BYTES];
+
+	native_params_write(&caller->params, NATIVE_PARAMS_INIT, bytes);
+	handshake_init_write(
+		&caller->attempt, &caller->self, &caller->peer, index, bytes, &rnd, caller->init);
+}
+
+/* Hands the INIT to end 1 and lets it be worked on. */
+static void caller_send(struct caller *caller, uint8_t host)
+{
+	struct kcpvpn_endpoint from = native_pair_endpoint(host);
+
+	native_pair_inject(b, &from, caller->init, sizeof(caller->init));
+	native_pair_exchange(&pair);
+}
+
+/* ---- the usual way -------------------------------------------------------------------------------------------------- */
+
+Test(native_handshake, joins_in_one_round_trip)
+{
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	a->link.delay_us = b->link.delay_us = 30000;
+	native_pair_join(&pair, 0, 1, false);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	cr_assert_eq(kcpvpn_peer_state(b->peers[0]), KCPVPN_PEER_IDLE);
+	int64_t began_us = pair.now_us;
+	cr_assert(native_pair_run_until(&pair, a_is_up, S));
+	cr_assert_eq(pair.now_us - began_us, 60000, "the caller can send after a round trip");
+	cr_assert(native_pair_events(a, 1) & KCPVPN_PEER_EVENT_STATE);
+	cr_assert_eq(kcpvpn_peer_state(b->peers[0]), KCPVPN_PEER_IDLE, "not confirmed yet");
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, S));
+	cr_assert_eq(pair.now_us - began_us, 90000);
+	native_pair_run(&pair, 5 * S);
+	cr_assert_eq(a->sent[INIT], 1);
+	cr_assert_eq(b->sent[RESP], 1);
+	cr_assert_eq(a->sent[RESP] + b->sent[INIT], 0);
+	cr_assert_eq(status_of(a).handshakes, 1);
+	cr_assert_eq(status_of(b).handshakes, 1);
+	cr_assert_null(status_of(a).trouble);
+	cr_assert_eq(kcpvpn_peer_tun_mtu(a->peers[1]), 1400);
+	struct kcpvpn_endpoint at;
+	cr_assert(kcpvpn_peer_endpoint(b->peers[0], &at));
+	cr_assert(kcpvpn_endpoint_equal(&at, &a->address));
+	/* attempts are over, and nothing is left of them in memory */
+	cr_assert_eq(a->native->attempts.slots_used, 0);
+	cr_assert_eq(a->native->sessions.slots_used, 1);
+	cr_assert_eq(a->native->indices.count, 1);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, every_secret_goes_back_to_its_pool)
+{
+	open_up();
+	for (size_t i = 0; i < 2; i++) {
+		struct native_end *end = &pair.ends[i];
+		kcpvpn_native_remove_peer(end->native, end->peers[1 - i]);
+		end->peers[1 - i] = NULL;
+		cr_assert_eq(end->native->sessions.slots_used, 0);
+		cr_assert_eq(end->native->attempts.slots_used, 0);
+		cr_assert_eq(end->native->peer_keys.slots_used, 0);
+		cr_assert_eq(end->native->indices.count, 0);
+		cr_assert_eq(secret_pool_bytes(&end->native->sessions), 0);
+		cr_assert(kcpvpn_native_keys_locked(end->native));
+	}
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, the_network_key_is_part_of_it)
+{
+	struct native_end_options options = native_pair_options();
+
+	options.has_network_key = true;
+	options.network_key = 5;
+	options.has_psk = true;
+	options.psk = 9;
+	open_watched(&options);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, S));
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, both_may_call_at_once)
+{
+	for (uint64_t seed = 0; seed < 200; seed++) {
+		native_pair_init(&pair, seed);
+		native_pair_start(&pair, 0, NULL);
+		native_pair_start(&pair, 1, NULL);
+		a->link.delay_us = b->link.delay_us = 30000;
+		a->link.jitter_us = b->link.jitter_us = seed % 3 * 20000;
+		native_pair_join(&pair, 0, 1, true);
+		native_pair_run(&pair, S);
+		cr_assert(native_pair_is_up(&pair));
+		/* each sends on what the other accepts, also after a long silence */
+		for (int round = 0; round < 3; round++) {
+			const struct native_session *mine = session_of(a, NATIVE_SLOT_CUR);
+			const struct native_session *theirs = session_of(b, NATIVE_SLOT_CUR);
+			cr_assert_not_null(native_session_find(b->native, mine->remote_index),
+				"seed %llu", (unsigned long long)seed);
+			cr_assert_not_null(native_session_find(a->native, theirs->remote_index),
+				"seed %llu", (unsigned long long)seed);
+			native_pair_run(&pair, 50 * S);
+		}
+		native_pair_fini(&pair);
+	}
+}
+
+/* ---- what an order says --------------------------------------------------------------------------------------------- */
+
+Test(native_handshake, peers_that_no_honest_one_is)
+{
+	static const uint8_t small_order[KCPVPN_NATIVE_KEY_BYTES] = {1};
+	uint8_t key[KCPVPN_NATIVE_KEY_BYTES];
+	struct kcpvpn_peer *peer = NULL;
+
+	native_pair_open(&pair, 1, NULL);
+	struct kcpvpn_peer_config config = a->options.peer;
+	cr_assert_eq(kcpvpn_native_add_peer(a->native, &config, pair.now_us, &peer), -EINVAL);
+	config.public_key = small_order;
+	cr_assert_eq(kcpvpn_native_add_peer(a->native, &config, pair.now_us, &peer), -EINVAL);
+	config.public_key = key;
+	native_pair_public_key(0, key);
+	cr_assert_eq(kcpvpn_native_add_peer(a->native, &config, pair.now_us, &peer), -EEXIST);
+	native_pair_public_key(1, key);
+	cr_assert_eq(kcpvpn_native_add_peer(a->native, &config, pair.now_us, &peer), -EEXIST);
+	native_pair_public_key(2, key);
+	config.tun_mtu = 575;
+	cr_assert_eq(kcpvpn_native_add_peer(a->native, &config, pair.now_us, &peer), -EINVAL);
+	config.tun_mtu = 576;
+	config.dead_after_us = 2999999;
+	cr_assert_eq(kcpvpn_native_add_peer(a->native, &config, pair.now_us, &peer), -EINVAL);
+	config.dead_after_us = 3000000;
+	cr_assert_null(peer);
+	for (uint8_t i = 0; i < NATIVE_PAIR_ENDS - 1; i++) {
+		key[0] = i;
+		cr_assert_eq(kcpvpn_native_add_peer(a->native, &config, pair.now_us, &peer), 0);
+	}
+	key[0] = 99;
+	cr_assert_eq(kcpvpn_native_add_peer(a->native, &config, pair.now_us, &peer), -ENOBUFS);
+	cr_assert_eq(a->native->peer_keys.slots_used, NATIVE_PAIR_ENDS);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, another_configuration_keeps_the_keys)
+{
+	uint8_t key[KCPVPN_NATIVE_KEY_BYTES], psk[KCPVPN_NATIVE_KEY_BYTES] = {0};
+
+	open_up();
+	struct kcpvpn_peer_config config = a->options.peer;
+	cr_assert_eq(kcpvpn_peer_configure(a->peers[1], &config, pair.now_us), -EINVAL);
+	native_pair_public_key(2, key);
+	config.public_key = key;
+	cr_assert_eq(kcpvpn_peer_configure(a->peers[1], &config, pair.now_us), -EINVAL);
+	native_pair_public_key(1, key);
+	psk[31] = 1;
+	config.preshared_key = psk;
+	cr_assert_eq(kcpvpn_peer_configure(a->peers[1], &config, pair.now_us), -EINVAL);
+	psk[31] = 0;
+	cr_assert_eq(kcpvpn_peer_configure(a->peers[1], &config, pair.now_us), 0);
+	native_pair_run(&pair, S);
+	cr_assert_eq(
+		status_of(a).handshakes, 1, "nothing changed that the peer would have to know");
+	config.tun_mtu = 1300;
+	cr_assert_eq(kcpvpn_peer_configure(a->peers[1], &config, pair.now_us), 0);
+	native_pair_run(&pair, S);
+	cr_assert_eq(status_of(a).handshakes, 2);
+	cr_assert_eq(kcpvpn_peer_tun_mtu(b->peers[0]), 1300);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, a_peer_that_is_down_is_not_answered)
+{
+	open_watched(NULL);
+	kcpvpn_peer_down(b->peers[0], KCPVPN_CLOSE_REMOVED, pair.now_us);
+	native_pair_run(&pair, 10 * S);
+	cr_assert_eq(b->sent[RESP] + b->sent[REJECT] + b->sent[DATA], 0);
+	cr_assert_gt(stats_of(b).drop_down, 5);
+	cr_assert_eq(kcpvpn_peer_state(b->peers[0]), KCPVPN_PEER_DOWN);
+	kcpvpn_peer_up(b->peers[0], pair.now_us);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 2 * S));
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, an_answer_is_forgotten_with_what_it_promised)
+{
+	open_watched(NULL);
+	lose = 1U << RESP;
+	native_pair_run(&pair, 200000);
+	cr_assert_eq(b->sent[RESP], 1);
+	kcpvpn_peer_down(b->peers[0], KCPVPN_CLOSE_REMOVED, pair.now_us);
+	lose = 0;
+	native_pair_run(&pair, 5 * S);
+	cr_assert_eq(b->sent[RESP], 1, "the session it offers is gone");
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, down_says_goodbye_and_the_other_side_waits_a_little)
+{
+	open_up();
+	int64_t closed_us = pair.now_us;
+	kcpvpn_peer_down(b->peers[0], KCPVPN_CLOSE_SHUTDOWN, pair.now_us);
+	kcpvpn_native_flush(b->native, pair.now_us);
+	uint64_t inits = a->sent[INIT];
+	native_pair_run(&pair, 10000);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING, "it knows at once");
+	cr_assert_null(session_of(a, NATIVE_SLOT_CUR));
+	native_pair_run(&pair, 5 * S - 20000);
+	cr_assert_eq(a->sent[INIT], inits, "not called for 5 s");
+	native_pair_run(&pair, 6 * S);
+	cr_assert_gt(a->sent[INIT], inits);
+	kcpvpn_peer_up(b->peers[0], pair.now_us);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 2 * S));
+	cr_assert_gt(pair.now_us - closed_us, 10 * S);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, data_calls_who_is_not_persistent)
+{
+	struct native_end_options options = native_pair_options();
+
+	options.peer.persistent = false;
+	open_watched(&options);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 60 * S);
+	cr_assert_eq(a->sent[INIT], 0, "nobody wants it");
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_IDLE);
+	kcpvpn_peer_want(a->peers[1], pair.now_us);
+	native_pair_run(&pair, S);
+	cr_assert_eq(a->sent[INIT], 3);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	native_pair_run(&pair, 600 * S);
+	uint64_t inits = a->sent[INIT];
+	cr_assert(inits >= 30 && inits <= 36, "%llu: it gives up", (unsigned long long)inits);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_IDLE);
+	lose = 0;
+	kcpvpn_peer_want(a->peers[1], pair.now_us);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, S));
+	/* and once it is quiet again, its session ends without another */
+	uint64_t handshakes = status_of(a).handshakes;
+	native_pair_run(&pair, 400 * S);
+	cr_assert_eq(status_of(a).handshakes, handshakes);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_IDLE);
+	cr_assert_null(session_of(a, NATIVE_SLOT_CUR));
+	cr_assert_eq(a->native->sessions.slots_used, 0);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, data_after_idle_begins_the_schedule_anew)
+{
+	open_watched(NULL);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 400 * S);
+	/* by now it calls once a minute; find a pause */
+	uint64_t inits = a->sent[INIT];
+	do
+		native_pair_run(&pair, S);
+	while (a->sent[INIT] == inits);
+	native_pair_run(&pair, 8 * S);
+	inits = a->sent[INIT];
+	lose = 0;
+	kcpvpn_peer_want(a->peers[1], pair.now_us);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 100000));
+	cr_assert_eq(a->sent[INIT], inits + 1);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, targets_are_tried_in_order)
+{
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 0, 1, false);
+	native_pair_know(&pair, 1, 0, false);
+	caught_count = 0;
+	lose = 0;
+	pair.filter = catch;
+	struct kcpvpn_target targets[] = {
+		{native_pair_endpoint(50), &a->port},
+		{native_pair_endpoint(51), &a->port},
+		{b->address, &a->port},
+	};
+	int64_t began_us = pair.now_us;
+	kcpvpn_peer_set_targets(a->peers[1], targets, 3, pair.now_us);
+	kcpvpn_peer_want(a->peers[1], pair.now_us);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 2 * S));
+	cr_assert(pair.now_us - began_us > 800000 && pair.now_us - began_us < 1000000,
+		"the third at the third transmission");
+	static const uint8_t hosts[] = {50, 50, 51, 50, 51, 2};
+	for (size_t i = 0; i < sizeof(hosts); i++)
+		cr_assert_eq(caught[i].to.address[3], hosts[i], "%zu", i);
+	/* what worked goes first from now on */
+	kcpvpn_peer_down(a->peers[1], KCPVPN_CLOSE_RESTART, pair.now_us);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, the_proven_address_goes_first)
+{
+	open_up();
+	struct kcpvpn_target targets[] = {
+		{native_pair_endpoint(50), &a->port},
+		{b->address, &a->port},
+	};
+	kcpvpn_peer_set_targets(a->peers[1], targets, 2, pair.now_us);
+	caught_count = 0;
+	native_pair_run(&pair, 125 * S);
+	cr_assert_eq(caught_count, 2, "a rekey: one INIT, one RESP");
+	cr_assert_eq(caught_first(INIT)->to.address[3], 2);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, names_are_asked_for_again_when_nobody_answers)
+{
+	open_watched(NULL);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 10 * S);
+	cr_assert_not(native_pair_events(a, 1) & KCPVPN_PEER_EVENT_NAMES);
+	native_pair_run(&pair, 10 * S);
+	cr_assert(native_pair_events(a, 1) & KCPVPN_PEER_EVENT_NAMES);
+	native_pair_fini(&pair);
+}
+
+/* ---- wrong keys ----------------------------------------------------------------------------------------------------- */
+
+Test(native_handshake, another_psk_is_told_and_nothing_gets_in)
+{
+	struct native_end_options options = native_pair_options();
+
+	options.has_psk = true;
+	options.psk = 1;
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, &options);
+	options.psk = 2;
+	native_pair_start(&pair, 1, &options);
+	native_pair_join(&pair, 0, 1, true);
+	native_pair_run(&pair, 60 * S);
+	cr_assert_eq(a->sent[DATA] + b->sent[DATA], 0);
+	for (size_t i = 0; i < 2; i++) {
+		cr_assert_eq(kcpvpn_peer_state(pair.ends[i].peers[1 - i]), KCPVPN_PEER_CONNECTING);
+		cr_assert_not_null(strstr(status_of(&pair.ends[i]).trouble, "preshared key"));
+		cr_assert_gt(status_of(&pair.ends[i]).drop_psk, 3);
+		cr_assert_eq(status_of(&pair.ends[i]).handshakes, 0);
+	}
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, who_only_answers_learns_of_another_psk_too)
+{
+	struct native_end_options options = native_pair_options();
+
+	options.has_psk = true;
+	options.psk = 1;
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, &options);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_join(&pair, 0, 1, false);
+	native_pair_run(&pair, 60 * S);
+	cr_assert_not_null(strstr(status_of(a).trouble, "preshared key"));
+	cr_assert_not_null(strstr(status_of(b).trouble, "preshared key"));
+	/* a right key ends it */
+	native_pair_kill(&pair, 0);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_know(&pair, 0, 1, true);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 5 * S));
+	cr_assert_null(status_of(b).trouble);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, another_network_key_meets_silence)
+{
+	struct native_end_options options = native_pair_options();
+
+	options.has_network_key = true;
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, &options);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_join(&pair, 0, 1, false);
+	native_pair_run(&pair, 30 * S);
+	cr_assert_eq(b->sent_bytes, 0);
+	cr_assert_eq(stats_of(b).drop_mac1, a->sent[INIT]);
+	cr_assert_not_null(strstr(status_of(a).trouble, "no answer"));
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, a_stranger_meets_silence)
+{
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 0, 1, true);
+	native_pair_run(&pair, 30 * S);
+	cr_assert_eq(b->sent_bytes, 0);
+	cr_assert_eq(stats_of(b).drop_unknown_peer, a->sent[INIT]);
+	cr_assert_eq(b->native->sessions.slots_used, 0);
+	native_pair_fini(&pair);
+}
+
+/* ---- answers -------------------------------------------------------------------------------------------------------- */
+
+Test(native_handshake, the_same_init_gets_the_same_answer_eight_times)
+{
+	open_watched(NULL);
+	native_pair_run(&pair, 1000);
+	const struct caught init = *caught_first(INIT), resp = *caught_first(RESP);
+	for (int i = 0; i < 20; i++) {
+		struct kcpvpn_endpoint from = native_pair_endpoint((uint8_t)(40 + i));
+		caught_count = 0;
+		native_pair_inject(b, &from, init.bytes, init.len);
+		native_pair_exchange(&pair);
+		cr_assert_eq(caught_count, i < 8);
+		if (i < 8)
+			cr_assert_arr_eq(caught[0].bytes, resp.bytes, resp.len);
+	}
+	cr_assert_eq(stats_of(b).resp_repeated, 8);
+	cr_assert_eq(stats_of(b).resp_sent, 1);
+	cr_assert_eq(b->native->sessions.slots_used, 1);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, old_recordings_change_nothing)
+{
+	open_up();
+	const struct caught init = *caught_first(INIT), resp = *caught_first(RESP);
+	struct kcpvpn_endpoint elsewhere = native_pair_endpoint(66), at;
+	native_pair_run(&pair, 20 * S);
+	uint64_t sessions = b->native->sessions.slots_used;
+	caught_count = 0;
+	for (int i = 0; i < 100; i++) {
+		native_pair_inject(b, &elsewhere, init.bytes, init.len);
+		native_pair_inject(a, &elsewhere, resp.bytes, resp.len);
+		native_pair_inject(a, &b->address, resp.bytes, resp.len);
+		native_pair_exchange(&pair);
+	}
+	cr_assert_eq(b->sent[RESP], 1);
+	/* What it says is for the eyes of the owner of that INIT, and shorter than that. */
+	cr_assert_eq(b->sent[REJECT], 5);
+	for (size_t i = 0; i < caught_count; i++)
+		cr_assert_eq(caught[i].len, 64);
+	cr_assert_eq(stats_of(b).drop_stale, 100);
+	cr_assert_eq(stats_of(a).drop_index, 200);
+	cr_assert_eq(b->native->sessions.slots_used, sessions);
+	cr_assert(kcpvpn_peer_endpoint(b->peers[0], &at));
+	cr_assert(kcpvpn_endpoint_equal(&at, &a->address));
+	cr_assert(native_pair_is_up(&pair));
+	native_pair_fini(&pair);
+}
+
+/* A RESP that is damaged, or comes from elsewhere, must not end the attempt. */
+Test(native_handshake, bad_answers_leave_the_attempt_usable)
+{
+	open_watched(NULL);
+	lose = 1U << RESP;
+	native_pair_run(&pair, 1000);
+	const struct caught resp = *caught_first(RESP);
+	struct kcpvpn_endpoint elsewhere = native_pair_endpoint(66);
+	for (size_t at = 0; at < resp.len; at++) {
+		uint8_t bytes[HANDSHAKE_RESP_BYTES];
+		memcpy(bytes, resp.bytes, sizeof(bytes));
+		bytes[at] ^= 1;
+		native_pair_inject(a, &b->address, bytes, sizeof(bytes));
+		native_pair_run(&pair, 60000); /* at most twenty a second are looked at */
+		cr_assert_eq(
+			kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING, "byte %zu", at);
+	}
+	cr_assert_eq(stats_of(a).drop_type, 4);
+	cr_assert_geq(stats_of(a).drop_index, 4);
+	cr_assert_gt(stats_of(a).drop_mac1, 100);
+	native_pair_fini(&pair);
+
+	open_watched(NULL);
+	lose = 1U << RESP;
+	native_pair_run(&pair, 1000);
+	const struct caught fresh = *caught_first(RESP);
+	native_pair_inject(a, &elsewhere, fresh.bytes, fresh.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	cr_assert_eq(stats_of(a).drop_address, 1);
+	for (int i = 0; i < 10; i++) {
+		uint8_t bytes[HANDSHAKE_RESP_BYTES];
+		memcpy(bytes, fresh.bytes, sizeof(bytes));
+		bytes[50] ^= 1;
+		native_pair_inject(a, &b->address, bytes, sizeof(bytes));
+	}
+	native_pair_inject(a, &b->address, fresh.bytes, fresh.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_UP);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, only_twenty_answers_a_second_are_looked_at)
+{
+	uint8_t bytes[HANDSHAKE_RESP_BYTES];
+
+	open_watched(NULL);
+	lose = 1U << RESP;
+	native_pair_run(&pair, 1000);
+	memcpy(bytes, caught_first(RESP)->bytes, sizeof(bytes));
+	bytes[50] ^= 1;
+	for (int i = 0; i < 2000; i++) {
+		native_pair_inject(a, &b->address, bytes, sizeof(bytes));
+		native_pair_run(&pair, 1000);
+	}
+	struct kcpvpn_native_stats stats = stats_of(a);
+	/* 2 s: one attempt, and the saved up twenty */
+	cr_assert(stats.drop_mac1 >= 50 && stats.drop_mac1 <= 65, "%llu",
+		(unsigned long long)stats.drop_mac1);
+	cr_assert_eq(stats.drop_mac1 + stats.drop_rate, 2000);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, an_answer_to_the_attempt_before_is_taken)
+{
+	open_watched(NULL);
+	lose = 1U << RESP;
+	native_pair_run(&pair, 7 * S);
+	const struct caught *first = caught_first(RESP);
+	cr_assert_not_null(a->peers[1]->hs.attempts[1]);
+	native_pair_inject(a, &b->address, first->bytes, first->len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_UP);
+	/* but its other half is replaced, so the younger call goes on, and brings what works */
+	cr_assert_not_null(a->peers[1]->hs.attempts[0]);
+	lose = 0;
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 2 * S));
+	native_pair_run(&pair, S);
+	cr_assert_eq(a->native->attempts.slots_used, 0);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, an_answer_after_fifteen_seconds_is_too_late)
+{
+	open_watched(NULL);
+	lose = 1U << RESP | 1U << INIT;
+	b->peers[0]->enabled = true;
+	lose = 1U << RESP;
+	native_pair_run(&pair, 1000);
+	const struct caught first = *caught_first(RESP);
+	native_pair_run(&pair, 15 * S + 2000);
+	native_pair_inject(a, &b->address, first.bytes, first.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	native_pair_fini(&pair);
+}
+
+/* ---- the responder's session that waits ----------------------------------------------------------------------------- */
+
+Test(native_handshake, an_unconfirmed_session_says_nothing_and_ends)
+{
+	open_watched(NULL);
+	lose = 1U << RESP;
+	native_pair_run(&pair, 1000);
+	cr_assert_not_null(session_of(b, NATIVE_SLOT_NEXT));
+	kcpvpn_native_remove_peer(a->native, a->peers[1]);
+	a->peers[1] = NULL;
+	uint8_t packet[100];
+	native_pair_packet(packet, sizeof(packet), 2, 1, 5, 1);
+	cr_assert_eq(kcpvpn_peer_send(b->peers[0], packet, sizeof(packet), pair.now_us), -ENOTCONN);
+	native_pair_run(&pair, 14 * S);
+	cr_assert_not_null(session_of(b, NATIVE_SLOT_NEXT));
+	native_pair_run(&pair, S);
+	cr_assert_null(session_of(b, NATIVE_SLOT_NEXT));
+	cr_assert_eq(b->sent[DATA], 0);
+	cr_assert_eq(b->native->sessions.slots_used, 0);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, what_waits_is_replaced_by_a_larger_number_or_after_five_seconds)
+{
+	struct caller caller;
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 1, 0, false);
+	caller_init(&caller, 0);
+	caller.params.init_seq = 1000;
+	caller_write(&caller, 16);
+	caller_send(&caller, 9);
+	const struct native_session *next = session_of(b, NATIVE_SLOT_NEXT);
+	cr_assert_not_null(next);
+	cr_assert_eq(next->init_seq, 1000);
+	/* the same number again, by another INIT */
+	caller_write(&caller, 32);
+	caller_send(&caller, 9);
+	cr_assert_eq(stats_of(b).drop_pending, 1);
+	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->remote_index, 16);
+	caller.params.init_seq = 999;
+	caller_write(&caller, 48);
+	caller_send(&caller, 9);
+	cr_assert_eq(stats_of(b).drop_pending, 2);
+	caller.params.init_seq = 1001;
+	caller_write(&caller, 64);
+	caller_send(&caller, 9);
+	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->remote_index, 64);
+	cr_assert_eq(b->native->sessions.slots_used, 1);
+	native_pair_run(&pair, 5 * S);
+	caller.params.init_seq = 5;
+	caller_write(&caller, 80);
+	caller_send(&caller, 9);
+	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->remote_index, 80, "nothing is committed yet");
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, what_waits_is_told_to_who_has_no_clock)
+{
+	struct caller caller;
+	struct handshake_reject reject;
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 1, 0, false);
+	caller_init(&caller, 0);
+	caller.params.init_seq = 1000;
+	caller_write(&caller, 16);
+	caller_send(&caller, 9);
+	caught_count = 0;
+	pair.filter = catch;
+	caller.params.init_seq = 3;
+	caller_write(&caller, 32);
+	caller_send(&caller, 9);
+	cr_assert_eq(
+		handshake_reject_open(&caller.attempt, caught_first(REJECT)->bytes, &reject), 0);
+	cr_assert_eq(reject.reason, HANDSHAKE_REJECT_STALE);
+	cr_assert_eq(reject.last_seq, 1000);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, a_peer_is_answered_ten_times_a_second)
+{
+	struct caller caller;
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 1, 0, false);
+	caller_init(&caller, 0);
+	for (uint32_t i = 0; i < 100; i++) {
+		caller.params.init_seq = i + 1;
+		caller_write(&caller, i * 16);
+		caller_send(&caller, 9);
+		native_pair_run(&pair, 10000);
+	}
+	cr_assert(b->sent[RESP] >= 14 && b->sent[RESP] <= 16, "%llu",
+		(unsigned long long)b->sent[RESP]);
+	cr_assert_eq(stats_of(b).drop_rate, 100 - b->sent[RESP]);
+	cr_assert_eq(b->native->sessions.slots_used, 1);
+	native_pair_fini(&pair);
+}
+
+/* ---- values and features -------------------------------------------------------------------------------------------- */
+
+Test(native_handshake, params_out_of_range_are_dropped)
+{
+	struct caller caller;
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 1, 0, false);
+	caller_init(&caller, 0);
+	caller.params.datagram_max = 1231;
+	caller_write(&caller, 16);
+	caller_send(&caller, 9);
+	caller.params.datagram_max = 1232;
+	caller_write(&caller, 17);
+	caller_send(&caller, 9);
+	cr_assert_eq(stats_of(b).drop_params, 2);
+	cr_assert_eq(b->sent_bytes, 0);
+	caller_write(&caller, 16);
+	caller_send(&caller, 9);
+	cr_assert_eq(b->sent[RESP], 1);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, a_feature_that_is_required_and_missing_is_rejected)
+{
+	struct caller caller;
+	struct handshake_reject reject;
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 1, 0, false);
+	caught_count = 0;
+	pair.filter = catch;
+	caller_init(&caller, 0);
+	caller.params.required = NATIVE_FEATURE_PADDING | NATIVE_FEATURE_SUPER;
+	caller_write(&caller, 16);
+	caller_send(&caller, 9);
+	cr_assert_eq(
+		handshake_reject_open(&caller.attempt, caught_first(REJECT)->bytes, &reject), 0);
+	cr_assert_eq(reject.reason, HANDSHAKE_REJECT_FEATURE);
+	cr_assert_eq(b->sent[RESP], 0);
+	cr_assert_not_null(strstr(status_of(b).trouble, "feature"));
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, features_are_those_of_both)
+{
+	struct caller caller;
+	struct handshake_keys keys;
+	struct native_params params;
+	uint8_t bytes[NATIVE_PARAMS_BYTES];
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 1, 0, false);
+	caught_count = 0;
+	pair.filter = catch;
+	caller_init(&caller, 0);
+	caller.params.features = 0xffff & ~NATIVE_FEATURE_PATH_MTU;
+	caller_write(&caller, 16);
+	caller_send(&caller, 9);
+	cr_assert_eq(handshake_resp_open(&caller.attempt, &caller.self, &caller.peer,
+			     caught_first(RESP)->bytes, bytes, &keys),
+		HANDSHAKE_OK);
+	cr_assert(native_params_read(bytes, NATIVE_PARAMS_RESP, &params));
+	cr_assert_eq(params.features, NATIVE_FEATURE_PADDING);
+	cr_assert_eq(params.sender_index, session_of(b, NATIVE_SLOT_NEXT)->index.number);
+	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->params.features, NATIVE_FEATURE_PADDING);
+	native_pair_fini(&pair);
+}
+
+/* ---- clocks --------------------------------------------------------------------------------------------------------- */
+
+static void restart_a_at(int64_t realtime_us)
+{
+	native_pair_kill(&pair, 0);
+	a->realtime_us = realtime_us;
+	native_pair_start(&pair, 0, NULL);
+	native_pair_know(&pair, 0, 1, true);
+}
+
+Test(native_handshake, a_clock_that_is_wrong_costs_a_round_trip)
+{
+	static const int64_t day_us = (int64_t)86400 * S;
+	const int64_t clocks_us[] = {-day_us, day_us, 0, -day_us * 30000, 2 * day_us};
+
+	open_up();
+	int64_t clock_us = a->realtime_us;
+	for (size_t i = 0; i < sizeof(clocks_us) / sizeof(clocks_us[0]); i++) {
+		restart_a_at(clock_us + clocks_us[i]);
+		int64_t began_us = pair.now_us;
+		cr_assert(native_pair_run_until(&pair, native_pair_is_up, S));
+		uint64_t before = status_of(b).handshakes;
+		native_pair_run(&pair, 10 * S);
+		cr_assert_eq(status_of(b).handshakes, before);
+		cr_assert_leq(pair.now_us - began_us, 11 * S);
+		/* the session is the new one's */
+		cr_assert_eq(session_of(a, NATIVE_SLOT_CUR)->remote_index,
+			session_of(b, NATIVE_SLOT_CUR)->index.number);
+	}
+	cr_assert_eq(stats_of(b).rejects_sent, 3);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, numbers_grow_whatever_the_clock_does)
+{
+	uint64_t last = 0;
+
+	open_watched(NULL);
+	lose = 1U << INIT;
+	for (int i = 0; i < 50; i++) {
+		a->realtime_us = i % 3 == 0 ? -pair.now_us - 5 : (int64_t)1700000000 * S - i * 5000;
+		native_pair_run(&pair, 3 * S);
+		if (!a->peers[1]->hs.attempts[0])
+			continue;
+		uint64_t seq = a->peers[1]->hs.attempts[0]->init_seq;
+		cr_assert_geq(seq, last);
+		if (a->peers[1]->hs.attempts[1])
+			cr_assert_gt(seq, a->peers[1]->hs.attempts[1]->init_seq);
+		last = seq;
+	}
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, two_rejects_a_minute_are_followed)
+{
+	open_up();
+	restart_a_at(0);
+	lose = 1U << RESP;
+	/* Others raise what is committed again and again: only so often is it worth another INIT at once. */
+	native_pair_run(&pair, 200000);
+	cr_assert_eq(a->sent[INIT], 3, "the first, one rejected, one more");
+	for (int i = 0; i < 20; i++) {
+		b->peers[0]->hs.committed_seq = a->peers[1]->hs.last_seq + 100;
+		native_session_free(b->peers[0]->hs.slots[NATIVE_SLOT_NEXT]);
+		answer_cache_clear(&b->native->answers);
+		native_pair_run(&pair, 200000);
+	}
+	cr_assert_leq(a->peers[1]->hs.schedule.made, 2);
+	cr_assert_leq(a->sent[INIT], 12);
+	native_pair_fini(&pair);
+}
+
+/* ---- time ----------------------------------------------------------------------------------------------------------- */
+
+Test(native_handshake, the_caller_makes_new_keys_after_two_minutes)
+{
+	for (uint64_t seed = 0; seed < 20; seed++) {
+		native_pair_open(&pair, seed, NULL);
+		native_pair_run(&pair, S);
+		int64_t made_us = session_of(a, NATIVE_SLOT_CUR)->made_at.us;
+		uint64_t instance = a->peers[1]->hs.pair_own;
+		while (status_of(a).handshakes == 1)
+			native_pair_run(&pair, 10000);
+		cr_assert(pair.now_us - made_us >= 120 * S &&
+			  pair.now_us - made_us <= 125 * S + 20000);
+		native_pair_run(&pair, S);
+		cr_assert_eq(status_of(b).handshakes, 2);
+		cr_assert_eq(b->sent[INIT], 0);
+		cr_assert_eq(a->peers[1]->hs.pair_own, instance);
+		cr_assert_not_null(session_of(a, NATIVE_SLOT_PREV));
+		native_pair_run(&pair, 35 * S);
+		cr_assert_null(session_of(a, NATIVE_SLOT_PREV), "30 s after its last datagram");
+		cr_assert_null(session_of(b, NATIVE_SLOT_PREV));
+		native_pair_fini(&pair);
+	}
+}
+
+Test(native_handshake, the_other_side_steps_in_half_a_minute_later)
+{
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 0, 1, true);
+	native_pair_know(&pair, 1, 0, false);
+	native_pair_run(&pair, S);
+	int64_t made_us = session_of(b, NATIVE_SLOT_CUR)->made_at.us;
+	/* b wants it alive, a does not care any more */
+	b->peers[0]->config.persistent = true;
+	native_peer_touch(b->peers[0]);
+	a->peers[1]->config.persistent = false;
+	native_peer_touch(a->peers[1]);
+	while (status_of(b).handshakes == 1)
+		native_pair_run(&pair, 10000);
+	cr_assert(pair.now_us - made_us >= 150 * S && pair.now_us - made_us <= 155 * S + 20000);
+	cr_assert_eq(b->sent[INIT], 1);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, nothing_lives_longer_than_three_minutes)
+{
+	uint8_t packet[100];
+
+	open_up();
+	int64_t made_us = session_of(a, NATIVE_SLOT_CUR)->made_at.us;
+	lose = 1U << INIT;
+	native_pair_packet(packet, sizeof(packet), 1, 2, 5, 1);
+	while (pair.now_us < made_us + 179 * S) {
+		(void)kcpvpn_peer_send(a->peers[1], packet, sizeof(packet), pair.now_us);
+		native_pair_run(&pair, 500000);
+	}
+	cr_assert(native_pair_is_up(&pair));
+	native_pair_run(&pair, 2 * S);
+	cr_assert_null(session_of(a, NATIVE_SLOT_CUR));
+	cr_assert_null(session_of(b, NATIVE_SLOT_CUR));
+	cr_assert_eq(kcpvpn_peer_send(a->peers[1], packet, sizeof(packet), pair.now_us), -ENOTCONN);
+	cr_assert_eq(a->native->sessions.slots_used, 0);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	lose = 0;
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 2 * S));
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, after_a_long_sleep_nothing_old_is_used)
+{
+	open_up();
+	for (int hours = 1; hours < 20; hours += 6) {
+		pair.now_us += (int64_t)hours * 3600 * S;
+		kcpvpn_native_network_changed(a->native, pair.now_us);
+		cr_assert(native_pair_run_until(&pair, native_pair_is_up, S));
+		cr_assert_lt(pair.now_us - session_of(a, NATIVE_SLOT_CUR)->made_at.us, S);
+		native_pair_run(&pair, S);
+	}
+	native_pair_fini(&pair);
+}
+
+/* ---- instances ------------------------------------------------------------------------------------------------------ */
+
+Test(native_handshake, a_restart_is_another_instance)
+{
+	open_up();
+	uint64_t old = b->peers[0]->hs.pair_peer;
+	uint32_t index = session_of(b, NATIVE_SLOT_CUR)->index.number;
+	restart_a_at(a->realtime_us);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, S));
+	native_pair_run(&pair, 100000);
+	cr_assert_neq(b->peers[0]->hs.pair_peer, old);
+	cr_assert_eq(b->peers[0]->hs.pair_peer, a->peers[1]->hs.own_instance);
+	cr_assert_null(native_session_find(b->native, index), "sessions of the dead one are gone");
+	cr_assert_null(session_of(b, NATIVE_SLOT_PREV));
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, an_answer_from_before_a_restart_revives_nothing)
+{
+	open_up();
+	/* a calls again; the answer is late */
+	lose = 1U << RESP;
+	caught_count = 0;
+	native_initiate(b->peers[0], NATIVE_REASON_SILENCE, mono_at_us(pair.now_us));
+	kcpvpn_native_flush(b->native, pair.now_us);
+	native_pair_run(&pair, 100000);
+	const struct caught late = *caught_first(RESP);
+	lose = 0;
+	/* meanwhile a begins anew */
+	restart_a_at(a->realtime_us);
+	native_pair_run(&pair, 300000);
+	uint64_t instance = a->peers[1]->hs.own_instance;
+	cr_assert_eq(b->peers[0]->hs.pair_peer, instance);
+	native_pair_inject(b, &a->address, late.bytes, late.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(b->peers[0]->hs.pair_peer, instance);
+	cr_assert(native_pair_is_up(&pair));
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, nothing_of_an_init_counts_before_it_is_confirmed)
+{
+	struct caller caller;
+
+	open_up();
+	uint64_t instance = b->peers[0]->hs.pair_peer;
+	uint64_t committed = b->peers[0]->hs.committed_seq;
+	/* the real owner's INIT, but nobody ever speaks on its session */
+	caller_init(&caller, 0);
+	caller.params.init_seq = committed + 1000;
+	caller.params.tun_mtu = 600;
+	caller_write(&caller, 16);
+	caller_send(&caller, 9);
+	cr_assert_eq(b->sent[RESP], 2);
+	cr_assert_eq(b->peers[0]->hs.pair_peer, instance);
+	cr_assert_eq(b->peers[0]->hs.committed_seq, committed);
+	cr_assert_eq(kcpvpn_peer_tun_mtu(b->peers[0]), 1400);
+	cr_assert(native_pair_is_up(&pair));
+	native_pair_run(&pair, 16 * S);
+	cr_assert_null(session_of(b, NATIVE_SLOT_NEXT));
+	native_pair_fini(&pair);
+}
+
+/* ---- strangers in numbers ------------------------------------------------------------------------------------------- */
+
+static void flood(struct caller *caller, uint32_t from, uint32_t to)
+{
+	for (uint32_t i = from; i < to; i++) {
+		caller->random = i;
+		struct kcpvpn_endpoint source = native_pair_endpoint(200);
+		store_be32(source.address, 0x0a000000 + i);
+		caller_write(caller, i * 16);
+		native_pair_inject(b, &source, caller->init, sizeof(caller->init));
+	}
+}
+
+Test(native_handshake, under_load_a_cookie_gets_who_can_be_reached_in)
+{
+	struct caller stranger;
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 1, 0, false);
+	caught_count = 0;
+	pair.filter = catch;
+	caller_init(&stranger, 100);
+	/* nothing waits for the processor at first; then the line grows until load is noticed */
+	flood(&stranger, 0, 1000);
+	struct kcpvpn_native_stats stats = stats_of(b);
+	cr_assert_eq(b->native->inits_count, INIT_GUARD_LOAD_QUEUE + 1);
+	cr_assert_eq(stats.cookies_sent, 1000 - INIT_GUARD_LOAD_QUEUE - 1);
+	cr_assert_eq(stats.drop_mac2, stats.cookies_sent);
+	cr_assert_eq(b->sent[COOKIE], stats.cookies_sent);
+	cr_assert_leq(b->sent_bytes, 1000 * HANDSHAKE_INIT_BYTES);
+	/* somebody real, in the middle of it */
+	native_pair_know(&pair, 0, 1, true);
+	int64_t began_us = pair.now_us;
+	uint32_t i = 1000;
+	while (!native_pair_is_up(&pair)) {
+		cr_assert_lt(pair.now_us - began_us, 5 * S);
+		flood(&stranger, i, i + 50);
+		i += 50;
+		native_pair_run(&pair, 1000);
+	}
+	cr_assert_eq(stats_of(a).cookie_received, 1);
+	cr_assert_eq(a->sent[INIT], 2, "at once again, with what the cookie proves");
+	cr_assert_lt(pair.now_us - began_us, S);
+	cr_assert_gt(stats_of(b).under_load, 900);
+	cr_assert_eq(b->native->sessions.slots_used, 1);
+	/* the cookie serves the next call, too */
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, a_proven_address_pushes_others_out_of_the_line)
+{
+	struct native_end_options options = native_pair_options();
+	struct caller stranger, known;
+	uint8_t cookie[HANDSHAKE_MAC_BYTES];
+
+	options.limits_off = true;
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 1, &options);
+	native_pair_know(&pair, 1, 0, false);
+	caller_init(&stranger, 100);
+	caller_init(&known, 0);
+	size_t most = NATIVE_SHAKES - NATIVE_SHAKES_RESP;
+	flood(&stranger, 0, 300);
+	cr_assert_eq(b->native->inits_count, most);
+	cr_assert_eq(stats_of(b).drop_queue, 300 - most);
+	struct kcpvpn_endpoint from = native_pair_endpoint(9);
+	caller_write(&known, 16);
+	native_pair_inject(b, &from, known.init, sizeof(known.init));
+	cr_assert_eq(stats_of(b).drop_queue, 301 - most, "it has proven nothing");
+	handshake_cookies_make(&b->native->secrets->cookies, &from, mono_at_us(pair.now_us),
+		&b->native->random, cookie);
+	handshake_init_set_cookie(known.init, cookie);
+	native_pair_inject(b, &from, known.init, sizeof(known.init));
+	cr_assert_eq(b->native->inits_count, most);
+	/* and it is the first to be worked on; each call does one */
+	kcpvpn_native_on_deadline(b->native, pair.now_us);
+	if (!session_of(b, NATIVE_SLOT_NEXT))
+		kcpvpn_native_on_deadline(b->native, pair.now_us);
+	cr_assert_not_null(session_of(b, NATIVE_SLOT_NEXT));
+	cr_assert_geq(b->native->inits_count, most - 2);
+	/* the same one twice waits once */
+	uint64_t dropped = stats_of(b).drop_queue;
+	caller_write(&stranger, 16);
+	native_pair_inject(b, &from, stranger.init, sizeof(stranger.init));
+	native_pair_inject(b, &from, stranger.init, sizeof(stranger.init));
+	cr_assert_geq(stats_of(b).drop_queue, dropped + 1);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, a_million_failures_leave_nothing)
+{
+	struct caller stranger;
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 1, 0, false);
+	caller_init(&stranger, 100);
+	caller_write(&stranger, 16);
+	struct kcpvpn_endpoint from = native_pair_endpoint(9);
+	for (uint32_t i = 0; i < 20000; i++) {
+		store_le32(stranger.init + 8, i);
+		handshake_mac(stranger.init + 152, stranger.peer.mac1_key, HANDSHAKE_KEY_BYTES,
+			stranger.init, 152);
+		native_pair_inject(b, &from, stranger.init, sizeof(stranger.init));
+		native_pair_exchange(&pair);
+		pair.now_us += 10000;
+	}
+	cr_assert_eq(
+		stats_of(b).drop_handshake + stats_of(b).drop_rate + stats_of(b).drop_mac2, 20000);
+	cr_assert_gt(stats_of(b).drop_handshake, 10000);
+	cr_assert_eq(b->native->sessions.slots_used, 0);
+	cr_assert_eq(b->native->indices.count, 0);
+	cr_assert_null(b->native->answers.table);
+	native_pair_fini(&pair);
+}
+
+/* ---- many peers ----------------------------------------------------------------------------------------------------- */
+
+enum {
+	CROWD = 120,
+};
+
+struct crowd {
+	int64_t now_us;
+	uint64_t random;
+	uint64_t inits;
+	uint64_t per_call;
+};
+
+static void crowd_send(void *ctx, const struct kcpvpn_datagram *batch, size_t count)
+{
+	struct crowd *crowd = ctx;
+
+	for (size_t i = 0; i < count; i++)
+		crowd->inits += batch[i].data[0] == INIT;
+}
+
+static int64_t crowd_realtime(void *ctx)
+{
+	return ((struct crowd *)ctx)->now_us;
+}
+
+static void crowd_random(void *ctx, void *buf, size_t len)
+{
+	caller_random(&((struct crowd *)ctx)->random, buf, len);
+}
+
+Test(native_handshake, many_are_called_fifty_a_second)
+{
+	struct crowd crowd = {.now_us = 5000};
+	uint8_t key[KCPVPN_NATIVE_KEY_BYTES] = {8};
+	struct kcpvpn_native_config config = {
+		.private_key = key,
+		.datagram_max_bytes = 1472,
+		.peers_max = CROWD,
+		.memory_max_bytes = 1 << 20,
+		.realtime_us = crowd_realtime,
+		.random = crowd_random,
+		.ctx = &crowd,
+	};
+	struct kcpvpn_native *native;
+	struct kcpvpn_udp_port port = {crowd_send, &crowd};
+	struct kcpvpn_peer *peers[CROWD];
+
+	cr_assert_eq(kcpvpn_native_new(&config, crowd.now_us, &native), 0);
+	for (int i = 0; i < CROWD; i++) {
+		uint8_t public_key[KCPVPN_NATIVE_KEY_BYTES] = {(uint8_t)i, 9, 9};
+		struct kcpvpn_peer_config peer = native_pair_options().peer;
+		peer.public_key = public_key;
+		struct kcpvpn_target target = {native_pair_endpoint((uint8_t)i), &port};
+		cr_assert_eq(kcpvpn_native_add_peer(native, &peer, crowd.now_us, &peers[i]), 0);
+		kcpvpn_peer_set_targets(peers[i], &target, 1, crowd.now_us);
+		kcpvpn_peer_up(peers[i], crowd.now_us);
+	}
+	kcpvpn_native_flush(native, crowd.now_us);
+	int64_t began_us = crowd.now_us;
+	uint64_t made = 0;
+	while (made < CROWD) {
+		int64_t at_us = kcpvpn_native_next_deadline(native);
+		cr_assert_lt(at_us, began_us + 10 * S);
+		if (at_us > crowd.now_us)
+			crowd.now_us = at_us;
+		kcpvpn_native_on_deadline(native, crowd.now_us);
+		uint64_t before = made;
+		made = 0;
+		for (int i = 0; i < CROWD; i++)
+			made += !mono_is_never(peers[i]->hs.started_at);
+		cr_assert_leq(made, before + 1, "one handshake a call");
+		cr_assert_leq(made, 10 + (uint64_t)((crowd.now_us - began_us) / 20000));
+		unsigned events;
+		while (kcpvpn_native_next_event(native, &events))
+			;
+		kcpvpn_native_flush(native, crowd.now_us);
+	}
+	cr_assert_leq(crowd.now_us - began_us, (CROWD - 10) * 20000 + 100000);
+	cr_assert_gt(crowd.inits, CROWD);
+	/* one of them is found by its key, after the table has grown */
+	uint8_t public_key[KCPVPN_NATIVE_KEY_BYTES] = {77, 9, 9};
+	cr_assert_eq(native_peer_by_key(native, public_key), peers[77]);
+	kcpvpn_native_close_port(native, &port, crowd.now_us);
+	cr_assert_eq(peers[3]->target_count, 0);
+	kcpvpn_native_free(native);
+}
+
+Test(native_handshake, a_change_of_the_network_is_told_at_once)
+{
+	open_up();
+	native_pair_run(&pair, 5 * S);
+	uint64_t sent = a->sent[DATA];
+	kcpvpn_native_network_changed(a->native, pair.now_us);
+	native_pair_run(&pair, 1000);
+	cr_assert_gt(a->sent[DATA], sent);
+	cr_assert_eq(a->sent[INIT], 1, "its session is good");
+	native_pair_fini(&pair);
+
+	/* without one the calls begin anew */
+	open_watched(NULL);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 300 * S);
+	uint64_t inits = a->sent[INIT];
+	do
+		native_pair_run(&pair, S);
+	while (a->sent[INIT] == inits);
+	native_pair_run(&pair, 8 * S);
+	lose = 0;
+	kcpvpn_native_network_changed(a->native, pair.now_us);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 100000));
+	native_pair_fini(&pair);
+}
