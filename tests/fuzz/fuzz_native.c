@@ -29,7 +29,7 @@ static void deliver(struct world *world, size_t i)
 	struct world_flight f = world_take(world, i);
 
 	keep(&f);
-	world_arrive(f.to, &f.from, f.bytes, f.len);
+	world_land(&f);
 }
 
 static void damage(struct world *world, struct wire *tape, size_t i)
@@ -93,7 +93,7 @@ static void step(struct world *world, struct wire *tape)
 	case 4:
 		if (world->count > 0) {
 			struct world_flight f = world->flying[0];
-			world_arrive(f.to, &f.from, f.bytes, f.len);
+			world_land(&f);
 		}
 		break;
 	case 5:
