@@ -134,11 +134,11 @@ void native_session_confirm(
 	int64_t rekey_us =
 		session->initiator ? NATIVE_REKEY_INITIATOR_US : NATIVE_REKEY_RESPONDER_US;
 
-	take_pair(session, now);
-	if (!session->initiator && session->init_seq > hs->committed_seq)
-		hs->committed_seq = session->init_seq;
 	hs->limits = session->params;
 	hs->has_limits = true;
+	take_pair(session, now); /* what restarts asks for the new limits */
+	if (!session->initiator && session->init_seq > hs->committed_seq)
+		hs->committed_seq = session->init_seq;
 	if (hs->slots[session->slot] == session)
 		hs->slots[session->slot] = NULL;
 	make_prev(hs);
