@@ -178,6 +178,9 @@ void kcpvpn_peer_set_targets(
 	peer->target_count = (uint8_t)count;
 	if (peer->enabled && !native_session_sending(peer, now) && native_peer_wanted(peer, now))
 		native_initiate(peer, NATIVE_REASON_START, now);
+	/* A session whose port is gone: the peer learns the new one by being called from there. */
+	if (peer->enabled && native_session_sending(peer, now) && !native_path_address(peer)->port)
+		native_initiate(peer, NATIVE_REASON_SILENCE, now);
 	native_peer_judge(peer);
 	native_peer_touch(peer);
 }
