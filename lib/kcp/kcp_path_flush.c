@@ -220,32 +220,27 @@ static void asks(struct datagram *out)
 	out->sent_flags |= KCP_SENT_ASKS | KCP_SENT_FLIES;
 }
 
-/* Writes the bases that are due, as many as fit, and finds out when the next is. */
+/* Writes the bases that are due, as many as fit. */
 static void write_bases(struct datagram *out)
 {
 	struct kcp_path *path = out->path;
-	struct mono next = MONO_NEVER;
+	int64_t repeat_us = kcp_sent_repeat_us(&path->sent);
 
 	list_for_each (node, &path->forward) {
 		struct kcp_lane *lane = list_entry(node, struct kcp_lane, forward);
-		if (mono_due(lane->fwd_at, out->now) && kcp_lane_tires(lane, out->now)) {
-			path->forward_tired = true;
+		if (out->refs >= REFS_MAX - KCP_PATH_PACK_MAX || !fits(out, 0))
+			return;
+		if (!mono_due(lane->fwd_at, out->now))
 			continue;
-		}
-		if (mono_due(lane->fwd_at, out->now) && out->refs < REFS_MAX - KCP_PATH_PACK_MAX &&
-			fits(out, 0)) {
-			write_segment(out, (struct kcp_segment){.conv = lane->entry.id,
-						   .cmd = KCP_CMD_FWD,
-						   .una = lane->sender.una});
-			add_ref(out, (struct kcp_ref){.kind = KCP_REF_FWD,
-					     .lane = (uint16_t)lane->entry.id});
-			kcp_lane_carried(lane, out->pn, kcp_sent_repeat_us(&path->sent), out->now);
-			asks(out);
-			path->stats.fwd_sent++;
-		}
-		next = mono_min(next, lane->fwd_at);
+		write_segment(out, (struct kcp_segment){.conv = lane->entry.id,
+					   .cmd = KCP_CMD_FWD,
+					   .una = lane->sender.una});
+		add_ref(out,
+			(struct kcp_ref){.kind = KCP_REF_FWD, .lane = (uint16_t)lane->entry.id});
+		kcp_lane_carried(lane, out->pn, repeat_us, out->now);
+		asks(out);
+		path->stats.fwd_sent++;
 	}
-	path->forward_at = next;
 }
 
 static void write_control(struct datagram *out)
@@ -457,9 +452,21 @@ static bool rack_due(const struct kcp_path *path, struct mono now)
 	return mono_due(kcp_seen_due(&path->seen, path->sent.srtt_us), now);
 }
 
-static bool bases_due(const struct kcp_path *path, struct mono now)
+/* Whether a base must be told now; if it only seemed so, finds out when one must. */
+static bool bases_due(struct kcp_path *path, struct mono now)
 {
-	return !list_empty(&path->forward) && mono_due(path->forward_at, now);
+	struct mono next = MONO_NEVER;
+
+	if (list_empty(&path->forward) || !mono_due(path->forward_at, now))
+		return false;
+	list_for_each (node, &path->forward) {
+		struct kcp_lane *lane = list_entry(node, struct kcp_lane, forward);
+		if (mono_due(lane->fwd_at, now) && kcp_lane_tires(lane, now))
+			path->forward_tired = true;
+		next = mono_min(next, lane->fwd_at);
+	}
+	path->forward_at = next;
+	return mono_due(next, now);
 }
 
 /* A report that is not due yet goes along where there is space; that saves one of its own. */

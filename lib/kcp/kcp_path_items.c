@@ -31,6 +31,8 @@ void kcp_path_lane_changed(struct kcp_path *path, struct kcp_lane *lane, uint64_
 	if (!lane->edge_open) {
 		list_remove(&lane->forward);
 	} else {
+		if (list_empty(&path->forward))
+			path->forward_at = MONO_NEVER;
 		if (!list_linked(&lane->forward))
 			list_add_tail(&path->forward, &lane->forward);
 		path->forward_at = mono_min(path->forward_at, lane->fwd_at);
