@@ -90,7 +90,7 @@ static const struct config_row ROWS[] = {
 	LATER("fwmark", LONG, CONFIG_ROW_HEX, .min = 0, .max = UINT32_MAX_ROW, .words = "auto",
 		.def = "auto", .help = "mark of outer packets"),
 	BUILT("wire", ENUM, wire, .words = "native kcp-go", .def = "native",
-		.effects = CONFIG_EFFECT_RESTART, .help = "what is spoken on UDP"),
+		.effects = CONFIG_EFFECT_SESSIONS, .help = "what is spoken on UDP"),
 
 	BUILT("kcp_go.key", STRING, kcp_go.key, .min = 1, .max = CONFIG_SECRET_MAX,
 		.flags = CONFIG_ROW_KCP_GO | CONFIG_ROW_SECRET, .effects = CONFIG_EFFECT_SESSIONS,
