@@ -293,6 +293,24 @@ Test(path_mtu, a_dead_path_is_not_a_small_one)
 	free(w);
 }
 
+/* A datagram each ten seconds on a small path: the search ends, and does not begin anew with each of them. */
+Test(path_mtu, a_trickle_is_enough_to_settle)
+{
+	struct world *w = world_new(1240);
+
+	path_mtu_start(&w->mtu, 4, 65507, 0, true, w->now);
+	run_ms(w, 2000);
+	cr_assert_eq(w->mtu.state, PATH_MTU_STALLED);
+	with_data(w, 10000000, 0);
+	run_ms(w, 100000);
+	cr_assert(path_mtu_size(&w->mtu) > 1232 && path_mtu_size(&w->mtu) <= 1240);
+	cr_assert_eq(w->mtu.state, PATH_MTU_SETTLED);
+	unsigned before = w->probes;
+	run_ms(w, 500000);
+	cr_assert_leq(w->probes - before, 2 * PATH_MTU_PROBES);
+	free(w);
+}
+
 /* 1500 -> 1280 -> 1500 without a word from anybody, at several round trips, with and without small datagrams beside. */
 Test(path_mtu, a_black_hole_is_left_within_five_seconds_and_the_way_back_is_found)
 {
@@ -591,6 +609,8 @@ Test(path_mtu, a_check_does_not_end_a_search)
 	for (int i = 0; i < 3; i++)
 		path_mtu_lost(&w->mtu, 1400, w->now);
 	cr_assert_eq(w->mtu.state, PATH_MTU_VERIFYING);
+	path_mtu_acked(&w->mtu, 1400, w->now);
+	cr_assert_eq(w->mtu.state, PATH_MTU_SEARCHING);
 	run_ms(w, 4000);
 	cr_assert(path_mtu_size(&w->mtu) > 1456 && path_mtu_size(&w->mtu) <= 1464);
 	free(w);
