@@ -200,8 +200,9 @@ enum kcp_dgram_state kcp_dgram_in_check(
 {
 	struct flow_in *flow = kcp_table_find(&in->flows, flow_id);
 
-	if (flow && mono_diff_us(now, flow->seen_at) >= KCP_DGRAM_IN_IDLE_US) {
-		/* Past its time: to the sender it is as if it were freed. */
+	if (flow && mono_diff_us(now, flow->seen_at) >= KCP_DGRAM_IN_IDLE_US &&
+		flow->top - sn > KCP_DGRAM_WINDOW && kcp_sn_before(sn, flow->top)) {
+		/* Past its time and not what it knows: the sender freed it and began anew. */
 		*flow = (struct flow_in){.entry = {flow_id}, .top = sn};
 	}
 	if (!flow) {

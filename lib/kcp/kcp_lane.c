@@ -107,7 +107,7 @@ static uint64_t advance(struct kcp_lane *lane, struct mono now)
 			return returned;
 		if (head->flags & KCP_TX_GONE) {
 			lane->edge_open = true;
-			lane->edge_at = now;
+			lane->told = 0;
 			lane->edge_pn = UINT64_MAX;
 			lane->fwd_at = mono_min(lane->fwd_at, mono_add_us(now, FORWARD_US));
 		}
@@ -163,12 +163,13 @@ void kcp_lane_carried(struct kcp_lane *lane, uint64_t pn, int64_t repeat_us, str
 		return;
 	if (lane->edge_pn == UINT64_MAX)
 		lane->edge_pn = pn;
+	lane->told++;
 	lane->fwd_at = mono_add_us(now, repeat_us);
 }
 
-bool kcp_lane_tires(struct kcp_lane *lane, struct mono now)
+bool kcp_lane_tires(struct kcp_lane *lane)
 {
-	if (mono_diff_us(now, lane->edge_at) < KCP_LANE_TOLD_US)
+	if (lane->told < KCP_LANE_TELL_MAX)
 		return false;
 	lane->fwd_at = MONO_NEVER;
 	return true;
@@ -176,7 +177,7 @@ bool kcp_lane_tires(struct kcp_lane *lane, struct mono now)
 
 void kcp_lane_wake(struct kcp_lane *lane, struct mono now)
 {
-	lane->edge_at = now;
+	lane->told = 0;
 	lane->fwd_at = now;
 }
 

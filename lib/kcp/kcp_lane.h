@@ -18,8 +18,8 @@ enum {
 	/* Freed so long after its base reached its next number: later than the peer frees its side, so that it has none then,
 	 * wherever a lane made anew begins. */
 	KCP_LANE_IDLE_US = 90 * 1000000,
-	KCP_LANE_TOLD_US =
-		60 * 1000000, /* a base is repeated for so long; then until there is news */
+	KCP_LANE_TELL_MAX =
+		64, /* a base is repeated so often, about a minute; then not until there is news */
 };
 
 /**
@@ -34,7 +34,8 @@ struct kcp_lane {
 	uint64_t withheld_bytes; /* of it: passed, to be returned when the base is known */
 	uint64_t
 		edge_pn; /* first number that carried a base at or above the edge; UINT64_MAX = none */
-	struct mono edge_at; /* when the edge opened, or there was news of the peer */
+
+	uint32_t told; /* times the base was repeated since the edge opened, or there was news */
 	struct mono fwd_at;  /* when to tell the base on its own, if edge_open */
 	struct mono idle_at; /* the base reached its next number, or it was made */
 	struct list active;  /* while una != nxt */
@@ -84,7 +85,7 @@ uint64_t kcp_lane_give_up(struct kcp_lane *lane, struct pool *pool, uint32_t sn,
 void kcp_lane_carried(struct kcp_lane *lane, uint64_t pn, int64_t repeat_us, struct mono now);
 
 /** Whether a base was repeated for long enough; then fwd_at is never, until kcp_lane_wake() or a new piece. */
-bool kcp_lane_tires(struct kcp_lane *lane, struct mono now);
+bool kcp_lane_tires(struct kcp_lane *lane);
 
 /** There is news of the peer: an open edge is told at once, and repeated again. */
 void kcp_lane_wake(struct kcp_lane *lane, struct mono now);

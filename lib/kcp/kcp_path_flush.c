@@ -461,7 +461,7 @@ static bool bases_due(struct kcp_path *path, struct mono now)
 		return false;
 	list_for_each (node, &path->forward) {
 		struct kcp_lane *lane = list_entry(node, struct kcp_lane, forward);
-		if (mono_due(lane->fwd_at, now) && kcp_lane_tires(lane, now))
+		if (mono_due(lane->fwd_at, now) && kcp_lane_tires(lane))
 			path->forward_tired = true;
 		next = mono_min(next, lane->fwd_at);
 	}

@@ -89,8 +89,9 @@ static struct kcp_lane_in *lane_in(struct taking *taking, uint32_t id, uint32_t 
 	struct kcp_path *path = taking->path;
 	struct kcp_lane_in *lane = kcp_table_find(&path->lanes_in, id);
 
-	if (lane && mono_diff_us(taking->now, lane->seen_at) >= KCP_LANE_IN_IDLE_US) {
-		/* Past its time: to the sender it is as if it were freed. */
+	if (lane && mono_diff_us(taking->now, lane->seen_at) >= KCP_LANE_IN_IDLE_US &&
+		kcp_sn_before(base, lane->pos - 2 * KCP_PATH_SPAN)) {
+		/* Past its time and farther back than anything late could be: the sender freed it and began anew. */
 		kcp_table_remove(&path->lanes_in, &lane->entry);
 		kcp_lane_in_free(lane, &path->in);
 		lane = NULL;

@@ -464,7 +464,9 @@ int64_t kcp_sent_repeat_us(const struct kcp_sent *sent)
 		most_us = first_us;
 	for (uint32_t i = 0; i < sent->pto_count && wait_us < most_us; i++)
 		wait_us *= 2;
-	return wait_us < most_us ? wait_us : most_us;
+	if (wait_us > most_us)
+		wait_us = most_us;
+	return wait_us < KCP_SENT_REPEAT_MAX_US ? wait_us : KCP_SENT_REPEAT_MAX_US;
 }
 
 struct mono kcp_sent_pto_at(const struct kcp_sent *sent)

@@ -26,7 +26,8 @@ enum {
 		60 * 1000000, /* nobody is there: no more probes until something arrives */
 	KCP_SENT_QUIET_US =
 		10 * 1000000, /* so long is a number kept that nobody must acknowledge */
-	KCP_SENT_RTT_MAX_US = 60 * 1000000,
+	KCP_SENT_RTT_MAX_US = 10 * 1000000,   /* a longer one was measured across a suspend */
+	KCP_SENT_REPEAT_MAX_US = 3 * 1000000, /* however slow the path looks */
 };
 
 enum {

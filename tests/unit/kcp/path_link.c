@@ -182,6 +182,19 @@ static void empty(struct path_pipe *pipe)
 	pipe->last = NULL;
 }
 
+void path_link_lose(struct path_link *link)
+{
+	empty(&link->a.out);
+	empty(&link->b.out);
+}
+
+void path_link_forget(struct path_link *link)
+{
+	path_link_lose(link);
+	link->a.any_pn = false;
+	link->b.any_pn = false;
+}
+
 void path_link_close(struct path_link *link)
 {
 	kcp_path_free(link->a.path);

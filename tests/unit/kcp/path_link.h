@@ -77,6 +77,12 @@ uint64_t path_link_random(struct path_link *link, uint64_t below);
 /** Puts a datagram on the wire that a side built itself. */
 void path_link_carry(struct path_side *from, uint64_t pn, const uint8_t *bytes, size_t len);
 
+/** Loses what is under way. */
+void path_link_lose(struct path_link *link);
+
+/** The same, and numbers begin anew on both sides. */
+void path_link_forget(struct path_link *link);
+
 struct mono path_link_next(const struct path_link *link);
 
 /** Goes to the next instant and does what is due there. @return false if there is none up to `until` */

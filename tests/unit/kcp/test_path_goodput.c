@@ -18,7 +18,8 @@ struct outcome {
 };
 
 /* One or several lanes that always have data, a reader that always reads. */
-static struct outcome saturate(const struct path_link_config *config, unsigned lanes, size_t len, int64_t run_us)
+static struct outcome saturate(
+	const struct path_link_config *config, unsigned lanes, size_t len, int64_t run_us)
 {
 	static struct path_link link;
 	static uint8_t message[65536];
@@ -36,7 +37,8 @@ static struct outcome saturate(const struct path_link_config *config, unsigned l
 	bool warm = false;
 	do {
 		while (kcp_path_room(link.a.path, KCP_PATH_BULK, len, link.now)) {
-			if (kcp_path_send(link.a.path, KCP_PATH_BULK, lane, message, len, link.now) != 0)
+			if (kcp_path_send(
+				    link.a.path, KCP_PATH_BULK, lane, message, len, link.now) != 0)
 				break;
 			lane = (lane + 1) % lanes;
 		}
@@ -54,16 +56,21 @@ static struct outcome saturate(const struct path_link_config *config, unsigned l
 	} while (path_link_step(&link, end));
 	const struct kcp_path_stats *stats = kcp_path_stats(link.a.path);
 	outcome.goodput_bps = (double)read * 8 / ((double)run_us / 1e6);
-	outcome.queue_ms = link.a.out.queue_sum_us / 1000 / (double)(link.a.out.sent - warm_sent + 1);
+	outcome.queue_ms =
+		link.a.out.queue_sum_us / 1000 / (double)(link.a.out.sent - warm_sent + 1);
 	outcome.queue_max_ms = (double)link.a.out.queue_max_us / 1000;
 	outcome.resent = (double)stats->resent_items / (double)link.a.out.sent;
 	outcome.lost = (double)link.a.out.dropped / (double)link.a.out.sent;
-	cr_log_info("loss %.0f %% rtt %ld lanes %u: %.1f Mb/s (first second %.1f), queue %.1f ms (max %.1f), resent %.1f %%, dropped %.2f %%, wakes %lu, grant again %lu, expired %lu, late %lu, mem %zu srtt %ld grant %lu",
+	cr_log_info("loss %.0f %% rtt %ld lanes %u: %.1f Mb/s (first second %.1f), queue %.1f ms "
+		    "(max %.1f), resent %.1f %%, dropped %.2f %%, wakes %lu, grant again %lu, "
+		    "expired %lu, late %lu, mem %zu srtt %ld grant %lu",
 		config->loss * 100, (long)config->delay_us / 500, lanes, outcome.goodput_bps / 1e6,
 		outcome.first_second_bps / 1e6, outcome.queue_ms, outcome.queue_max_ms,
 		outcome.resent * 100, outcome.lost * 100, (unsigned long)link.wakes,
 		(unsigned long)stats->again_grant, (unsigned long)stats->expired_messages,
-		(unsigned long)stats->late_acks, kcp_path_memory_bytes(link.b.path), (long)kcp_path_srtt_us(link.a.path), (unsigned long)kcp_path_grant_bytes(link.a.path));
+		(unsigned long)stats->late_acks, kcp_path_memory_bytes(link.b.path),
+		(long)kcp_path_srtt_us(link.a.path),
+		(unsigned long)kcp_path_grant_bytes(link.a.path));
 	path_link_close(&link);
 	return outcome;
 }
