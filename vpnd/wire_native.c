@@ -24,8 +24,10 @@
 #include "vpnd/wire_native_peer.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -91,6 +93,18 @@ static enum wire_peer_state state_of(const struct native_peer *p)
 	return WIRE_PEER_UP;
 }
 
+/* 0 if the host does not tell. */
+static uint32_t link_mtu(const struct native_wire *wire, int ifindex)
+{
+	struct ifreq request = {.ifr_ifindex = ifindex};
+	int fd = wire->listener_count > 0 ? wire->listeners[0]->udp.fd : -1;
+
+	if (ifindex <= 0 || ioctl(fd, SIOCGIFNAME, &request) < 0 ||
+		ioctl(fd, SIOCGIFMTU, &request) < 0 || request.ifr_mtu <= 0)
+		return 0;
+	return (uint32_t)request.ifr_mtu;
+}
+
 void native_peer_look(struct native_peer *p)
 {
 	struct netlink_path path = {0};
@@ -103,6 +117,7 @@ void native_peer_look(struct native_peer *p)
 		p->way_changed = true;
 	p->path = path;
 	p->path_to = remote;
+	kcpvpn_peer_set_link_mtu(p->handle, link_mtu(p->wire, path.ifindex), native_now(p->wire));
 }
 
 /* What `auto` means for a peer: see the top. */
@@ -157,9 +172,6 @@ void native_peer_configure(struct native_peer *p)
 /* The address, or the way to it, may be another: so may be what `auto` means. */
 static void follow_keepalive(struct native_peer *p)
 {
-	if (p->peer->config->session.keepalive_ms != CONFIG_AUTO)
-		return;
-	native_peer_look(p);
 	if (keepalive_us(p) != p->keepalive_us)
 		native_peer_configure(p);
 }
@@ -292,6 +304,7 @@ static void remember(struct native_peer *p)
 		state_file_set(p->wire->state, p->peer->config->public_key, &remote);
 	log_debug(p->wire->log, "peer %s: is at %s", p->peer->name,
 		kcpvpn_endpoint_format(&remote, text));
+	native_peer_look(p);
 	follow_keepalive(p);
 }
 

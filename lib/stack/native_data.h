@@ -91,6 +91,7 @@ struct native_data_state {
 	uint64_t largest;	 /* counter received of the present instances, if has_largest */
 	struct native_loss_in loss_in;
 	struct native_data_counters counters;
+	uint32_t link_mtu_bytes;  /* as told; 0 = not known */
 	uint32_t inner_mtu_bytes; /* as last told to the program */
 	uint8_t confirm_step;
 	bool running; /* there is a session to send on */

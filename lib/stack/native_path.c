@@ -153,7 +153,7 @@ void native_path_start(struct kcpvpn_peer *peer, struct mono now)
 		return;
 	if (limits->datagram_max < most)
 		most = limits->datagram_max;
-	path_mtu_start(&data->mtu, family_of(peer), (uint16_t)most, 0,
+	path_mtu_start(&data->mtu, family_of(peer), (uint16_t)most, data->link_mtu_bytes,
 		(limits->features & NATIVE_FEATURE_PATH_MTU) != 0, now);
 }
 
@@ -170,6 +170,16 @@ void native_path_apply_mtu(struct kcpvpn_peer *peer)
 		return;
 	data->inner_mtu_bytes = sizes.piece_bytes;
 	native_peer_raise(peer, KCPVPN_PEER_EVENT_MTU);
+}
+
+void kcpvpn_peer_set_link_mtu(struct kcpvpn_peer *peer, uint32_t mtu_bytes, int64_t now_us)
+{
+	peer->native->now = mono_at_us(now_us);
+	peer->data.link_mtu_bytes = mtu_bytes;
+	if (peer->data.mtu.state == PATH_MTU_OFF)
+		return; /* taken when the search begins */
+	path_mtu_set_link(&peer->data.mtu, mtu_bytes, mono_at_us(now_us));
+	native_peer_touch(peer);
 }
 
 uint32_t kcpvpn_peer_inner_mtu(const struct kcpvpn_peer *peer)

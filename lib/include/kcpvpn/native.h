@@ -231,6 +231,14 @@ KCPVPN_API bool kcpvpn_peer_endpoint(
 /** Largest inner packet that travels in one piece on the path as it is known now. */
 KCPVPN_API uint32_t kcpvpn_peer_inner_mtu(const struct kcpvpn_peer *peer);
 
+/**
+ * The MTU of the link by which the host reaches the peer now, IP header included; 0 = not known. Without it the search
+ * for the path's MTU takes an Ethernet for granted, and finds out late that a link carries more again. To be told anew
+ * after KCPVPN_PEER_EVENT_ENDPOINT.
+ */
+KCPVPN_API void kcpvpn_peer_set_link_mtu(
+	struct kcpvpn_peer *peer, uint32_t mtu_bytes, int64_t now_us);
+
 /** Largest inner packet the peer takes at all (its own tun_mtu); 0 while unknown. */
 KCPVPN_API uint32_t kcpvpn_peer_tun_mtu(const struct kcpvpn_peer *peer);
 

@@ -249,6 +249,12 @@ uint32_t kcpvpn_peer_inner_mtu(const struct kcpvpn_peer *peer)
 	return peer->inner_mtu;
 }
 
+void kcpvpn_peer_set_link_mtu(struct kcpvpn_peer *peer, uint32_t mtu_bytes, int64_t now_us)
+{
+	(void)now_us;
+	peer->link_mtu = mtu_bytes;
+}
+
 uint32_t kcpvpn_peer_tun_mtu(const struct kcpvpn_peer *peer)
 {
 	return peer->tun_mtu;

@@ -29,7 +29,7 @@ struct kcpvpn_peer {
 	enum kcpvpn_peer_state state;
 	bool ready;
 	struct kcpvpn_endpoint endpoint; /* family 0 = nowhere */
-	uint32_t inner_mtu, tun_mtu;
+	uint32_t inner_mtu, tun_mtu, link_mtu;
 	const char *trouble;
 	unsigned events;
 	const char *message; /* waits to be received; NULL = none */

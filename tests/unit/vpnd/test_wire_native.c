@@ -510,6 +510,28 @@ Test(wire_native, a_change_that_changes_nothing_is_not_told)
 	teardown(&b);
 }
 
+Test(wire_native, the_link_s_mtu_is_told)
+{
+	static const char *const peers[] = {", endpoints: [\"198.51.100.1:1\"]", "", NULL};
+	struct bench b;
+	struct fault fault = {0};
+
+	setup(&b);
+	start(&b, "", peers);
+	cr_assert_eq(fake_peer(1)->link_mtu, 1500);
+	cr_assert_eq(fake_peer(2)->link_mtu, 0, "nowhere yet");
+	cr_assert_eq(netlink_link_set_mtu(b.netlink, b.uplink.ifindex, 1300, &fault), 0);
+	b.wire->ops->network_changed(b.wire, false);
+	run_round(&b);
+	cr_assert_eq(fake_peer(1)->link_mtu, 1300);
+	cr_assert_eq(fake->network_changes, 0, "the way is the same");
+	fake_peer(2)->endpoint = endpoint_of("203.0.113.7:7");
+	fake_peer(2)->events = KCPVPN_PEER_EVENT_ENDPOINT;
+	run_round(&b);
+	cr_assert_eq(fake_peer(2)->link_mtu, 1300);
+	teardown(&b);
+}
+
 Test(wire_native, what_the_host_does_not_send_in_one_piece_is_told_later)
 {
 	static const char *const peers[] = {", endpoints: [\"198.51.100.1:1\"]", NULL};
