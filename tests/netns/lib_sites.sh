@@ -19,6 +19,11 @@
 #   seconds_until SECONDS COMMAND...
 #                                asks until COMMAND succeeds; sets TOOK to the seconds it took, '' if it did not
 #   listening UDP sockets, rss:  udp_ports NS; rss_kb NAME
+#   pings_start NAME NS ADDRESS  asks 100 times a second, until pings_stop NAME. That sets PINGS_SENT, PINGS_LOST and
+#                                PINGS_GAP, the longest time in seconds without an answer
+#   record NAME NS DEVICE [EXPRESSION...]
+#                                tcpdump into $RUN_DIR/NAME.pcap, until record_stop NAME; for tools/datagrams.py, which
+#                                is called by datagrams VERB ...
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 NETWORK_KEY='correct horse battery staple' NETWORK_KCP_GO='' NETWORK_ADDRESSES=''
@@ -87,3 +92,30 @@ seconds_until() {
 
 udp_ports() { in_ns "$1" ss -Hluan | awk '{ print $4 }'; }
 rss_kb() { awk '/^VmRSS/ { print $2 }' "/proc/$(vpnd_pid "$1")/status"; }
+
+declare -A PINGS_PID=() RECORD_PID=()
+pings_start() {
+	spawn "PINGS_PID[$1]" "$2" "pings-$1" ping -n -D -i 0.01 "$3"
+}
+pings_stop() {
+	end_pid "${PINGS_PID[$1]}" INT 3
+	read -r PINGS_SENT PINGS_LOST PINGS_GAP < <(awk -F '[][ ]' '
+		/ time=/ { if (last && $2 - last > gap) gap = $2 - last; last = $2; got++ }
+		/ packets transmitted/ { sent = $1 }
+		END { printf "%d %d %.3f\n", sent, sent - got, gap }' "$RUN_DIR/log/pings-$1.log")
+	grep -v ' time=' "$RUN_DIR/log/pings-$1.log" >"$RUN_DIR/log/pings.$1.txt"
+	rm -f "$RUN_DIR/log/pings-$1.log"
+}
+
+record() {
+	local name=$1 ns=$2 device=$3
+	shift 3
+	# shellcheck disable=SC2140
+	spawn "RECORD_PID[$name]" "$ns" "record-$name" tcpdump -n -U -Z root -B 8192 -i "$device" -w "$RUN_DIR/$name.pcap" "${@:-udp}"
+	wait_for "tcpdump listens" 10 grep -q 'listening on' "$RUN_DIR/log/record-$name.log"
+}
+record_stop() {
+	sleep 0.1 # what was seen last may still be on its way through the kernel
+	end_pid "${RECORD_PID[$1]}" INT 5
+}
+datagrams() { python3 "$ROOT/tests/netns/tools/datagrams.py" "$@"; }
