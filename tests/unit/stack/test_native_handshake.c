@@ -232,7 +232,7 @@ Test(native_handshake, the_network_key_is_part_of_it)
 
 Test(native_handshake, both_may_call_at_once)
 {
-	for (uint64_t seed = 0; seed < 200; seed++) {
+	for (uint64_t seed = 0; seed < 60; seed++) {
 		native_pair_init(&pair, seed);
 		native_pair_start(&pair, 0, NULL);
 		native_pair_start(&pair, 1, NULL);
@@ -439,8 +439,6 @@ Test(native_handshake, targets_are_tried_in_order)
 	static const uint8_t hosts[] = {50, 50, 51, 50, 51, 2};
 	for (size_t i = 0; i < sizeof(hosts); i++)
 		cr_assert_eq(caught[i].to.address[3], hosts[i], "%zu", i);
-	/* what worked goes first from now on */
-	kcpvpn_peer_down(a->peers[1], KCPVPN_CLOSE_RESTART, pair.now_us);
 	native_pair_fini(&pair);
 }
 
@@ -680,8 +678,6 @@ Test(native_handshake, an_answer_to_the_attempt_before_is_taken)
 Test(native_handshake, an_answer_after_fifteen_seconds_is_too_late)
 {
 	open_watched(NULL);
-	lose = 1U << RESP | 1U << INIT;
-	b->peers[0]->enabled = true;
 	lose = 1U << RESP;
 	native_pair_run(&pair, 1000);
 	const struct caught first = *caught_first(RESP);
@@ -1132,7 +1128,6 @@ Test(native_handshake, under_load_a_cookie_gets_who_can_be_reached_in)
 	cr_assert_lt(pair.now_us - began_us, S);
 	cr_assert_gt(stats_of(b).under_load, 900);
 	cr_assert_eq(b->native->sessions.slots_used, 1);
-	/* the cookie serves the next call, too */
 	native_pair_fini(&pair);
 }
 
@@ -1176,7 +1171,7 @@ Test(native_handshake, a_proven_address_pushes_others_out_of_the_line)
 	native_pair_fini(&pair);
 }
 
-Test(native_handshake, a_million_failures_leave_nothing)
+Test(native_handshake, failures_leave_nothing)
 {
 	struct caller stranger;
 
@@ -1186,7 +1181,7 @@ Test(native_handshake, a_million_failures_leave_nothing)
 	caller_init(&stranger, 100);
 	caller_write(&stranger, 16);
 	struct kcpvpn_endpoint from = native_pair_endpoint(9);
-	for (uint32_t i = 0; i < 20000; i++) {
+	for (uint32_t i = 0; i < 5000; i++) {
 		store_le32(stranger.init + 8, i);
 		handshake_mac(stranger.init + 152, stranger.peer.mac1_key, HANDSHAKE_KEY_BYTES,
 			stranger.init, 152);
@@ -1195,8 +1190,8 @@ Test(native_handshake, a_million_failures_leave_nothing)
 		pair.now_us += 10000;
 	}
 	cr_assert_eq(
-		stats_of(b).drop_handshake + stats_of(b).drop_rate + stats_of(b).drop_mac2, 20000);
-	cr_assert_gt(stats_of(b).drop_handshake, 10000);
+		stats_of(b).drop_handshake + stats_of(b).drop_rate + stats_of(b).drop_mac2, 5000);
+	cr_assert_gt(stats_of(b).drop_handshake, 2500);
 	cr_assert_eq(b->native->sessions.slots_used, 0);
 	cr_assert_eq(b->native->indices.count, 0);
 	cr_assert_null(b->native->answers.table);
