@@ -19,9 +19,10 @@ void kcp_budget_init(struct kcp_budget *budget)
 
 uint64_t kcp_budget_window_bytes(const struct kcp_budget *budget, uint32_t datagram_bytes)
 {
-	uint64_t least = (uint64_t)KCP_BUDGET_MIN_DATAGRAMS * datagram_bytes;
 	uint64_t measured = kcp_window_bytes(&budget->window);
+	uint64_t least = measured ? KCP_BUDGET_MIN_DATAGRAMS : KCP_BUDGET_START_DATAGRAMS;
 
+	least *= datagram_bytes;
 	return measured > least ? measured : least;
 }
 

@@ -9,8 +9,9 @@
 #include <stdint.h>
 
 enum {
-	KCP_BUDGET_MIN_DATAGRAMS = 32,	    /* full ones may always be in flight */
-	KCP_BUDGET_EXEMPT_SHARE = 10,	    /* a tenth of the rate passes a full window, */
+	KCP_BUDGET_START_DATAGRAMS = 32, /* full ones may be in flight while nothing is measured, */
+	KCP_BUDGET_MIN_DATAGRAMS = 8,	 /* and always */
+	KCP_BUDGET_EXEMPT_SHARE = 10,	 /* a tenth of the rate passes a full window, */
 	KCP_BUDGET_EXEMPT_MIN_BPS = 25000,  /* bytes a second of it at least (200 kb/s), */
 	KCP_BUDGET_EXEMPT_BURST_US = 50000, /* and so much of it may be saved up */
 	KCP_BUDGET_WIRE_BYTES = 64,	    /* of a datagram beyond its segments */
