@@ -325,6 +325,8 @@ static void finish_round(struct native_end *end)
 			if (end->peers[i] != peer)
 				continue;
 			end->events[i] |= events;
+			if (end->pair->on_events)
+				end->pair->on_events(end, i, events);
 			if ((events & KCPVPN_PEER_EVENT_READABLE) && !end->unread)
 				read_messages(end, i);
 		}

@@ -43,6 +43,9 @@ typedef bool (*native_pair_filter_fn)(
 typedef void (*native_pair_message_fn)(
 	struct native_end *end, size_t peer, const uint8_t *bytes, size_t len);
 
+/** The program was told: what it does about it leaves with the flush that follows. */
+typedef void (*native_pair_events_fn)(struct native_end *end, size_t peer, unsigned events);
+
 /** How an end is made. All zeros but for the numbers that native_pair_options() sets. */
 struct native_end_options {
 	struct kcpvpn_peer_config peer; /* its keys are ignored */
@@ -84,6 +87,7 @@ struct native_pair {
 	uint64_t random;
 	native_pair_filter_fn filter;
 	native_pair_message_fn on_message;
+	native_pair_events_fn on_events;
 	void *user;
 	struct native_flight *flights; /* heap by time, then by order */
 	size_t flights_count, flights_max;

@@ -109,3 +109,53 @@ Test(native_data, a_rekey_under_load_and_loss_leaves_no_gap)
 	cr_assert_eq(load.ways[0].refused + load.ways[1].refused, 0);
 	native_pair_fini(&pair);
 }
+
+Test(native_data, who_was_refused_is_told_when_there_is_room)
+{
+	open_up(11, &(struct native_link){.delay_us = 20 * MS});
+	unsigned refused = 0;
+	for (int i = 0; i < 3000 && refused < 5; i++) {
+		int error = native_load_give(&load, 0, (size_t)i % 6, 1400);
+		if (error == 0)
+			continue;
+		cr_assert_eq(error, -EAGAIN);
+		cr_assert(!kcpvpn_peer_ready(pair.ends[0].peers[1]));
+		refused++;
+		(void)native_pair_events(&pair.ends[0], 1);
+		native_pair_run(&pair, 100 * MS);
+		cr_assert(native_pair_events(&pair.ends[0], 1) & KCPVPN_PEER_EVENT_WRITABLE);
+		cr_assert(kcpvpn_peer_ready(pair.ends[0].peers[1]));
+	}
+	cr_assert_gt(refused, 0);
+	native_pair_run(&pair, S);
+	cr_assert_eq(load.ways[0].came, load.ways[0].given);
+	native_pair_fini(&pair);
+}
+
+Test(native_data, what_is_no_packet_or_too_long_for_the_peer)
+{
+	static uint8_t packet[4000];
+	struct native_end_options options = native_pair_options();
+
+	open_up(12, NULL);
+	struct kcpvpn_peer *peer = pair.ends[0].peers[1];
+	cr_assert_eq(kcpvpn_peer_tun_mtu(peer), 1400);
+	native_pair_packet(packet, 1401, 0, 1, 7, 1);
+	cr_assert_eq(kcpvpn_peer_send(peer, packet, 1401, pair.now_us), -EMSGSIZE);
+	cr_assert_eq(kcpvpn_peer_send(peer, packet, 1400, pair.now_us), -EINVAL, "cut");
+	cr_assert_eq(kcpvpn_peer_send(peer, "x", 1, pair.now_us), -EINVAL);
+	cr_assert_eq(kcpvpn_peer_send(peer, packet, 0, pair.now_us), -EINVAL);
+	/* The other side takes more from now on, and says so. */
+	uint8_t key[KCPVPN_NATIVE_KEY_BYTES];
+	native_pair_public_key(0, key);
+	options.peer.public_key = key;
+	options.peer.tun_mtu = 3000;
+	options.peer.persistent = false;
+	cr_assert_eq(kcpvpn_peer_configure(pair.ends[1].peers[0], &options.peer, pair.now_us), 0);
+	native_pair_run(&pair, 5 * S);
+	cr_assert_eq(kcpvpn_peer_tun_mtu(peer), 3000);
+	cr_assert_eq(native_load_give(&load, 0, 0, 3000), 0);
+	native_pair_exchange(&pair);
+	cr_assert_eq(load.ways[0].came, 1);
+	native_pair_fini(&pair);
+}

@@ -136,6 +136,24 @@ Test(native_life, one_ping_is_enough_where_nothing_is_lost)
 	native_pair_fini(&pair);
 }
 
+static void send_when_up(struct native_end *end, size_t peer, unsigned events)
+{
+	(void)peer;
+	if (end->number == 0 && (events & KCPVPN_PEER_EVENT_STATE) && initiator_has_session(&pair))
+		cr_assert_eq(native_load_give(&load, 0, 0, 100), 0);
+}
+
+Test(native_life, data_that_waits_confirms_as_well_as_a_ping)
+{
+	open_pair(NULL);
+	native_load_init(&load, &pair);
+	pair.on_events = send_when_up;
+	native_pair_run(&pair, 5 * S);
+	cr_assert_eq(load.ways[0].came, 1);
+	cr_assert_eq(count(0, DATA, PING_BYTES, 0), 0);
+	native_pair_fini(&pair);
+}
+
 /* ---- silence ------------------------------------------------------------------------------------------------------ */
 
 Test(native_life, silence_is_asked_about_then_called_then_told)
@@ -183,6 +201,35 @@ Test(native_life, silence_after_an_answer_means_nothing)
 	native_pair_fini(&pair);
 }
 
+Test(native_life, a_ping_is_a_question_too)
+{
+	open_up(NULL);
+	native_pair_run(&pair, 30 * S);
+	lose_from_1 = ~0u;
+	int64_t asked_us = pair.now_us;
+	kcpvpn_native_network_changed(pair.ends[0].native, pair.now_us);
+	native_pair_run(&pair, 7400 * MS);
+	cr_assert_eq(when(0, DATA, PING_BYTES, asked_us, 0), 0);
+	cr_assert_eq(when(0, DATA, PING_BYTES, asked_us, 1), S);
+	cr_assert_eq(count(0, INIT, 0, asked_us), 0);
+	native_pair_run(&pair, 200 * MS);
+	cr_assert_eq(count(0, INIT, 0, asked_us), 1);
+	native_pair_fini(&pair);
+}
+
+Test(native_life, a_new_session_begins_without_old_questions)
+{
+	open_up(NULL);
+	lose_from_0 = lose_from_1 = ~0u;
+	native_pair_run(&pair, 170 * S);
+	cr_assert_eq(native_load_give(&load, 0, 0, 100), 0);
+	native_pair_run(&pair, 20 * S);
+	cr_assert_neq(kcpvpn_peer_state(peer_of(0)), KCPVPN_PEER_UP);
+	cr_assert(mono_is_never(peer_of(0)->data.live.asked_since));
+	cr_assert(!liveness_gone(&peer_of(0)->data.live));
+	native_pair_fini(&pair);
+}
+
 /* ---- keepalive ---------------------------------------------------------------------------------------------------- */
 
 static int64_t longest_pause_us(size_t from, int64_t since_us)
@@ -220,6 +267,26 @@ Test(native_life, keepalives_come_exactly_when_asked_for)
 	cr_assert_gt(count(0, DATA, KEEPALIVE_BYTES, up_us), 25);
 	cr_assert_eq(kcpvpn_peer_state(peer_of(1)), KCPVPN_PEER_UP);
 	native_pair_fini(&pair);
+}
+
+Test(native_life, the_shorter_of_the_own_and_the_asked_keepalive_counts)
+{
+	static const struct {
+		int64_t own_s, asked_s, pause_s;
+	} rows[] = {{0, 7, 7}, {9, 7, 7}, {7, 9, 7}, {9, 0, 9}};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct native_end_options options = native_pair_options();
+		options.peer.keepalive_us = rows[i].own_s * S;
+		open_up(&options);
+		peer_of(0)->hs.limits.keepalive_s = (uint16_t)rows[i].asked_s;
+		native_data_limits(peer_of(0), mono_at_us(pair.now_us));
+		native_pair_run(&pair, 20 * S);
+		int64_t since_us = pair.now_us;
+		native_pair_run(&pair, 60 * S);
+		cr_assert_eq(longest_pause_us(0, since_us), rows[i].pause_s * S, "row %zu", i);
+		native_pair_fini(&pair);
+	}
 }
 
 Test(native_life, ten_seconds_after_the_last_datagram_its_receiver_says_that_it_lives)
@@ -327,6 +394,23 @@ Test(native_life, after_hours_of_sleep_all_begins_anew)
 		native_load_run(&load, 2 * S, 100, 100, 500);
 		cr_assert_leq(load.ways[0].gap_us, 20 * MS);
 		cr_assert_leq(load.ways[1].gap_us, 20 * MS);
+		native_pair_fini(&pair);
+	}
+}
+
+Test(native_life, who_is_used_gets_another_session_in_time)
+{
+	/* Nobody is to be reached at all times; traffic one way, from either end, keeps the peers joined. */
+	for (size_t from = 0; from < 2; from++) {
+		struct native_end_options options = native_pair_options();
+		options.peer.persistent = false;
+		open_pair(&options);
+		kcpvpn_peer_want(peer_of(0), pair.now_us);
+		cr_assert(native_pair_run_until(&pair, native_pair_is_up, 10 * S));
+		native_load_init(&load, &pair);
+		native_load_run(&load, 400 * S, from == 0 ? 5 : 0, from == 1 ? 5 : 0, 200);
+		cr_assert_leq(load.ways[from].gap_us, S, "from %zu", from);
+		cr_assert_eq(load.ways[from].refused, 0);
 		native_pair_fini(&pair);
 	}
 }

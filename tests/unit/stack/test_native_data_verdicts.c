@@ -235,6 +235,8 @@ Test(native_verdicts, replay)
 	for (int i = 0; i < 3; i++) {
 		BEGIN();
 		memcpy(copy, datagram, len);
+		copy[len - 1] ^= (uint8_t)
+			i; /* forged or not: no tag is looked at for a number that was here */
 		come(copy, len);
 		EXPECT_SILENT(drop_replay);
 		cr_assert_eq(status_of(1).drop_replay - peer_before.drop_replay, 1);
@@ -337,6 +339,15 @@ Test(native_verdicts, frame)
 		come_sealed(plaintext, 4 + segment(plaintext + 4, KCP_CMD_WINS, NULL, 0) + 40);
 		EXPECT_SILENT(drop_frame);
 		cr_assert_eq(status_of(1).drop_malformed - peer_before.drop_malformed, 1);
+	}
+	/* A repair that would do as segments. */
+	{
+		BEGIN();
+		plaintext[0] = 3;
+		memset(plaintext + 1, 0, 9);
+		plaintext[8] = 1;
+		come_sealed(plaintext, 10 + segment(plaintext + 10, KCP_CMD_PROBE, plaintext, 30));
+		EXPECT_SILENT(drop_frame);
 	}
 	/* A segment that passes the end; bytes left over. */
 	for (int i = 0; i < 2; i++) {
@@ -447,6 +458,39 @@ Test(native_verdicts, an_answer_is_not_longer_than_its_question)
 		}
 		native_pair_fini(&pair);
 	}
+}
+
+static struct kcpvpn_endpoint last_to;
+
+static bool catch_address(
+	struct native_end *from, const struct kcpvpn_endpoint *to, uint8_t *bytes, size_t len)
+{
+	(void)bytes;
+	(void)len;
+	if (from->number == 1 && last_to.family == 0)
+		last_to = *to;
+	return true;
+}
+
+Test(native_verdicts, a_challenge_is_answered_where_it_came_from_and_nothing_else_is)
+{
+	static const struct kcpvpn_endpoint elsewhere = {
+		.address = {198, 51, 100, 7}, .port = 666, .family = 4};
+	uint8_t plaintext[ROOM], datagram[ROOM];
+
+	open_up(NULL);
+	pair.filter = catch_address;
+	for (uint8_t type = 1; type <= 3; type += 2) {
+		const uint8_t body[10] = {type, 8, 1, 2, 3};
+		size_t len = sealed(plaintext, control(plaintext, body, sizeof(body)), datagram);
+		memset(&last_to, 0, sizeof(last_to));
+		native_pair_inject(&pair.ends[1], &elsewhere, datagram, len);
+		native_pair_exchange(&pair);
+		cr_assert(kcpvpn_endpoint_equal(
+			&last_to, type == 3 ? &elsewhere : &pair.ends[0].address));
+		native_pair_run(&pair, 4 * S);
+	}
+	native_pair_fini(&pair);
 }
 
 Test(native_verdicts, a_probe_counts_only_in_its_own_size)

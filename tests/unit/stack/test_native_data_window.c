@@ -59,8 +59,8 @@ Test(native_window, growing_forgets_nothing_and_invents_nothing)
 	cr_assert(native_window_commit(data, 5000 + 9000));
 	cr_assert(!is_small(data));
 	for (uint64_t c = 5000; c < 5000 + SMALL_SPAN; c++)
-		cr_assert_eq(native_window_commit(data, c), c % 3 == 0, "%llu",
-			(unsigned long long)c);
+		cr_assert_eq(
+			native_window_commit(data, c), c % 3 == 0, "%llu", (unsigned long long)c);
 	/* What lies below the least that came was never there. */
 	cr_assert(native_window_commit(data, 4000));
 	cr_assert(!native_window_commit(data, 4000));

@@ -46,6 +46,11 @@ static uint32_t inner(size_t end)
 	return kcpvpn_peer_inner_mtu(pair.ends[end].peers[1 - end]);
 }
 
+static void full_load(int64_t us)
+{
+	native_load_run(&load, us, 200, 200, 1400);
+}
+
 Test(native_mtu, begins_at_what_every_path_carries_and_finds_the_rest_at_once)
 {
 	open_up(NULL, 0);
@@ -78,6 +83,25 @@ Test(native_mtu, finds_odd_sizes_to_within_eight_bytes)
 	}
 }
 
+Test(native_mtu, never_more_than_the_other_side_takes)
+{
+	struct native_end_options small = native_pair_options();
+
+	small.datagram_max_bytes = 1300;
+	native_pair_init(&pair, 10);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, &small);
+	native_pair_join(&pair, 0, 1, false);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 10 * S));
+	native_load_init(&load, &pair);
+	full_load(2 * S);
+	native_pair_run(&pair, S);
+	cr_assert_eq(size_of(0), 1300);
+	cr_assert_eq(size_of(1), 1300);
+	cr_assert_eq(load.ways[0].came, load.ways[0].given);
+	native_pair_fini(&pair);
+}
+
 Test(native_mtu, a_packet_longer_than_the_path_goes_in_pieces)
 {
 	open_up(NULL, BASE);
@@ -88,11 +112,6 @@ Test(native_mtu, a_packet_longer_than_the_path_goes_in_pieces)
 	cr_assert_eq(load.ways[1].came, load.ways[1].given);
 	cr_assert_eq(load.ways[0].refused, 0);
 	native_pair_fini(&pair);
-}
-
-static void full_load(int64_t us)
-{
-	native_load_run(&load, us, 200, 200, 1400);
 }
 
 Test(native_mtu, a_black_hole_is_over_within_five_seconds_and_the_size_comes_back)

@@ -167,7 +167,8 @@ Test(native_roaming, another_port_keeps_what_is_known_of_the_path_and_another_ad
 	expect_at(1, &pair.ends[0].address);
 	cr_assert_eq(status_of(1).path_mtu_bytes, 1472);
 	cr_assert_gt(status_of(1).srtt_us, 0);
-	native_pair_run(&pair, 200 * MS); /* a new candidate is looked at ten times a second at most */
+	native_pair_run(
+		&pair, 200 * MS); /* a new candidate is looked at ten times a second at most */
 	move_by_address(&pair.ends[0]);
 	kcpvpn_native_network_changed(pair.ends[0].native, pair.now_us);
 	native_pair_run(&pair, 2 * DELAY_US + DELAY_US + MS);
@@ -177,6 +178,56 @@ Test(native_roaming, another_port_keeps_what_is_known_of_the_path_and_another_ad
 	/* The old size is probed first: one round trip. */
 	native_pair_run(&pair, 2 * DELAY_US + MS);
 	cr_assert_eq(status_of(1).path_mtu_bytes, 1472);
+	native_pair_fini(&pair);
+}
+
+Test(native_roaming, what_was_cut_for_the_old_path_is_not_given_up_at_once)
+{
+	open_up(NULL, false);
+	for (int i = 0; i < 5; i++) {
+		native_load_run(&load, S, 300, 300, 1400);
+		move_by_address(&pair.ends[i % 2]);
+		native_load_run(&load, S, 300, 300, 1400);
+	}
+	native_pair_run(&pair, 3 * S);
+	for (int w = 0; w < 2; w++) {
+		for (size_t f = 0; f < 6; f++)
+			cr_assert_eq(load.ways[w].flows[f].came, load.ways[w].flows[f].given);
+		cr_assert_eq(
+			kcp_path_stats(pair.ends[w].peers[1 - w]->data.path)->too_long_messages, 0);
+	}
+	native_pair_fini(&pair);
+}
+
+Test(native_roaming, after_a_restart_numbers_begin_anew_and_moves_are_seen_at_once)
+{
+	open_up(NULL, false);
+	native_load_run(&load, 5 * S, 500, 0, 200);
+	native_pair_kill(&pair, 0);
+	native_pair_start(&pair, 0, NULL);
+	pair.ends[0].link.delay_us = DELAY_US;
+	pair.ends[0].realtime_us += S;
+	native_pair_know(&pair, 0, 1, true);
+	native_pair_run(&pair, 2 * S);
+	cr_assert(native_pair_is_up(&pair));
+	native_load_init(&load, &pair);
+	native_load_run(&load, 200 * MS, 50, 0, 200);
+	move_by_address(&pair.ends[0]);
+	native_load_run(&load, 500 * MS, 50, 0, 200);
+	expect_at(1, &pair.ends[0].address);
+	native_pair_fini(&pair);
+}
+
+Test(native_roaming, who_moves_itself_forgets_its_own_address)
+{
+	open_up(NULL, false);
+	move_by_address(&pair.ends[0]);
+	kcpvpn_native_network_changed(pair.ends[0].native, pair.now_us);
+	native_pair_exchange(&pair);
+	cr_assert_eq(native_path_address(pair.ends[0].peers[1])->local.family, 0);
+	native_pair_run(&pair, S);
+	/* The other end did not move: it is no candidate because it reaches us elsewhere. */
+	cr_assert_eq(pair.ends[0].peers[1]->data.counters.roam[ROAM_CANDIDATE], 0);
 	native_pair_fini(&pair);
 }
 
@@ -206,6 +257,32 @@ Test(native_roaming, a_pinned_peer_is_not_followed)
 	native_load_run(&load, 3 * S, 200, 0, 500);
 	expect_at(1, &old);
 	cr_assert_eq(seen.challenges + seen.others, 0);
+	native_pair_fini(&pair);
+}
+
+Test(native_roaming, a_peer_pinned_to_its_targets_is_not_moved_by_its_own_call)
+{
+	struct native_end_options options = native_pair_options();
+	struct kcpvpn_endpoint endpoint, target;
+
+	native_pair_init(&pair, 6);
+	native_pair_start(&pair, 0, NULL);
+	options.peer.roaming = false;
+	native_pair_start(&pair, 1, &options);
+	pair.filter = NULL;
+	target = pair.ends[0].address;
+	native_pair_know(&pair, 1, 0, true);
+	/* It calls from somewhere else. */
+	move_by_port(&pair.ends[0]);
+	native_pair_know(&pair, 0, 1, true);
+	native_pair_run(&pair, 3 * S);
+	cr_assert(!kcpvpn_peer_endpoint(pair.ends[1].peers[0], &endpoint) ||
+		  kcpvpn_endpoint_equal(&endpoint, &target));
+	cr_assert_eq(pair.ends[1].sent[12], 0, "DATA has nowhere to go");
+	native_pair_fini(&pair);
+	/* Without targets there is nothing to be pinned to but where it calls from. */
+	open_up(&options, false);
+	expect_at(1, &pair.ends[0].address);
 	native_pair_fini(&pair);
 }
 
@@ -241,6 +318,8 @@ Test(native_roaming, a_fresh_datagram_from_elsewhere_earns_challenges_and_nothin
 	cr_assert_leq(seen.challenges, 5);
 	cr_assert_eq(seen.stray, seen.challenges);
 	cr_assert_leq(load.ways[1].gap_us, 3 * DELAY_US);
+	/* That nobody answered them is no loss on the path. */
+	cr_assert_eq(kcp_path_stats(pair.ends[1].peers[0]->data.path)->lost_datagrams, 0);
 	native_pair_fini(&pair);
 }
 
