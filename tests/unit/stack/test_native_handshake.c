@@ -241,6 +241,7 @@ Test(native_handshake, both_may_call_at_once)
 		native_pair_join(&pair, 0, 1, true);
 		native_pair_run(&pair, S);
 		cr_assert(native_pair_is_up(&pair));
+		cr_assert_eq(a->native->attempts.slots_used + b->native->attempts.slots_used, 0);
 		/* each sends on what the other accepts, also after a long silence */
 		for (int round = 0; round < 3; round++) {
 			const struct native_session *mine = session_of(a, NATIVE_SLOT_CUR);
@@ -253,6 +254,33 @@ Test(native_handshake, both_may_call_at_once)
 		}
 		native_pair_fini(&pair);
 	}
+}
+
+Test(native_handshake, who_is_called_stops_calling)
+{
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	caught_count = 0;
+	lose = 1U << INIT;
+	pair.filter = catch;
+	native_pair_join(&pair, 0, 1, true);
+	native_pair_run(&pair, 10000);
+	cr_assert_not_null(a->peers[1]->hs.attempts[0]);
+	/* of the two calls only that of b arrives */
+	const struct caught *init = NULL;
+	for (size_t i = 0; i < caught_count; i++)
+		if (kcpvpn_endpoint_equal(&caught[i].from, &b->address))
+			init = &caught[i];
+	native_pair_inject(a, &b->address, init->bytes, init->len);
+	native_pair_run(&pair, 10000);
+	cr_assert(native_pair_is_up(&pair));
+	cr_assert_null(a->peers[1]->hs.attempts[0]);
+	cr_assert_not(attempt_running(&a->peers[1]->hs.schedule));
+	uint64_t inits = a->sent[INIT];
+	native_pair_run(&pair, 60 * S);
+	cr_assert_eq(a->sent[INIT], inits);
+	native_pair_fini(&pair);
 }
 
 /* ---- what an order says --------------------------------------------------------------------------------------------- */
@@ -349,6 +377,7 @@ Test(native_handshake, down_says_goodbye_and_the_other_side_waits_a_little)
 {
 	open_up();
 	int64_t closed_us = pair.now_us;
+	uint64_t instance = a->peers[1]->hs.pair_peer;
 	kcpvpn_peer_down(b->peers[0], KCPVPN_CLOSE_SHUTDOWN, pair.now_us);
 	kcpvpn_native_flush(b->native, pair.now_us);
 	uint64_t inits = a->sent[INIT];
@@ -362,6 +391,7 @@ Test(native_handshake, down_says_goodbye_and_the_other_side_waits_a_little)
 	kcpvpn_peer_up(b->peers[0], pair.now_us);
 	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 2 * S));
 	cr_assert_gt(pair.now_us - closed_us, 10 * S);
+	cr_assert_neq(a->peers[1]->hs.pair_peer, instance, "it began with nothing");
 	native_pair_fini(&pair);
 }
 
@@ -688,6 +718,147 @@ Test(native_handshake, an_answer_after_fifteen_seconds_is_too_late)
 	native_pair_fini(&pair);
 }
 
+Test(native_handshake, a_cookie_is_used_at_once_but_once)
+{
+	uint8_t cookie[HANDSHAKE_MAC_BYTES] = {1, 2, 3};
+	uint8_t datagram[HANDSHAKE_COOKIE_BYTES];
+
+	open_watched(NULL);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 1000);
+	const struct caught init = *caught_first(INIT);
+	for (int i = 0; i < 3; i++) {
+		cookie[0]++;
+		handshake_cookie_write(&b->native->secrets->self, init.bytes, cookie,
+			&b->native->random, datagram);
+		native_pair_inject(a, &b->address, datagram, sizeof(datagram));
+		native_pair_exchange(&pair);
+		cr_assert_eq(a->sent[INIT], 2);
+	}
+	cr_assert_arr_eq(caught[1].bytes, init.bytes, 168, "all but mac2 stays as it was");
+	/* what is sent again has the newest */
+	native_pair_run(&pair, 400000);
+	cr_assert_eq(caught_count, 3);
+	uint8_t want[HANDSHAKE_INIT_BYTES];
+	memcpy(want, init.bytes, sizeof(want));
+	handshake_init_set_cookie(want, cookie);
+	cr_assert_arr_eq(caught[2].bytes, want, sizeof(want));
+	/* and after two minutes none */
+	native_pair_run(&pair, 120 * S);
+	caught_count = 0;
+	do
+		native_pair_run(&pair, S);
+	while (caught_count == 0);
+	static const uint8_t none[HANDSHAKE_MAC_BYTES];
+	cr_assert_arr_eq(caught[0].bytes + 168, none, sizeof(none));
+	native_pair_fini(&pair);
+}
+
+/* Answers the call of end 0 that was caught first, with the key of end 1. */
+static void answer_by_hand(const struct native_params *params)
+{
+	struct handshake_self self;
+	struct handshake_peer peer;
+	struct handshake_responder responder;
+	struct handshake_keys keys;
+	uint8_t key[HANDSHAKE_KEY_BYTES], public_key[HANDSHAKE_KEY_BYTES];
+	uint8_t bytes[NATIVE_PARAMS_BYTES], resp[HANDSHAKE_RESP_BYTES];
+	uint64_t random = 5;
+	const struct rand_source rnd = {caller_random, &random};
+
+	native_pair_private_key(1, key);
+	native_pair_public_key(0, public_key);
+	cr_assert_eq(handshake_self_init(&self, key, NULL), 0);
+	cr_assert_eq(handshake_peer_init(&peer, &self, public_key, NULL), 0);
+	cr_assert_eq(handshake_init_open_static(
+			     &self, caught_first(INIT)->bytes, &responder, public_key),
+		HANDSHAKE_OK);
+	cr_assert_eq(handshake_init_open_params(&responder, &peer, bytes), HANDSHAKE_OK);
+	native_params_write(params, NATIVE_PARAMS_RESP, bytes);
+	cr_assert_eq(
+		handshake_resp_write(&responder, &peer, bytes, &rnd, resp, &keys), HANDSHAKE_OK);
+	native_pair_inject(a, &b->address, resp, sizeof(resp));
+	native_pair_exchange(&pair);
+}
+
+static const struct native_params plain_params = {
+	.sender_index = 16,
+	.instance_id = 4,
+	.datagram_max = 1472,
+	.tun_mtu = 1400,
+	.shards = 1,
+	.version_max = 1,
+	.rx_credit_bytes = 262144,
+};
+
+Test(native_handshake, an_answer_may_choose_only_what_was_offered)
+{
+	struct native_params params = plain_params;
+
+	open_watched(NULL);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 1000);
+	params.features = 0xffff;
+	answer_by_hand(&params);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_UP);
+	cr_assert_eq(a->peers[1]->hs.limits.features, NATIVE_FEATURES);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, an_answer_out_of_range_is_dropped)
+{
+	struct native_params params = plain_params;
+
+	open_watched(NULL);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 1000);
+	params.instance_id = 0;
+	answer_by_hand(&params);
+	cr_assert_eq(stats_of(a).drop_params, 1);
+	cr_assert_not_null(status_of(a).trouble);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	params.instance_id = 4;
+	answer_by_hand(&params);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_UP, "the attempt is as it was");
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, who_requires_what_we_lack_is_not_called_for_a_minute)
+{
+	struct native_params params = plain_params;
+
+	open_watched(NULL);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 1000);
+	params.required = NATIVE_FEATURE_FEC;
+	answer_by_hand(&params);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	cr_assert_not_null(strstr(status_of(a).trouble, "feature"));
+	lose = 0;
+	native_pair_run(&pair, 59 * S);
+	cr_assert_eq(a->sent[INIT], 1);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 2 * S));
+	cr_assert_null(status_of(a).trouble);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, attempts_end_when_calls_pause)
+{
+	open_watched(NULL);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 400 * S);
+	uint64_t inits = a->sent[INIT];
+	do
+		native_pair_run(&pair, 100000);
+	while (a->sent[INIT] == inits);
+	native_pair_run(&pair, 14 * S);
+	cr_assert_eq(a->native->attempts.slots_used, 1);
+	native_pair_run(&pair, 2 * S);
+	cr_assert_eq(a->native->attempts.slots_used, 0);
+	cr_assert_eq(a->native->indices.count, 0);
+	native_pair_fini(&pair);
+}
+
 /* ---- the responder's session that waits ----------------------------------------------------------------------------- */
 
 Test(native_handshake, an_unconfirmed_session_says_nothing_and_ends)
@@ -768,6 +939,52 @@ Test(native_handshake, what_waits_is_told_to_who_has_no_clock)
 	cr_assert_eq(reject.reason, HANDSHAKE_REJECT_STALE);
 	cr_assert_eq(reject.last_seq, 1000);
 	native_pair_fini(&pair);
+}
+
+/* The caller's first word on the session that end 1 offered it last. */
+static void caller_confirm(
+	struct caller *caller, const struct caught *resp, uint64_t counter, uint8_t host)
+{
+	uint8_t params[NATIVE_PARAMS_BYTES], datagram[SEAL_OVERHEAD_BYTES];
+	struct handshake_keys keys;
+	struct seal_key key;
+	struct kcpvpn_endpoint from = native_pair_endpoint(host);
+
+	cr_assert_eq(handshake_resp_open(&caller->attempt, &caller->self, &caller->peer,
+			     resp->bytes, params, &keys),
+		HANDSHAKE_OK);
+	seal_key_init(&key, keys.t_send);
+	struct seal_item item = {
+		.payload = datagram + SEAL_HEADER_BYTES,
+		.counter = counter,
+		.key = &key,
+		.receiver_index = load_le32(params),
+	};
+	seal_batch(&item, 1);
+	native_pair_inject(b, &from, datagram, sizeof(datagram));
+	native_pair_exchange(&pair);
+}
+
+Test(native_handshake, confirming_proves_the_address_of_the_init_or_none)
+{
+	for (int elsewhere = 0; elsewhere < 2; elsewhere++) {
+		struct caller caller;
+		struct kcpvpn_endpoint at = {0}, want = native_pair_endpoint(9);
+		native_pair_init(&pair, 1);
+		native_pair_start(&pair, 1, NULL);
+		native_pair_know(&pair, 1, 0, false);
+		caught_count = 0;
+		pair.filter = catch;
+		caller_init(&caller, 0);
+		caller_write(&caller, 16);
+		caller_send(&caller, 9);
+		cr_assert_not(kcpvpn_peer_endpoint(b->peers[0], &at), "an INIT proves nothing");
+		caller_confirm(&caller, caught_first(RESP), 7, elsewhere ? 10 : 9);
+		cr_assert_eq(kcpvpn_peer_state(b->peers[0]), KCPVPN_PEER_UP);
+		cr_assert_eq(kcpvpn_peer_endpoint(b->peers[0], &at), !elsewhere);
+		cr_assert(elsewhere || kcpvpn_endpoint_equal(&at, &want));
+		native_pair_fini(&pair);
+	}
 }
 
 Test(native_handshake, a_peer_is_answered_ten_times_a_second)
@@ -1007,9 +1224,15 @@ Test(native_handshake, nothing_lives_longer_than_three_minutes)
 
 Test(native_handshake, after_a_long_sleep_nothing_old_is_used)
 {
+	uint8_t packet[100];
+
 	open_up();
+	native_pair_packet(packet, sizeof(packet), 1, 2, 5, 1);
 	for (int hours = 1; hours < 20; hours += 6) {
 		pair.now_us += (int64_t)hours * 3600 * S;
+		/* before any timer was served */
+		cr_assert_eq(kcpvpn_peer_send(a->peers[1], packet, sizeof(packet), pair.now_us),
+			-ENOTCONN);
 		kcpvpn_native_network_changed(a->native, pair.now_us);
 		cr_assert(native_pair_run_until(&pair, native_pair_is_up, S));
 		cr_assert_lt(pair.now_us - session_of(a, NATIVE_SLOT_CUR)->made_at.us, S);
@@ -1055,6 +1278,79 @@ Test(native_handshake, an_answer_from_before_a_restart_revives_nothing)
 	native_pair_exchange(&pair);
 	cr_assert_eq(b->peers[0]->hs.pair_peer, instance);
 	cr_assert(native_pair_is_up(&pair));
+	native_pair_fini(&pair);
+}
+
+/* Of two calls the older reached the new instance, the younger the one that is dead: its answer comes last. */
+Test(native_handshake, a_late_answer_of_the_dead_instance_is_not_taken)
+{
+	open_up();
+	lose = 1U << RESP | 1U << INIT;
+	caught_count = 0;
+	native_initiate(b->peers[0], NATIVE_REASON_SILENCE, mono_at_us(pair.now_us));
+	kcpvpn_native_flush(b->native, pair.now_us);
+	native_pair_run(&pair, 5 * S);
+	const struct caught older = *caught_first(INIT);
+	caught_count = 0;
+	lose = 1U << RESP;
+	native_pair_run(&pair, 2 * S);
+	const struct caught late = *caught_first(RESP);
+	cr_assert_not_null(b->peers[0]->hs.attempts[1]);
+	restart_a_at(a->realtime_us);
+	lose = 1U << RESP | 1U << INIT;
+	caught_count = 0;
+	native_pair_inject(a, &b->address, older.bytes, older.len);
+	native_pair_exchange(&pair);
+	const struct caught fresh = *caught_first(RESP);
+	native_pair_inject(b, &a->address, fresh.bytes, fresh.len);
+	native_pair_exchange(&pair);
+	uint64_t instance = a->peers[1]->hs.own_instance;
+	cr_assert_eq(b->peers[0]->hs.pair_peer, instance);
+	native_pair_inject(b, &a->address, late.bytes, late.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(b->peers[0]->hs.pair_peer, instance);
+	native_pair_fini(&pair);
+}
+
+/* Datagrams of the session before may be late: it stays for half a minute after the last. */
+static struct caught held[8];
+static size_t held_count;
+
+static bool hold_data(
+	struct native_end *from, const struct kcpvpn_endpoint *to, uint8_t *bytes, size_t len)
+{
+	if (from != b || bytes[0] != DATA || len > sizeof(held[0].bytes) || held_count == 8)
+		return true;
+	held[held_count] = (struct caught){from->address, *to, pair.now_us, len, {0}};
+	memcpy(held[held_count++].bytes, bytes, len);
+	return false;
+}
+
+Test(native_handshake, the_session_before_stays_while_it_is_heard)
+{
+	uint8_t packet[40];
+
+	open_up();
+	held_count = 0;
+	pair.filter = hold_data;
+	native_pair_packet(packet, sizeof(packet), 2, 1, 5, 1);
+	while (held_count < 4) {
+		(void)kcpvpn_peer_send(b->peers[0], packet, sizeof(packet), pair.now_us);
+		native_pair_run(&pair, 10000);
+	}
+	pair.filter = NULL;
+	while (status_of(a).handshakes == 1)
+		native_pair_run(&pair, 100000);
+	for (int i = 0; i < 2; i++) {
+		native_pair_run(&pair, 14 * S);
+		cr_assert_not_null(session_of(a, NATIVE_SLOT_PREV));
+		native_pair_inject(a, &b->address, held[i].bytes, held[i].len);
+	}
+	native_pair_run(&pair, 14 * S);
+	cr_assert_not_null(
+		session_of(a, NATIVE_SLOT_PREV), "42 s after the rekey, 14 after the last");
+	native_pair_run(&pair, 17 * S);
+	cr_assert_null(session_of(a, NATIVE_SLOT_PREV));
 	native_pair_fini(&pair);
 }
 
@@ -1163,11 +1459,37 @@ Test(native_handshake, a_proven_address_pushes_others_out_of_the_line)
 	cr_assert_not_null(session_of(b, NATIVE_SLOT_NEXT));
 	cr_assert_geq(b->native->inits_count, most - 2);
 	/* the same one twice waits once */
+	native_pair_exchange(&pair);
 	uint64_t dropped = stats_of(b).drop_queue;
 	caller_write(&stranger, 16);
 	native_pair_inject(b, &from, stranger.init, sizeof(stranger.init));
 	native_pair_inject(b, &from, stranger.init, sizeof(stranger.init));
-	cr_assert_geq(stats_of(b).drop_queue, dropped + 1);
+	cr_assert_eq(b->native->inits_count, 1);
+	cr_assert_eq(stats_of(b).drop_queue, dropped + 1);
+	/* unless it comes from elsewhere: then the answer is for both */
+	from = native_pair_endpoint(10);
+	native_pair_inject(b, &from, stranger.init, sizeof(stranger.init));
+	cr_assert_eq(b->native->inits_count, 2);
+	kcpvpn_native_close_port(b->native, &b->port, pair.now_us);
+	cr_assert_eq(b->native->inits_count, 0, "there is no way left to answer");
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, a_flood_does_not_keep_us_from_calling)
+{
+	struct native_end_options options = native_pair_options();
+	struct caller stranger;
+
+	options.limits_off = true;
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 1, &options);
+	caller_init(&stranger, 100);
+	flood(&stranger, 0, 100);
+	native_pair_know(&pair, 1, 0, true);
+	kcpvpn_native_on_deadline(b->native, pair.now_us);
+	kcpvpn_native_on_deadline(b->native, pair.now_us);
+	cr_assert_not_null(b->peers[0]->hs.attempts[0]);
+	cr_assert_eq(b->native->inits_count, 99);
 	native_pair_fini(&pair);
 }
 
@@ -1278,6 +1600,7 @@ Test(native_handshake, many_are_called_fifty_a_second)
 	}
 	cr_assert_leq(crowd.now_us - began_us, (CROWD - 10) * 20000 + 100000);
 	cr_assert_gt(crowd.inits, CROWD);
+	cr_assert_leq(native->indices.count, native->indices.mask + 1, "the table grows");
 	/* one of them is found by its key, after the table has grown */
 	uint8_t public_key[KCPVPN_NATIVE_KEY_BYTES] = {77, 9, 9};
 	cr_assert_eq(native_peer_by_key(native, public_key), peers[77]);
