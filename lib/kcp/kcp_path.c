@@ -2,7 +2,8 @@
  * The composition of the native half:
  *
  *	kcp_path_items   what waits, flies, is settled     kcp_path_input  datagrams in
- *	kcp_path_flush   datagrams out                     kcp_segment     the wire
+ *	kcp_path_flush   what leaves, and when             kcp_path_write  datagrams being filled
+ *	kcp_path_gate    what may go                       kcp_segment     the wire
  *	kcp_lane         a lane's sending side             kcp_lane_in     its receiving side
  *	kcp_dgram        unordered messages, both          kcp_ready       whole messages for the reader
  *	kcp_sent         numbers sent, loss, times         kcp_seen        numbers seen, when to report

@@ -138,6 +138,15 @@ void kcp_path_wake_bases(struct kcp_path *path, struct mono now);
 /** Takes off what kcp_path_front() showed. */
 void kcp_path_pop(struct kcp_path *path, enum kcp_path_class class);
 
+/** Whether the congestion window has room. */
+bool kcp_path_window_open(const struct kcp_path *path);
+
+/** Whether a class may pass a full window. */
+bool kcp_path_exempt(enum kcp_path_class class);
+
+/** Bytes of items that wait for their first sending. */
+uint64_t kcp_path_waiting_bytes(const struct kcp_path *path);
+
 /** Whether a datagram of `class` may leave now. */
 bool kcp_path_may_send(const struct kcp_path *path, enum kcp_path_class class, struct mono now);
 

@@ -1,0 +1,99 @@
+/*
+ * What may go, for the caller and for the path itself. Packets should wait in the caller's queue, where they can be dropped and
+ * marked by how long they wait, and not here: so a message is only taken if it would leave at the next flush, and here
+ * waits no more than what one millisecond of the rate carries, or the pieces of one message.
+ */
+#include "kcp/kcp_path_state.h"
+
+enum {
+	BATCH_US = 1000, /* of the rate may be taken at once */
+	BATCH_MAX_BYTES = 65536,
+};
+
+bool kcp_path_window_open(const struct kcp_path *path)
+{
+	return path->sent.flying_bytes <
+	       kcp_budget_window_bytes(&path->budget, kcp_path_full_bytes(path));
+}
+
+bool kcp_path_exempt(enum kcp_path_class class)
+{
+	return class == KCP_PATH_RT || class == KCP_PATH_CTL;
+}
+
+bool kcp_path_may_send(const struct kcp_path *path, enum kcp_path_class class, struct mono now)
+{
+	if (mono_due(kcp_budget_pace_at(&path->budget), now) && kcp_path_window_open(path))
+		return true;
+	return kcp_path_exempt(class) && mono_due(kcp_budget_exempt_at(&path->budget), now);
+}
+
+/* How much may wait here for the next flush. */
+static uint64_t batch_bytes(const struct kcp_path *path)
+{
+	uint64_t rate = kcp_budget_rate_bytes(&path->budget);
+	uint64_t bytes = rate ? rate * BATCH_US / 1000000 : BATCH_MAX_BYTES;
+
+	if (bytes > BATCH_MAX_BYTES)
+		bytes = BATCH_MAX_BYTES;
+	return bytes > kcp_path_full_bytes(path) ? bytes : kcp_path_full_bytes(path);
+}
+
+uint64_t kcp_path_waiting_bytes(const struct kcp_path *path)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < KCP_PATH_CLASSES; i++)
+		bytes += path->queues.fresh_bytes[i];
+	return bytes;
+}
+
+static bool room_in_window(struct kcp_path *path, enum kcp_path_class class, struct mono now)
+{
+	uint64_t waiting = kcp_path_waiting_bytes(path);
+	uint64_t window = kcp_budget_window_bytes(&path->budget, kcp_path_full_bytes(path));
+
+	if (path->sent.flying_bytes + waiting < window && waiting < batch_bytes(path)) {
+		if (mono_due(kcp_budget_pace_at(&path->budget), now))
+			return true;
+		path->await_pace = true;
+	} else if (waiting > 0) {
+		path->await_pace = true;
+	}
+	if (!kcp_path_exempt(class))
+		return false;
+	if (path->queues.fresh_bytes[KCP_PATH_RT] + path->queues.fresh_bytes[KCP_PATH_CTL] <
+			batch_bytes(path) &&
+		mono_due(kcp_budget_exempt_at(&path->budget), now))
+		return true;
+	path->await_exempt = true;
+	return false;
+}
+
+static bool grant_covers(const struct kcp_path *path, uint64_t cost)
+{
+	return path->charged_bytes == 0 || path->charged_bytes + cost <= path->peer_grant_bytes;
+}
+
+bool kcp_path_room(struct kcp_path *path, enum kcp_path_class class, size_t len, struct mono now)
+{
+	uint32_t piece = path->config.piece_bytes;
+	bool in_pieces = class == KCP_PATH_CTL || class == KCP_PATH_BULK || len > piece;
+
+	if (!room_in_window(path, class, now)) {
+		path->hungry = true;
+		path->stats.again_window++;
+		return false;
+	}
+	path->hungry = false;
+	if (path->tx_slots + (len + piece - 1) / piece + !len > path->config.tx_slots_max) {
+		path->stats.again_window++;
+		return false;
+	}
+	if (in_pieces && !grant_covers(path, kcp_lane_cost_bytes(len ? len : piece, piece))) {
+		path->stats.again_grant++;
+		kcp_path_wake_bases(path, now);
+		return false;
+	}
+	return true;
+}
