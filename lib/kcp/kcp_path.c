@@ -371,9 +371,12 @@ uint64_t kcp_path_take_pn(
 }
 
 void kcp_path_header_fields(
-	const struct kcp_path *path, struct mono now, uint16_t *ret_wnd, uint32_t *ret_ts)
+	struct kcp_path *path, struct mono now, uint16_t *ret_wnd, uint32_t *ret_ts)
 {
-	*ret_wnd = (uint16_t)(kcp_path_own_grant(path) / KCP_PATH_GRANT_UNIT_BYTES);
+	uint64_t grant_bytes = kcp_path_own_grant(path);
+
+	kcp_grant_told(&path->grant, grant_bytes);
+	*ret_wnd = (uint16_t)(grant_bytes / KCP_PATH_GRANT_UNIT_BYTES);
 	*ret_ts = kcp_segment_ms(now);
 }
 

@@ -118,7 +118,7 @@ static inline void kcp_sent_ref(struct kcp_sent *sent, struct kcp_ref ref)
 	*kcp_refs_at(&sent->refs, sent->refs.next++) = ref;
 }
 
-/** Forgets all numbers so far, for a caller that could not reserve and must go on; the next is noted as `pn` + 1. */
+/** Forgets all numbers so far, for a caller that could not reserve and must go on; `next` comes next. */
 void kcp_sent_skip(struct kcp_sent *sent, uint64_t next);
 
 /**
