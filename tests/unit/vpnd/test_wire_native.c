@@ -542,16 +542,19 @@ Test(wire_native, what_the_host_does_not_send_in_one_piece_is_told_later)
 	start(&b, "", peers);
 	run_round(&b);
 	const struct kcpvpn_udp_port *port = fake_peer(1)->targets[0].port;
-	struct kcpvpn_datagram datagrams[3] = {
-		{.remote = fake_peer(1)->targets[0].remote, .data = bytes, .len = 8000},
-		{.remote = fake_peer(1)->targets[0].remote, .data = bytes, .len = 1473},
-		{.remote = fake_peer(1)->targets[0].remote, .data = bytes, .len = 1472},
-	};
-	port->send(port->ctx, datagrams, 3);
+	static const size_t lengths[] = {8000, 1473, 2000, 1472};
+	struct kcpvpn_datagram datagrams[4];
+	for (size_t i = 0; i < 4; i++)
+		datagrams[i] = (struct kcpvpn_datagram){.remote = fake_peer(1)->targets[0].remote,
+			.data = bytes,
+			.len = lengths[i]};
+	port->send(port->ctx, datagrams, 4);
 	cr_assert_eq(fake->too_bigs, 0, "not from within sending");
 	b.wire->ops->flush(b.wire, loop_now(b.loop));
 	cr_assert_eq(fake->too_bigs, 0);
-	/* The next round comes by itself. */
+	/* The next round comes by itself, and at once. */
+	const struct native_wire *wire = (const struct native_wire *)b.wire;
+	cr_assert_eq(wire->timer.timer.at.us, loop_now(b.loop).us);
 	cr_assert(loop_turn(b.loop, true) >= 0);
 	cr_assert(b.wire->ops->turn(b.wire, loop_now(b.loop)));
 	cr_assert_eq(fake->too_bigs, 1);
