@@ -89,7 +89,10 @@ void daemon_peer_remove(struct daemon *daemon, struct peer *peer);
 /** Starts or stops a peer as the configuration, orders and the link say. */
 void daemon_peer_apply(struct daemon *daemon, struct peer *peer);
 
-/** Gives a peer the addresses of its configuration. */
+/** Takes the addresses of its configuration away, before it gets another one. */
+void daemon_peer_disown(struct daemon *daemon, struct peer *peer);
+
+/** Gives a peer that owns none the addresses of its configuration. */
 int daemon_peer_own(struct daemon *daemon, struct peer *peer);
 
 /** Makes the wire that `config` asks for. @return 0 or a negative errno with `*fault` filled */

@@ -116,7 +116,7 @@ static void apply_peers(
 		if (peer && !change->after)
 			daemon_peer_remove(daemon, peer);
 		else if (peer && change->effects & CONFIG_PEER_ALLOWED_IPS)
-			(void)allowed_ips_remove_owner(&daemon->path.owners, peer);
+			daemon_peer_disown(daemon, peer);
 		unsigned anew = CONFIG_PEER_KEYS;
 		if (!daemon->wire->live_endpoints)
 			anew |= CONFIG_PEER_ENDPOINTS;

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "vpnd/fault.h"
 #include "vpnd/netlink.h"
+#include "vpnd/prefix_set.h"
 
 #include <errno.h>
 #include <string.h>
@@ -28,6 +29,7 @@ int device_open(struct device *device, const char *name, struct netlink *netlink
 		.tun.fd = -1,
 		.wanted = wanted,
 		.wanted_ctx = wanted_ctx,
+		.netlink = netlink,
 		.host = host_net_direct(netlink),
 		.log = log,
 	};
@@ -171,49 +173,91 @@ static bool has_cidr(const struct config_cidrs *list, const struct ip_prefix *ci
 	return false;
 }
 
-/* True if `config`, the one in force, wants a route to exactly this destination now. */
-static bool has_route(const struct device *device, const struct config *config,
-	const struct ip_prefix *destination)
-{
-	for (size_t i = 0; i < config->peer_count; i++) {
-		if (wants_routes(config, &config->peers[i]) &&
-			device->wanted(device->wanted_ctx, config->peers[i].name) &&
-			has_cidr(&config->peers[i].allowed_ips, destination))
-			return !covered(config, destination);
-	}
-	return false;
-}
-
 static bool same_route_settings(const struct config *a, const struct config *b)
 {
 	return a->routes.table == b->routes.table && a->routes.metric == b->routes.metric &&
 	       a->routes.protocol == b->routes.protocol;
 }
 
-/* Removes the routes of `before` that `after` does not want. */
-static void remove_old_routes(
-	struct device *device, const struct config *before, const struct config *after)
+/* Collects the destinations to which `config`, the one in force, wants routes now. */
+static void collect_wanted(
+	const struct device *device, const struct config *config, struct prefix_set *wanted)
+{
+	for (size_t i = 0; i < config->peer_count; i++) {
+		const struct config_peer *peer = &config->peers[i];
+		if (!wants_routes(config, peer) || !device->wanted(device->wanted_ctx, peer->name))
+			continue;
+		for (size_t k = 0; k < peer->allowed_ips.count; k++) {
+			if (!covered(config, &peer->allowed_ips.items[k]))
+				prefix_set_add(wanted, &peer->allowed_ips.items[k]);
+		}
+	}
+	prefix_set_sort(wanted);
+}
+
+/* Removes the routes of `before` that are not wanted any more. */
+static void remove_old_routes(struct device *device, const struct config *before,
+	const struct config *after, const struct prefix_set *wanted)
 {
 	bool same = same_route_settings(before, after);
 
 	for (size_t i = 0; i < before->peer_count; i++) {
 		const struct config_peer *peer = &before->peers[i];
 		for (size_t k = 0; wants_routes(before, peer) && k < peer->allowed_ips.count; k++) {
-			if (!same || !has_route(device, after, &peer->allowed_ips.items[k]))
+			if (!same || !prefix_set_has(wanted, &peer->allowed_ips.items[k]))
 				change_route(device, before, &peer->allowed_ips.items[k], false);
 		}
 	}
+}
+
+struct present {
+	struct netlink_route like; /* but for the destination */
+	struct prefix_set set;
+};
+
+static void note_present(void *ctx, const struct netlink_route *route)
+{
+	struct present *present = ctx;
+	const struct netlink_route *like = &present->like;
+	/* without one of ours the kernel chooses it for IPv6 */
+	bool metric_chosen = like->metric == 0 && route->destination.family == 6;
+
+	if (route->ifindex == like->ifindex && route->table == like->table &&
+		(metric_chosen || route->metric == like->metric))
+		prefix_set_add(&present->set, &route->destination);
+}
+
+/* Adds what is wanted and not there, be it new or taken away by somebody. */
+static void add_missing_routes(
+	struct device *device, const struct config *config, const struct prefix_set *wanted)
+{
+	struct present present = {.like = route_of(device, config, &(struct ip_prefix){0})};
+	struct fault fault = {0};
+
+	/* if that fails, adding tells what is there already */
+	if (netlink_route_list(
+		    device->netlink, present.like.protocol, note_present, &present, &fault) < 0)
+		warn(device, &fault);
+	prefix_set_sort(&present.set);
+	for (size_t i = 0; i < wanted->count; i++) {
+		if (!prefix_set_has(&present.set, &wanted->items[i]))
+			change_route(device, config, &wanted->items[i], true);
+	}
+	prefix_set_fini(&present.set);
 }
 
 void device_change(struct device *device, const struct config *before, const struct config *after)
 {
 	const struct config_cidrs *old = &before->interface.addresses;
 	const struct config_cidrs *new = &after->interface.addresses;
+	struct prefix_set wanted = {0};
 	struct fault fault = {0};
 
 	if (!device->up)
 		return;
-	remove_old_routes(device, before, after);
+	collect_wanted(device, after, &wanted);
+	if (!wanted.failed)
+		remove_old_routes(device, before, after, &wanted);
 	if (before->interface.mtu_bytes != after->interface.mtu_bytes &&
 		device_set_mtu(device, (uint32_t)after->interface.mtu_bytes, &fault) < 0)
 		warn(device, &fault);
@@ -230,5 +274,8 @@ void device_change(struct device *device, const struct config *before, const str
 		if (change_address(device, &old->items[i], false, &fault) < 0)
 			warn(device, &fault);
 	}
-	all_routes(device, after, true); /* what is there already stays as it is */
+	if (wanted.failed)
+		log_error(device->log, "out of memory: routes are missing or left over");
+	add_missing_routes(device, after, &wanted);
+	prefix_set_fini(&wanted);
 }

@@ -22,6 +22,7 @@ struct device {
 	struct tun tun;
 	device_wanted_fn wanted;
 	void *wanted_ctx;
+	struct netlink *netlink; /* lent; for asking */
 	struct host_net
 		host; /* who changes link, addresses and routes; may be exchanged at any time */
 	const struct log *log; /* lent */
