@@ -100,6 +100,8 @@ int privileges_begin(struct privileges *ret_privileges, struct fault *fault)
 		privileges.gid = getegid();
 		(void)snprintf(privileges.user, sizeof(privileges.user), "%u", (unsigned)effective);
 	}
+	/* keys are in memory already; it is said once more after the last change of credentials */
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	raise_limit(RLIMIT_NOFILE, PRIVILEGES_FILES);
 	raise_limit(RLIMIT_MEMLOCK, PRIVILEGES_LOCKED_BYTES);
 	(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
