@@ -1297,7 +1297,7 @@ Test(native_handshake, a_late_answer_of_the_dead_instance_is_not_taken)
 	const struct caught late = *caught_first(RESP);
 	cr_assert_not_null(b->peers[0]->hs.attempts[1]);
 	restart_a_at(a->realtime_us);
-	lose = 1U << RESP | 1U << INIT;
+	lose = 1U << RESP | 1U << INIT | 1U << DATA;
 	caught_count = 0;
 	native_pair_inject(a, &b->address, older.bytes, older.len);
 	native_pair_exchange(&pair);
