@@ -355,6 +355,8 @@ uint64_t kcp_path_take_pn(
 
 	path->stats.out_datagrams++;
 	path->stats.out_bytes += bytes;
+	if (bytes > 0) /* its headers tell the grant of now */
+		kcp_grant_told(&path->grant, kcp_path_own_grant(path));
 	if (extra == KCP_PATH_EXTRA_ASKS)
 		flags = KCP_SENT_ASKS | KCP_SENT_FLIES;
 	else if (extra == KCP_PATH_EXTRA_MTU_PROBE)
@@ -371,12 +373,9 @@ uint64_t kcp_path_take_pn(
 }
 
 void kcp_path_header_fields(
-	struct kcp_path *path, struct mono now, uint16_t *ret_wnd, uint32_t *ret_ts)
+	const struct kcp_path *path, struct mono now, uint16_t *ret_wnd, uint32_t *ret_ts)
 {
-	uint64_t grant_bytes = kcp_path_own_grant(path);
-
-	kcp_grant_told(&path->grant, grant_bytes);
-	*ret_wnd = (uint16_t)(grant_bytes / KCP_PATH_GRANT_UNIT_BYTES);
+	*ret_wnd = (uint16_t)(kcp_path_own_grant(path) / KCP_PATH_GRANT_UNIT_BYTES);
 	*ret_ts = kcp_segment_ms(now);
 }
 

@@ -243,7 +243,7 @@ uint64_t kcp_path_take_pn(
  * For headers of CONTROL and PROBE that the caller builds after kcp_path_take_pn().
  */
 void kcp_path_header_fields(
-	struct kcp_path *path, struct mono now, uint16_t *ret_wnd, uint32_t *ret_ts);
+	const struct kcp_path *path, struct mono now, uint16_t *ret_wnd, uint32_t *ret_ts);
 
 /**
  * Queues a CONTROL segment that goes with the next flush, beside other segments or alone.
