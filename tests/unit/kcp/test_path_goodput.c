@@ -147,12 +147,58 @@ Test(path_goodput, hundred_megabits)
 Test(path_goodput, other_paths)
 {
 	static const struct row rows[] = {
-		{20000000, 20000, 0, 0.85},
-		{20000000, 20000, 0.05, 0.8},
+		{20000000, 20000, 0, 0.85}, {20000000, 20000, 0.05, 0.8},
 		{20000000, 200000, 0, 0.75},
 		{20000000, 200000, 0.05, 0.6}, /* 8 s, of which it takes some to start */
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		check(&rows[i], 4, 1400);
+}
+
+/* Three seconds of nothing both ways: traffic flows again within two round trips and 300 ms, and soon at the old rate. */
+Test(path_goodput, outage)
+{
+	static struct path_link link;
+	static uint8_t message[2000];
+
+	for (int64_t rtt_us = 20000; rtt_us <= 200000; rtt_us += 60000) {
+		struct path_link_config config = path_of(20000000, rtt_us, 0.01);
+		struct kcp_path_config path = path_link_path_config();
+		path_link_open(&link, &config, &path, &path);
+		struct mono cut = mono_add_us(link.now, 6000000);
+		struct mono back = mono_add_us(cut, 3000000);
+		struct mono end = mono_add_us(back, 3000000);
+		struct mono first = MONO_NEVER;
+		uint64_t before = 0, after = 0;
+		uint64_t probes = 0;
+		size_t got;
+		do {
+			while (kcp_path_room(link.a.path, KCP_PATH_BULK, 1400, link.now)) {
+				if (kcp_path_send(link.a.path, KCP_PATH_BULK, 1, message, 1400,
+					    link.now) != 0)
+					break;
+			}
+			kcp_path_flush(link.a.path, link.now);
+			link.a.cut = link.b.cut =
+				mono_due(cut, link.now) && mono_before(link.now, back);
+			if (link.a.cut)
+				probes = kcp_path_stats(link.a.path)->probes;
+			while ((got = path_link_read(&link.b, message, sizeof(message))) > 0) {
+				if (mono_before(link.now, cut))
+					before += mono_diff_us(cut, link.now) < 2000000 ? got : 0;
+				else if (mono_due(mono_add_us(back, 1000000), link.now))
+					after += got;
+				if (mono_due(back, link.now) && mono_is_never(first))
+					first = link.now;
+			}
+		} while (path_link_step(&link, end));
+		int64_t gap_us = mono_diff_us(first, back);
+		cr_log_info("RTT %ld ms: %ld ms, %.1f and %.1f Mb/s, %lu probes",
+			(long)rtt_us / 1000, (long)gap_us / 1000, (double)before * 4 / 1e6,
+			(double)after * 4 / 1e6, (unsigned long)probes);
+		cr_assert(gap_us <= 2 * rtt_us + 300000);
+		cr_assert(after > before / 2);
+		path_link_close(&link);
+	}
 }
