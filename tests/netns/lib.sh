@@ -31,6 +31,7 @@
 #
 #   vpnd_start NS FILE.yaml [ARG...]  starts vpnd in NS and waits until it says READY. FILE's base name is NAME below;
 #                                     it must be the only one of the test. FAIL and 1 if it ends or stays silent
+#                                     VPND_UNDER, an array, may hold a command that runs it: (env LD_PRELOAD=...)
 #   vpnd_stop NAME                    SIGTERM, waits for the end; the daemon's exit status
 #   vpnd_kill NAME                    SIGKILL, as a crash
 #   vpnd_pid NAME, vpnd_log NAME      prints the process number, the log's path
@@ -62,6 +63,7 @@ FAILURES=0
 NAMESPACES=()           # made here
 SPAWNED=()              # process numbers
 declare -A VPND_PID=()  # by NAME, while it should run
+VPND_UNDER=()
 NS_A='' NS_B='' LAB_PID=''
 
 pass() { printf 'PASS  %s\n' "$*"; }
@@ -260,7 +262,7 @@ vpnd_start() {
 	wait_for "the socket for READY" 5 test -S "$notify" || return 1
 	mkdir -p "$RUN_DIR/state/$name"
 	local pid
-	spawn pid "$ns" "$name" env "NOTIFY_SOCKET=$notify" "STATE_DIRECTORY=$RUN_DIR/state/$name" \
+	spawn pid "$ns" "$name" ${VPND_UNDER[@]+"${VPND_UNDER[@]}"} env "NOTIFY_SOCKET=$notify" "STATE_DIRECTORY=$RUN_DIR/state/$name" \
 		"$BIN/vpnd" -c "$file" --control "$RUN_DIR/control/$name/control.sock" "$@"
 	wait -n -p ended "$waiter" "$pid"
 	local status=$?
