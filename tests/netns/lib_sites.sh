@@ -98,13 +98,21 @@ pings_start() {
 	spawn "PINGS_PID[$1]" "$2" "pings-$1" ping -n -D -i 0.01 "$3"
 }
 pings_stop() {
+	local log=$RUN_DIR/log/pings-$1.log end=$EPOCHREALTIME
 	end_pid "${PINGS_PID[$1]}" INT 3
-	read -r PINGS_SENT PINGS_LOST PINGS_GAP < <(awk -F '[][ ]' '
-		/ time=/ { if (last && $2 - last > gap) gap = $2 - last; last = $2; got++ }
-		/ packets transmitted/ { sent = $1 }
-		END { printf "%d %d %.3f\n", sent, sent - got, gap }' "$RUN_DIR/log/pings-$1.log")
-	grep -v ' time=' "$RUN_DIR/log/pings-$1.log" >"$RUN_DIR/log/pings.$1.txt"
-	rm -f "$RUN_DIR/log/pings-$1.log"
+	# The last ones may have been on their way: up to the last answer all count, and a silence up to the end is a gap.
+	read -r PINGS_SENT PINGS_LOST PINGS_GAP < <(awk -F '[][ =]' -v end="$end" '
+		/ time=/ && !/DUP!/ {
+			if (last && $2 - last > gap) gap = $2 - last
+			last = $2; got++
+			if ($9 > sent) sent = $9
+		}
+		END {
+			if (end - last > gap) gap = end - last
+			printf "%d %d %.3f\n", sent, sent - got, gap
+		}' "$log")
+	grep -v ' time=' "$log" >"$log.end"
+	rm -f "$log"
 }
 
 record() {
