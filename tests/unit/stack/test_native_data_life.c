@@ -1,6 +1,8 @@
 /* Sessions over time: confirmed, silent, asleep, idle, ended. What is sent when, to the microsecond where the specification says
  * so, and what a peer costs that does nothing. */
 #include "native_load.h"
+
+#include "kcp/kcp_path_state.h"
 #include "stack/native_state.h"
 
 #include <criterion/criterion.h>
@@ -325,6 +327,51 @@ Test(native_life, nothing_is_sent_or_taken_under_a_key_of_three_minutes)
 	cr_assert_eq(native_load_give(&load, 0, 0, 100), 0);
 	native_pair_run(&pair, S);
 	cr_assert_eq(load.ways[0].last_us > pair.now_us - 2 * S, 1);
+	native_pair_fini(&pair);
+}
+
+Test(native_life, what_nobody_will_acknowledge_is_given_up_with_its_memory)
+{
+	open_up(NULL);
+	lose_from_0 = lose_from_1 = ~0u;
+	for (size_t i = 0; native_load_give(&load, 0, i % 6, 1400) == 0; i++)
+		;
+	cr_assert_gt(kcp_path_slots(peer_of(0)->data.path), 0);
+	native_pair_run(&pair, 190 * S);
+	cr_assert_eq(kcp_path_slots(peer_of(0)->data.path), 0);
+	native_pair_run(&pair, 120 * S);
+	cr_assert_leq(status_of(0).memory_bytes, 16384u);
+	native_pair_fini(&pair);
+	/* The same if the session ends while it is on its way. */
+	open_up(NULL);
+	lose_from_0 = lose_from_1 = ~0u;
+	native_pair_run(&pair, 179900 * MS - pair.now_us % S);
+	for (size_t i = 0; native_load_give(&load, 0, i % 6, 1400) == 0; i++)
+		;
+	native_pair_run(&pair, 60 * S);
+	cr_assert_eq(kcp_path_slots(peer_of(0)->data.path), 0);
+	native_pair_fini(&pair);
+}
+
+Test(native_life, numbers_end_in_silence_and_a_new_instance_begins_anew)
+{
+	open_up(NULL);
+	struct native_session *first = peer_of(0)->hs.slots[NATIVE_SLOT_CUR];
+	uint64_t instance = first->own_instance;
+	native_pair_run(&pair, S);
+	kcp_sent_skip(&peer_of(0)->data.path->sent, ((uint64_t)1 << 48) - 2);
+	for (int i = 0; i < 5; i++)
+		(void)native_load_give(&load, 0, 0, 1400);
+	native_pair_run(&pair, 60 * S);
+	cr_assert_eq(load.ways[0].came, 2);
+	struct kcpvpn_native_stats stats;
+	kcpvpn_native_stats(pair.ends[0].native, &stats);
+	cr_assert_eq(stats.nonce_refused, 0);
+	native_pair_run(&pair, 80 * S);
+	cr_assert_neq(peer_of(0)->hs.slots[NATIVE_SLOT_CUR]->own_instance, instance);
+	native_load_watch(&load);
+	native_load_run(&load, S, 100, 100, 200);
+	cr_assert_leq(load.ways[0].gap_us, 20 * MS);
 	native_pair_fini(&pair);
 }
 

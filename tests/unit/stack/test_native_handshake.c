@@ -498,6 +498,22 @@ Test(native_handshake, names_are_asked_for_again_when_nobody_answers)
 	native_pair_fini(&pair);
 }
 
+/* It died without a word, so the session is good for minutes still. */
+Test(native_handshake, names_are_asked_for_again_while_the_session_of_a_dead_peer_lives)
+{
+	open_up();
+	native_pair_events(a, 1);
+	native_pair_kill(&pair, 1);
+	uint8_t packet[100];
+	native_pair_packet(packet, sizeof(packet), 1, 2, 7, 1);
+	cr_assert_eq(kcpvpn_peer_send(a->peers[1], packet, sizeof(packet), pair.now_us), 0);
+	native_pair_run(&pair, 10 * S);
+	cr_assert_not(native_pair_events(a, 1) & KCPVPN_PEER_EVENT_NAMES);
+	native_pair_run(&pair, 20 * S);
+	cr_assert(native_pair_events(a, 1) & KCPVPN_PEER_EVENT_NAMES);
+	native_pair_fini(&pair);
+}
+
 /* ---- wrong keys ----------------------------------------------------------------------------------------------------- */
 
 Test(native_handshake, another_psk_is_told_and_nothing_gets_in)
