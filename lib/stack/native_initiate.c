@@ -146,7 +146,7 @@ static void note_silence(struct kcpvpn_peer *peer, struct mono now)
 {
 	struct native_handshake_state *hs = &peer->hs;
 
-	if (hs->heard || hs->schedule.made < SILENT_ATTEMPTS)
+	if (hs->heard || hs->unheard < SILENT_ATTEMPTS)
 		return;
 	native_peer_raise(peer, KCPVPN_PEER_EVENT_NAMES);
 	if (!native_session_sending(peer, now))
@@ -185,6 +185,8 @@ void native_initiate_make(struct kcpvpn_peer *peer, struct mono now)
 		attempt->index.number, bytes, &native->random, attempt->init);
 	hs->attempts[0] = attempt;
 	hs->started_at = now;
+	if (hs->unheard < UINT8_MAX)
+		hs->unheard++;
 	send_init(peer, attempt, attempt_next_reach(&hs->schedule), now);
 	attempt_made(
 		&hs->schedule, native_session_sending(peer, now) != NULL, now, &native->random);
@@ -225,8 +227,10 @@ static void begin(struct kcpvpn_peer *peer, uint8_t reach, struct mono now)
 	if (attempt_running(&hs->schedule) && !mono_is_never(hs->started_at) &&
 		mono_diff_us(now, hs->started_at) < NATIVE_AGAIN_US)
 		return;
-	if (!attempt_running(&hs->schedule))
+	if (!attempt_running(&hs->schedule)) {
 		hs->heard = false;
+		hs->unheard = 0;
+	}
 	attempt_start(&hs->schedule, reach, now);
 	if (!(hs->calls & NATIVE_CALL_ATTEMPT))
 		native_initiate_on_deadline(peer, now);

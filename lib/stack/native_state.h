@@ -118,6 +118,7 @@ struct native_handshake_state {
 	bool has_pair;	       /* own and peer_instance below are of a confirmed session */
 	bool has_limits;       /* so are the limits */
 	bool heard;	       /* some answer to the present calls came, if not a good one */
+	uint8_t unheard;       /* attempts made since these calls began */
 	uint64_t own_instance; /* told in handshakes from now on */
 	uint64_t pair_own;     /* instances of the confirmed sessions */
 	uint64_t pair_peer;
