@@ -55,6 +55,17 @@ static void measure(void)
 	rig_clear(&rig);
 }
 
+/* A round-trip time that is known exactly, with nothing in flight: the same as measure(), any number of times. */
+static void measure_or_rest(void)
+{
+	kcp_path_reset_route(rig.path, rig.now);
+	cr_assert_eq(send(KCP_PATH_BULK, 4000, 10), 0);
+	rig_run(&rig, RTT_US);
+	rig_rack(&rig, kcp_path_next_pn(rig.path) - 1, kcp_path_next_pn(rig.path));
+	cr_assert_eq(kcp_path_srtt_us(rig.path), RTT_US);
+	rig_clear(&rig);
+}
+
 Test(path_sending, classes_travel_as_they_should)
 {
 	memset(data, 7, sizeof(data));
@@ -210,6 +221,47 @@ Test(path_sending, unanswered_since)
 	cr_assert(mono_is_never(kcp_path_unanswered_since(rig.path)));
 }
 
+/* The delay that a report tells of is the peer's, not the path's. */
+Test(path_sending, delay_of_a_report_is_not_round_trip)
+{
+	struct kcp_rack rack = {
+		.largest = 0, .delay = 1000, .received_count = 1, .received = {{0, 1}}};
+	uint8_t body[KCP_RACK_BODY_MAX_BYTES];
+
+	send(KCP_PATH_BULK, 1, 10);
+	rig_run(&rig, 50 * MS);
+	rig_add(&rig, (struct kcp_segment){.cmd = KCP_CMD_RACK,
+			      .len = (uint32_t)kcp_rack_write(&rack, body),
+			      .data = body});
+	rig_give(&rig);
+	cr_assert_eq(kcp_path_srtt_us(rig.path), 34 * MS);
+}
+
+/* What was sent again as a probe flies; that its first datagram is found lost later does not send it a third time. */
+Test(path_sending, only_the_last_transmission_counts)
+{
+	static const enum kcp_path_class classes[] = {KCP_PATH_RT, KCP_PATH_BULK};
+
+	for (int i = 0; i < 2; i++) {
+		measure_or_rest();
+		send(classes[i], 1, 100);
+		uint64_t next = kcp_path_next_pn(rig.path);
+		for (int j = 0; j < 3; j++)
+			kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_ASKS, 40, rig.now);
+		rig_clear(&rig);
+		rig_run(&rig, 131 * MS);
+		cr_assert_eq(rig.datagrams, 1);
+		cr_assert(rig.out[0].flags & KCP_PATH_OUT_PROBE);
+		cr_assert_eq(rig.out[0].pn, next + 3);
+		rig_clear(&rig);
+		rig_rack(&rig, next, next + 3);
+		cr_assert_eq(kcp_path_stats(rig.path)->lost_datagrams, (uint64_t)i + 1);
+		cr_assert_eq(rig.datagrams, 0);
+		rig_rack(&rig, next, next + 4);
+		cr_assert_eq(kcp_path_slots(rig.path), 0);
+	}
+}
+
 Test(path_sending, ack_class_is_sent_once)
 {
 	measure();
@@ -318,6 +370,9 @@ Test(path_sending, grant_bounds_what_is_outstanding)
 	rig_add(&rig, (struct kcp_segment){.cmd = KCP_CMD_WINS});
 	rig_give(&rig);
 	cr_assert_eq(kcp_path_grant_bytes(rig.path), 256 << 10);
+	uint64_t skipped = rig.pn++;
+	rig_dgram(&rig, 1, 0, 1);
+	rig_give(&rig);
 	unsigned sent = 0;
 	for (int tries = 0; tries < 2000; tries++) {
 		int err = send(KCP_PATH_BULK, 1, 900);
@@ -342,7 +397,7 @@ Test(path_sending, grant_bounds_what_is_outstanding)
 	/* an older datagram's grant does not count */
 	rig.wnd = 4096;
 	rig_add(&rig, (struct kcp_segment){.cmd = KCP_CMD_WINS});
-	rig_give_as(&rig, rig.pn - 1);
+	cr_assert_eq(rig_give_as(&rig, skipped), KCP_PATH_OK);
 	cr_assert_eq(kcp_path_grant_bytes(rig.path), 256 << 10);
 	rig_add(&rig, (struct kcp_segment){.cmd = KCP_CMD_WINS});
 	rig_give(&rig);
@@ -482,6 +537,59 @@ Test(path_sending, loss_is_estimated_with_quiet_ones)
 	cr_assert_eq(stats->lost_datagrams, 0, "MTU probes count nowhere");
 	uint32_t ppm = kcp_path_loss_ppm(rig.path);
 	cr_assert(ppm > 195000 && ppm < 205000, "one in five, not %u", ppm);
+}
+
+/* A base that nobody hears rests after a while; with its lane goes what it was charged. */
+Test(path_sending, bases_that_nobody_hears_rest)
+{
+	measure();
+	send(KCP_PATH_CTL, 1, 2500);
+	rig_run(&rig, 200000 * MS);
+	cr_assert(mono_is_never(kcp_path_next_deadline(rig.path)));
+	unsigned told = rig_count(&rig, KCP_CMD_FWD);
+	cr_assert(told >= 60 && told <= 70, "%u", told);
+	cr_assert_eq(kcp_path_charged_bytes(rig.path), 2560);
+	/* news of the peer: it is told again */
+	rig_clear(&rig);
+	rig_add(&rig, (struct kcp_segment){.cmd = KCP_CMD_WINS});
+	rig_give(&rig);
+	cr_assert_eq(rig_count(&rig, KCP_CMD_FWD), 1);
+	rig_run(&rig, 200000 * MS);
+	kcp_path_trim(rig.path, rig.now);
+	cr_assert_eq(kcp_path_tx_lanes(rig.path), 0);
+	cr_assert_eq(kcp_path_charged_bytes(rig.path), 0);
+	cr_assert(kcp_path_idle(rig.path));
+}
+
+Test(path_sending, lanes_made_anew_begin_above_all_that_were_freed)
+{
+	measure();
+	send_some(5, 1, 900);
+	send_some(2, 2, 900);
+	for (int i = 0; i < 9; i++)
+		send(KCP_PATH_RT, 3, 10);
+	rig_rack(&rig, 0, kcp_path_next_pn(rig.path));
+	rig.now = mono_add_us(rig.now, 89000 * MS);
+	kcp_path_trim(rig.path, rig.now);
+	cr_assert_eq(kcp_path_tx_lanes(rig.path), 4);
+	rig.now = mono_add_us(rig.now, 2000 * MS);
+	kcp_path_trim(rig.path, rig.now);
+	cr_assert_eq(kcp_path_tx_lanes(rig.path), 0);
+	rig_clear(&rig);
+	send(KCP_PATH_BULK, 2, 10);
+	send(KCP_PATH_RT, 5, 10);
+	cr_assert(rig_find(&rig, KCP_CMD_PUSH, 0)->head.sn == 9);
+	cr_assert(rig_find(&rig, KCP_CMD_PUSH, 0)->head.una == 9);
+	cr_assert(rig_find(&rig, KCP_CMD_DGRAM, 0)->head.sn == 9);
+	kcp_path_restart(rig.path, 1 << 20, 1 << 20);
+	rig_run(&rig, 10 * MS);
+	send_some(3, 1, 10);
+	rig_rack(&rig, 0, 3);
+	rig.now = mono_add_us(rig.now, 100000 * MS);
+	kcp_path_trim(rig.path, rig.now);
+	rig_clear(&rig);
+	send(KCP_PATH_BULK, 2, 10);
+	cr_assert(rig_find(&rig, KCP_CMD_PUSH, 0)->head.sn == 3, "of this instance");
 }
 
 Test(path_sending, restart_begins_with_nothing)
