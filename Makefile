@@ -137,7 +137,7 @@ $(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(1) $(if $(filter $(LA
 		$(if $(filter vpnd,$(2)),$(filter-out $(B)/obj/vpnd/main.o,$(VPND_OBJ)) $(ARCHIVES_all)) \
 		$(if $(filter cli,$(2)),$(filter-out $(B)/obj/cli/main.o,$(CLI_OBJ)) $(ARCHIVES_all)) \
 		$(if $(filter lab sim,$(2)),$(LAB_PART_OBJ)) $(if $(filter lab,$(2)),$(call archive,core)) \
-		$(if $(filter stack sim,$(2)),$(ARCHIVES_stack)) $(if $(filter sim,$(2)),$(B)/obj/tests/unit/stack/native_pair.o)
+		$(if $(filter stack sim,$(2)),$(ARCHIVES_stack)) $(if $(filter sim,$(2)),$(addprefix $(B)/obj/tests/unit/stack/native_,pair.o load.o))
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)
 	$$(Q)$(CC) $(LDFLAGS_EXE) -o $$@ $$(filter %.o,$$^) \

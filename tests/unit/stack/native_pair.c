@@ -226,7 +226,7 @@ static void launch(struct native_end *from, struct native_end *to, const uint8_t
 		delay_us += (int64_t)(native_pair_random(&pair->random) %
 				      (uint64_t)(link->jitter_us + 1));
 	struct native_flight flight = {
-		.at_us = pair->now_us + delay_us,
+		.at_us = from->link_free_us + delay_us,
 		.order = pair->flights_made++,
 		.to = to->number,
 		.from = from->address,
@@ -235,6 +235,28 @@ static void launch(struct native_end *from, struct native_end *to, const uint8_t
 	};
 	memcpy(flight.bytes, bytes, len);
 	push_flight(pair, flight);
+}
+
+/* @return false if there is no room before the bottleneck */
+static bool queue_up(struct native_end *end, size_t len)
+{
+	int64_t now_us = end->pair->now_us;
+	const struct native_link *link = &end->link;
+
+	if (link->rate_bps == 0) {
+		end->link_free_us = now_us;
+		return true;
+	}
+	if (end->link_free_us < now_us)
+		end->link_free_us = now_us;
+	uint64_t waiting =
+		(uint64_t)(end->link_free_us - now_us) * link->rate_bps / (8 * (uint64_t)1000000);
+	if (waiting + len > link->queue_bytes) {
+		end->overflows++;
+		return false;
+	}
+	end->link_free_us += (int64_t)(len * 8 * (uint64_t)1000000 / link->rate_bps);
+	return true;
 }
 
 static void send_one(struct native_end *end, const struct kcpvpn_datagram *datagram)
@@ -257,6 +279,8 @@ static void send_one(struct native_end *end, const struct kcpvpn_datagram *datag
 		return;
 	}
 	if (pair->filter && !pair->filter(end, &datagram->remote, bytes, datagram->len))
+		return;
+	if (!queue_up(end, datagram->len))
 		return;
 	struct native_end *to = end_at(pair, &datagram->remote);
 	if (!to || happens(pair, end->link.loss_ppm))

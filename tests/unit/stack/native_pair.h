@@ -31,8 +31,10 @@ struct native_link {
 	uint32_t loss_ppm;
 	uint32_t duplicate_ppm;
 	int64_t delay_us;
-	int64_t jitter_us; /* up to so much more, drawn for each datagram: reorders */
-	size_t mtu_bytes;  /* UDP payload that passes at most, 0 = any */
+	int64_t jitter_us;  /* up to so much more, drawn for each datagram: reorders */
+	size_t mtu_bytes;   /* UDP payload that passes at most, 0 = any */
+	uint64_t rate_bps;  /* of UDP payload, 0 = no bottleneck */
+	size_t queue_bytes; /* that wait before it; what does not fit is lost */
 };
 
 /** @return  whether the datagram goes on its way. `bytes` may be changed. */
@@ -65,6 +67,8 @@ struct native_end {
 	struct kcpvpn_udp_port port;
 	struct kcpvpn_endpoint address; /* it sends from and is reached at; change it to roam */
 	struct native_link link;	/* of what it sends */
+	int64_t link_free_us;		/* when what waits before the bottleneck has passed */
+	uint64_t overflows;		/* lost there */
 	struct native_end_options options;
 	struct kcpvpn_peer *peers[NATIVE_PAIR_ENDS]; /* the other ends, as this one knows them */
 	unsigned events[NATIVE_PAIR_ENDS];	     /* told and not yet looked at */
