@@ -208,6 +208,8 @@ static struct mono trim_lanes_in(struct kcp_path *path, struct mono now)
 
 	while ((lane = kcp_table_next(&path->lanes_in, &i)) != NULL) {
 		struct mono free_at = mono_add_us(lane->seen_at, KCP_LANE_IN_IDLE_US);
+		if (lane->held > 0)
+			continue; /* it was reported: only the peer's base gives it up */
 		if (!mono_due(free_at, now)) {
 			kcp_lane_in_fit(lane, &path->in);
 			next = mono_min(next, free_at);

@@ -100,8 +100,8 @@ struct kcp_path_io {
 	/** Acts on a body that control_check() passed. May call kcp_path_control() and kcp_path_take_pn(). */
 	void (*control)(void *ctx, const uint8_t *body, size_t len, uint64_t pn);
 	/**
-	 * Tells, once each, that a datagram which asked was acknowledged or declared lost (rebuilt ones too); for the search
-	 * for the path MTU. Not called for KCP_PATH_EXTRA_MTU_PROBE. May not call back. NULL = not wanted.
+	 * Tells, once each, that a datagram which asked was acknowledged or declared lost (rebuilt ones too); an
+	 * acknowledgement that comes late corrects a loss, and is told as well. For the search for the path MTU. Not called for KCP_PATH_EXTRA_MTU_PROBE. May not call back. NULL = not wanted.
 	 *
 	 * @bytes  of segments in it
 	 */

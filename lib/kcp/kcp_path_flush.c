@@ -120,9 +120,11 @@ static bool grant_changed(const struct kcp_path *path)
 
 static void check_probe(struct kcp_path *path, struct mono now)
 {
+	struct kcp_path_moment moment = {path, now};
+
 	if (path->probe || !mono_due(kcp_sent_pto_at(&path->sent), now))
 		return;
-	path->probe = kcp_sent_pto(&path->sent, now);
+	path->probe = kcp_sent_pto(&path->sent, &kcp_path_sent_events, &moment, now);
 }
 
 static void flush(struct kcp_path *path, struct mono now)

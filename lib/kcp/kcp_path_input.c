@@ -92,6 +92,7 @@ static struct kcp_lane_in *lane_in(struct taking *taking, uint32_t id, uint32_t 
 	if (lane && mono_diff_us(taking->now, lane->seen_at) >= KCP_LANE_IN_IDLE_US &&
 		kcp_sn_before(base, lane->pos - 2 * KCP_PATH_SPAN)) {
 		/* Past its time and farther back than anything late could be: the sender freed it and began anew. */
+		kcp_lane_in_move(lane, lane->top, &path->in);
 		kcp_table_remove(&path->lanes_in, &lane->entry);
 		kcp_lane_in_free(lane, &path->in);
 		lane = NULL;

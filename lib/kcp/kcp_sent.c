@@ -113,6 +113,8 @@ static void hole_append(struct kcp_sent *sent, uint32_t pn)
 		at(sent, sent->hole_tail)->hole_next = pn;
 	}
 	sent->hole_tail = pn;
+	if (record->flags & KCP_SENT_LOST)
+		return; /* given up before; so was all below */
 	if (sent->pending++ == 0)
 		sent->pending_first = pn;
 }
@@ -296,7 +298,9 @@ static void acknowledge(struct kcp_sent *sent, uint64_t pn, const struct kcp_sen
 
 	if (record->flags & KCP_SENT_HOLE)
 		hole_remove(sent, (uint32_t)pn);
-	if (was_lost && !(record->flags & KCP_SENT_REBUILT))
+	/* One that is very old was given up, or slept through: it tells nothing of the path's order. */
+	if (was_lost && !(record->flags & KCP_SENT_REBUILT) &&
+		mono_diff_us(now, record->at) < KCP_SENT_RTT_MAX_US)
 		saw_reordering(sent, now);
 	if (!(record->flags & KCP_SENT_UNCOUNTED)) {
 		if (!was_lost)
@@ -368,7 +372,7 @@ static bool raise_top(struct kcp_sent *sent, const struct kcp_rack *rack,
 		if (i > 0 && rack->received[i - 1].first <= pn) {
 			acknowledge(sent, pn, events, ctx, now);
 			any = true;
-		} else if (!(at(sent, (uint32_t)pn)->flags & KCP_SENT_LOST)) {
+		} else {
 			hole_append(sent, (uint32_t)pn);
 		}
 	}
@@ -438,6 +442,9 @@ struct mono kcp_sent_detect(
 			break;
 		declare_lost(sent, pn, events, ctx);
 	}
+	/* A loss is found by an answer to something later: what is left waits for none. */
+	if (sent->flying == 0)
+		sent->unanswered_since = MONO_NEVER;
 	return kcp_sent_suspect_at(sent);
 }
 
@@ -476,13 +483,17 @@ struct mono kcp_sent_pto_at(const struct kcp_sent *sent)
 	return mono_add_us(sent->asked_at, kcp_sent_repeat_us(sent));
 }
 
-bool kcp_sent_pto(struct kcp_sent *sent, struct mono now)
+bool kcp_sent_pto(
+	struct kcp_sent *sent, const struct kcp_sent_events *events, void *ctx, struct mono now)
 {
 	sent->pto_count++;
 	if (mono_is_never(sent->unanswered_since) ||
 		mono_diff_us(now, sent->unanswered_since) < KCP_SENT_DEAD_US)
 		return true;
-	for (uint64_t pn = sent->first; pn < sent->next; pn++)
-		land(sent, at(sent, (uint32_t)pn));
+	for (uint64_t pn = sent->first; pn < sent->next; pn++) {
+		if (!(at(sent, (uint32_t)pn)->flags & (KCP_SENT_ACKED | KCP_SENT_LOST)))
+			declare_lost(sent, pn, events, ctx);
+	}
+	sent->unanswered_since = MONO_NEVER;
 	return false;
 }

@@ -157,8 +157,9 @@ int64_t kcp_sent_repeat_us(const struct kcp_sent *sent);
 /** When to probe; MONO_NEVER with nothing in flight. @now  for the back-off that grows with silence */
 struct mono kcp_sent_pto_at(const struct kcp_sent *sent);
 
-/** A probe goes. @return false if it is time to give up instead: then nothing flies any more */
-bool kcp_sent_pto(struct kcp_sent *sent, struct mono now);
+/** A probe goes. @return false if it is time to give up instead: then all is declared lost, and nothing flies */
+bool kcp_sent_pto(
+	struct kcp_sent *sent, const struct kcp_sent_events *events, void *ctx, struct mono now);
 
 /** The path changed: times and reordering begin anew, numbers go on. */
 void kcp_sent_reset_route(struct kcp_sent *sent);
