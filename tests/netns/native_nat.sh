@@ -106,7 +106,6 @@ record e "$NS_E" wan0 "udp dst port 29900"
 
 # ---- nat1 ----
 a_is_at() { [ "$(at a)" = "192.0.2.11:$1" ]; }
-gap=0
 [ -z "${LONG:-}" ] || rounds=30
 for ((n = 1; n <= ${rounds:-3}; n++)); do
 	pings_start a "$NS_A" 10.99.0.2

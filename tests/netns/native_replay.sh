@@ -13,6 +13,8 @@
 #     stranger 192.0.3.3 _______| (routed by A's host)
 . "$(dirname "$0")/lib_sites.sh"
 
+flood='' replayer='' rss_b='' # set by name below
+
 lab_start --rate 100M --delay 5ms --seed 6
 netns_new NS_C c
 in_ns "$NS_A" ip link add to_c type veth peer name wan0 netns "$NS_C" || die "no veth pair"
@@ -33,14 +35,16 @@ vpnd_start "$NS_B" "$RUN_DIR/b.yaml" || exit 1
 
 # ---- the record: a flood makes B ask for a cookie, then both hold a session for a while ----
 record all "$NS_B" wan0 "udp and host $OUTER_A4"
-in_ns "$NS_C" python3 "$ROOT/tests/netns/tools/datagrams.py" flood "$key_b" "$OUTER_B4" 29900 600 4 >"$RUN_DIR/log/flood.log" &
-flood=$!
-sleep 1
+record flooded "$NS_C" wan0 "udp and src host $OUTER_B4"
+spawn flood "$NS_C" flood python3 "$ROOT/tests/netns/tools/datagrams.py" flood "$key_b" "$OUTER_B4" 29900 600 60
+asks_for_cookies() { datagrams list "$RUN_DIR/flooded.pcap" | grep -q ' COOKIE '; }
+wait_for "B asks for cookies" 20 asks_for_cookies && pass "B asks for cookies"
 from=${EPOCHREALTIME/[.,]/}
 vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
 joined "$NS_A" 10.99.0.2 || exit 1
 echo "joined under a flood after $(((${EPOCHREALTIME/[.,]/} - from) / 1000)) ms"
-wait $flood
+end_pid "$flood" TERM 5
+record_stop flooded
 all_answer "a session" "$NS_A" 10.99.0.2 100 -i 0.01
 check "and a transfer" tcp_copy "$NS_B" "$NS_A" 10.99.0.1 300000 20
 record_stop all
