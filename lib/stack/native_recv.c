@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <sys/uio.h>
 
+_Static_assert((int)KCPVPN_NATIVE_PIECES_MAX == (int)KCP_PATH_PIECES_MAX, "as promised");
+
 static void drop_bad(struct kcpvpn_peer *peer)
 {
 	struct iovec all[KCP_PATH_PIECES_MAX];

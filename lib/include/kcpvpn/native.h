@@ -40,8 +40,9 @@ enum {
 	KCPVPN_NATIVE_DATAGRAM_MIN_BYTES = 1232, /* UDP payload that every path must carry */
 	KCPVPN_NATIVE_DATAGRAM_MAX_BYTES = 9000,
 	KCPVPN_NATIVE_OVERHEAD_BYTES =
-		72,		       /* UDP payload less the largest inner packet of one piece */
-	KCPVPN_NATIVE_TARGETS_MAX = 8, /* addresses a peer is called at */
+		72,			/* UDP payload less the largest inner packet of one piece */
+	KCPVPN_NATIVE_TARGETS_MAX = 8,	/* addresses a peer is called at */
+	KCPVPN_NATIVE_PIECES_MAX = 128, /* of one message */
 	/* Room around the bytes of a received datagram (they are decrypted in place). */
 	KCPVPN_NATIVE_HEAD_BYTES = 64,
 	KCPVPN_NATIVE_TAIL_BYTES = 320,
@@ -216,6 +217,7 @@ KCPVPN_API int kcpvpn_peer_send(
  * Shows the next message in place.
  *
  * @iov     filled with the pieces, borrowed until kcpvpn_peer_recv_drop() or the next input; may be written to
+ * @iov_max KCPVPN_NATIVE_PIECES_MAX are always enough; a message that has more pieces than this is dropped
  * @return  how many pieces; 0 if nothing is whole yet
  */
 KCPVPN_API int kcpvpn_peer_recv_peek(
