@@ -119,7 +119,8 @@ void attempt_answered(struct attempt *attempt, bool newest, struct mono now)
 {
 	if (newest)
 		attempt->repeat_at = MONO_NEVER;
-	if (attempt_running(attempt))
+	/* Whose answers come to nothing again and again waits as long as who gets none. */
+	if (attempt_running(attempt) && attempt->made < ATTEMPT_STEADY)
 		attempt->new_at = mono_min(attempt->new_at, mono_add_us(now, ATTEMPT_CONFIRM_US));
 }
 

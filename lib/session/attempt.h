@@ -12,7 +12,7 @@
  *     attempt_start      -> running       counts anew, a new attempt is due now
  *     attempt_made       -                repeats and the next attempt are scheduled
  *     attempt_repeated   -                the next repeat, or none
- *     attempt_answered   -                no repeats; if nothing confirms the answer, a new attempt in 3 s
+ *     attempt_answered   -                no repeats; while the period is short, a new attempt in 3 s if nothing confirms
  *     attempt_stop       -                -> stopped
  *
  * Source: lib/PROTOCOL.md, "Handshake rules".

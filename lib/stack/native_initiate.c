@@ -141,12 +141,17 @@ void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_para
 	};
 }
 
-/* Tells what is known by now: this is the point at which one more attempt turns out to be needed. */
+/* What became of the attempt before: it is over now that another is made. */
 static void note_silence(struct kcpvpn_peer *peer, struct mono now)
 {
 	struct native_handshake_state *hs = &peer->hs;
 
-	if (hs->heard || hs->unheard < SILENT_ATTEMPTS)
+	if (hs->heard)
+		hs->unheard = 0;
+	else if (hs->schedule.made > 0 && hs->unheard < UINT8_MAX)
+		hs->unheard++;
+	hs->heard = false;
+	if (hs->unheard < SILENT_ATTEMPTS)
 		return;
 	native_peer_raise(peer, KCPVPN_PEER_EVENT_NAMES);
 	if (!native_session_sending(peer, now))
@@ -185,11 +190,11 @@ void native_initiate_make(struct kcpvpn_peer *peer, struct mono now)
 		attempt->index.number, bytes, &native->random, attempt->init);
 	hs->attempts[0] = attempt;
 	hs->started_at = now;
-	if (hs->unheard < UINT8_MAX)
-		hs->unheard++;
 	send_init(peer, attempt, attempt_next_reach(&hs->schedule), now);
-	attempt_made(
-		&hs->schedule, native_session_sending(peer, now) != NULL, now, &native->random);
+	/* A session on which nothing came is none: who gets answers but no data through calls less and less, too. */
+	const struct native_session *session = native_session_sending(peer, now);
+	attempt_made(&hs->schedule, session && !mono_is_never(session->first_rx_at), now,
+		&native->random);
 }
 
 void native_initiate_on_deadline(struct kcpvpn_peer *peer, struct mono now)

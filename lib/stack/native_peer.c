@@ -155,6 +155,18 @@ static bool same_targets(
 	return true;
 }
 
+/* Whether the address in use is one of the targets, if there are any. */
+static bool at_target(const struct kcpvpn_peer *peer)
+{
+	const struct native_address *address = native_path_address(peer);
+
+	for (uint8_t i = 0; i < peer->target_count; i++)
+		if (peer->targets[i].port == address->port &&
+			kcpvpn_endpoint_equal(&peer->targets[i].remote, &address->remote))
+			return true;
+	return peer->target_count == 0;
+}
+
 void kcpvpn_peer_set_targets(
 	struct kcpvpn_peer *peer, const struct kcpvpn_target *targets, size_t count, int64_t now_us)
 {
@@ -178,8 +190,10 @@ void kcpvpn_peer_set_targets(
 	peer->target_count = (uint8_t)count;
 	if (peer->enabled && !native_session_sending(peer, now) && native_peer_wanted(peer, now))
 		native_initiate(peer, NATIVE_REASON_START, now);
-	/* A session whose port is gone: the peer learns the new one by being called from there. */
-	if (peer->enabled && native_session_sending(peer, now) && !native_path_address(peer)->port)
+	/* A session whose port is gone: the peer learns the new one by being called from there. And who is pinned to its
+	 * targets has to be proven at one of these. */
+	if (native_session_sending(peer, now) &&
+		(!native_path_address(peer)->port || (!peer->config.roaming && !at_target(peer))))
 		native_initiate(peer, NATIVE_REASON_SILENCE, now);
 	native_peer_judge(peer);
 	native_peer_touch(peer);

@@ -2,17 +2,19 @@
  * Sessions and their slots.
  *
  *     INIT of the peer -> next --- first authentic DATA ---+
- *                                                          +--> cur --- another is confirmed ---> prev --> erased
+ *                                                          +--> cur --- another is confirmed --> prev -> old -> erased
  *     RESP of the peer ------------------------------------+
  *
  * What a peer tells in its params (instance, number, limits) takes effect when the session is confirmed and not before:
- * until then anybody who recorded an INIT could have sent it. Sending happens on `cur` only; all three receive.
+ * until then anybody who recorded an INIT could have sent it. Sending happens on `cur` only; all of them receive.
  *
  * Instances: the transport state of both sides belongs to a pair of instances. A session of another pair means that one
  * side began anew: then everything of the old pair goes, sessions and attempts too, before a byte of it is read.
  *
  * Crossing handshakes leave each side with another session as its newest, so each may send for long on the one that is
- * `prev` for the other. Therefore `prev` goes early only if the peer had confirmed it before `cur` was made.
+ * `prev` for the other. Therefore `prev` goes early only if the peer had confirmed it before `cur` was made. And who gets
+ * RESPs but no DATA through makes one session after another, while the peer still sends on the last that it heard of: that is
+ * what `old` is for.
  *
  * Ages count from the making of the keys, on a clock that counts suspend. A session that is too old is not used even if
  * its timer has not been served yet.
@@ -112,17 +114,14 @@ static void take_pair(struct native_session *session, struct mono now)
 	native_data_restart(peer, now);
 }
 
-/* `cur` makes room. It may be what the peer sends on from now on, even if it was never heard there: the older one goes. */
-static void make_prev(struct native_handshake_state *hs)
+static void shift(struct native_handshake_state *hs, enum native_slot from, enum native_slot to)
 {
-	struct native_session *cur = hs->slots[NATIVE_SLOT_CUR];
+	struct native_session *session = hs->slots[from];
 
-	if (!cur)
-		return;
-	native_session_free(hs->slots[NATIVE_SLOT_PREV]);
-	hs->slots[NATIVE_SLOT_CUR] = NULL;
-	cur->slot = NATIVE_SLOT_PREV;
-	hs->slots[NATIVE_SLOT_PREV] = cur;
+	hs->slots[from] = NULL;
+	hs->slots[to] = session;
+	if (session)
+		session->slot = to;
 }
 
 void native_session_confirm(
@@ -141,7 +140,9 @@ void native_session_confirm(
 		hs->committed_seq = session->init_seq;
 	if (hs->slots[session->slot] == session)
 		hs->slots[session->slot] = NULL;
-	make_prev(hs);
+	native_session_free(hs->slots[NATIVE_SLOT_OLD]);
+	shift(hs, NATIVE_SLOT_PREV, NATIVE_SLOT_OLD);
+	shift(hs, NATIVE_SLOT_CUR, NATIVE_SLOT_PREV);
 	session->slot = NATIVE_SLOT_CUR;
 	hs->slots[NATIVE_SLOT_CUR] = session;
 	session->confirmed_at = now;
@@ -210,6 +211,7 @@ void native_session_closed_by_peer(struct kcpvpn_peer *peer, struct mono now)
 	/* `next` stays: it may be of the peer that has begun anew already, and only a living one can confirm it. */
 	native_session_free(hs->slots[NATIVE_SLOT_CUR]);
 	native_session_free(hs->slots[NATIVE_SLOT_PREV]);
+	native_session_free(hs->slots[NATIVE_SLOT_OLD]);
 	native_attempts_erase(peer);
 	native_call_cancel(peer);
 	attempt_stop(&hs->schedule);
@@ -268,6 +270,7 @@ struct mono native_session_next_deadline(const struct kcpvpn_peer *peer)
 	const struct native_session *next = peer->hs.slots[NATIVE_SLOT_NEXT];
 	const struct native_session *cur = peer->hs.slots[NATIVE_SLOT_CUR];
 	const struct native_session *prev = peer->hs.slots[NATIVE_SLOT_PREV];
+	const struct native_session *old = peer->hs.slots[NATIVE_SLOT_OLD];
 	struct mono at = MONO_NEVER;
 
 	if (next)
@@ -276,6 +279,8 @@ struct mono native_session_next_deadline(const struct kcpvpn_peer *peer)
 		at = mono_min(at, mono_min(hard_stop(cur), rekey_at(peer, cur)));
 	if (prev)
 		at = mono_min(at, prev_ends(prev, cur));
+	if (old)
+		at = mono_min(at, prev_ends(old, cur));
 	return at;
 }
 
@@ -284,12 +289,15 @@ void native_session_on_deadline(struct kcpvpn_peer *peer, struct mono now)
 	struct native_handshake_state *hs = &peer->hs;
 	struct native_session *next = hs->slots[NATIVE_SLOT_NEXT];
 	struct native_session *prev = hs->slots[NATIVE_SLOT_PREV];
+	struct native_session *old = hs->slots[NATIVE_SLOT_OLD];
 	struct native_session *cur = hs->slots[NATIVE_SLOT_CUR];
 
 	if (next && mono_due(mono_add_us(next->made_at, NATIVE_NEXT_US), now))
 		native_respond_unconfirmed(next);
 	if (prev && mono_due(prev_ends(prev, cur), now))
 		native_session_free(prev);
+	if (old && mono_due(prev_ends(old, cur), now))
+		native_session_free(old);
 	if (!cur)
 		return;
 	if (mono_due(hard_stop(cur), now)) {

@@ -2,7 +2,7 @@
  * The structures of the native wire: the node, its peers, their sessions and attempts. Each half of the layer has its own
  * member in them (stack/native.h says which half does what).
  *
- *     kcpvpn_native 1 --- n kcpvpn_peer 1 --- 0..3 native_session (next, cur, prev)
+ *     kcpvpn_native 1 --- n kcpvpn_peer 1 --- 0..4 native_session (next, cur, prev, old)
  *                                       1 --- 0..2 native_attempt (newest first)
  *
  * Secrets lie in slots of secret pools only: struct native_session, struct native_attempt, struct handshake_peer and
@@ -62,6 +62,7 @@ enum native_slot {
 	NATIVE_SLOT_NEXT, /* responder: made by an INIT, waits for the first authentic DATA */
 	NATIVE_SLOT_CUR,  /* confirmed last: what is sent leaves on it */
 	NATIVE_SLOT_PREV, /* the one before: only received on */
+	NATIVE_SLOT_OLD, /* the one before that: the peer may have got no word on either of its successors */
 	NATIVE_SLOTS,
 };
 
@@ -117,8 +118,8 @@ struct native_handshake_state {
 	unsigned calls;	       /* enum native_call */
 	bool has_pair;	       /* own and peer_instance below are of a confirmed session */
 	bool has_limits;       /* so are the limits */
-	bool heard;	       /* some answer to the present calls came, if not a good one */
-	uint8_t unheard;       /* attempts made since these calls began */
+	bool heard;	       /* some answer to the newest attempt came, if not a good one */
+	uint8_t unheard;       /* attempts in a row without, stays at its largest value */
 	uint64_t own_instance; /* told in handshakes from now on */
 	uint64_t pair_own;     /* instances of the confirmed sessions */
 	uint64_t pair_peer;

@@ -188,6 +188,13 @@ Test(attempt, answer_ends_the_repeats_and_asks_for_confirmation)
 	attempt_stop(&attempt);
 	attempt_answered(&attempt, true, now);
 	cr_assert_not(attempt_running(&attempt));
+	/* who has tried for long goes on waiting long */
+	attempt_start(&attempt, 1, now);
+	for (int i = 0; i < ATTEMPT_STEADY; i++)
+		attempt_made(&attempt, false, now, &RND);
+	struct mono at = attempt.new_at;
+	attempt_answered(&attempt, true, now);
+	cr_assert_eq(attempt_next_deadline(&attempt).us, at.us);
 }
 
 Test(attempt, waits)

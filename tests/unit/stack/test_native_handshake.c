@@ -1,5 +1,6 @@
 /* Who gets in, who does not, and what it costs: the handshake of the native wire between two nodes, in virtual time. */
 #include "core/endian.h"
+#include "kcp/kcp_path_state.h"
 #include "native_pair.h"
 #include "stack/native_state.h"
 
@@ -161,6 +162,43 @@ static void caller_send(struct caller *caller, uint8_t host)
 	struct kcpvpn_endpoint from = native_pair_endpoint(host);
 
 	native_pair_inject(b, &from, caller->init, sizeof(caller->init));
+	native_pair_exchange(&pair);
+}
+
+static const struct native_params plain_params = {
+	.sender_index = 16,
+	.instance_id = 4,
+	.datagram_max = 1472,
+	.tun_mtu = 1400,
+	.shards = 1,
+	.version_max = 1,
+	.rx_credit_bytes = 262144,
+};
+
+/* Answers the call of end 0 that was caught first, with the key of end 1. */
+static void answer_by_hand(const struct native_params *params)
+{
+	struct handshake_self self;
+	struct handshake_peer peer;
+	struct handshake_responder responder;
+	struct handshake_keys keys;
+	uint8_t key[HANDSHAKE_KEY_BYTES], public_key[HANDSHAKE_KEY_BYTES];
+	uint8_t bytes[NATIVE_PARAMS_BYTES], resp[HANDSHAKE_RESP_BYTES];
+	uint64_t random = 5;
+	const struct rand_source rnd = {caller_random, &random};
+
+	native_pair_private_key(1, key);
+	native_pair_public_key(0, public_key);
+	cr_assert_eq(handshake_self_init(&self, key, NULL), 0);
+	cr_assert_eq(handshake_peer_init(&peer, &self, public_key, NULL), 0);
+	cr_assert_eq(handshake_init_open_static(
+			     &self, caught_first(INIT)->bytes, &responder, public_key),
+		HANDSHAKE_OK);
+	cr_assert_eq(handshake_init_open_params(&responder, &peer, bytes), HANDSHAKE_OK);
+	native_params_write(params, NATIVE_PARAMS_RESP, bytes);
+	cr_assert_eq(
+		handshake_resp_write(&responder, &peer, bytes, &rnd, resp, &keys), HANDSHAKE_OK);
+	native_pair_inject(a, &b->address, resp, sizeof(resp));
 	native_pair_exchange(&pair);
 }
 
@@ -514,6 +552,41 @@ Test(native_handshake, names_are_asked_for_again_while_the_session_of_a_dead_pee
 	native_pair_fini(&pair);
 }
 
+Test(native_handshake, names_are_asked_for_again_when_somebody_falls_silent)
+{
+	struct native_params params = plain_params;
+
+	open_watched(NULL);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 1000);
+	/* an answer, even one that is good for nothing, shows that somebody is there */
+	params.instance_id = 0;
+	answer_by_hand(&params);
+	native_pair_run(&pair, 13 * S);
+	cr_assert_not(native_pair_events(a, 1) & KCPVPN_PEER_EVENT_NAMES);
+	native_pair_run(&pair, 6 * S);
+	cr_assert(native_pair_events(a, 1) & KCPVPN_PEER_EVENT_NAMES);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, who_is_pinned_moves_with_its_targets)
+{
+	struct native_end_options options = native_pair_options();
+	struct kcpvpn_endpoint at;
+
+	options.peer.roaming = false;
+	open_watched(&options);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, S));
+	native_pair_run(&pair, S);
+	b->address = native_pair_endpoint(77);
+	struct kcpvpn_target target = {b->address, &a->port};
+	kcpvpn_peer_set_targets(a->peers[1], &target, 1, pair.now_us);
+	native_pair_run(&pair, 100000);
+	cr_assert(kcpvpn_peer_endpoint(a->peers[1], &at));
+	cr_assert(kcpvpn_endpoint_equal(&at, &b->address));
+	native_pair_fini(&pair);
+}
+
 /* ---- wrong keys ----------------------------------------------------------------------------------------------------- */
 
 Test(native_handshake, another_psk_is_told_and_nothing_gets_in)
@@ -769,43 +842,6 @@ Test(native_handshake, a_cookie_is_used_at_once_but_once)
 	cr_assert_arr_eq(caught[0].bytes + 168, none, sizeof(none));
 	native_pair_fini(&pair);
 }
-
-/* Answers the call of end 0 that was caught first, with the key of end 1. */
-static void answer_by_hand(const struct native_params *params)
-{
-	struct handshake_self self;
-	struct handshake_peer peer;
-	struct handshake_responder responder;
-	struct handshake_keys keys;
-	uint8_t key[HANDSHAKE_KEY_BYTES], public_key[HANDSHAKE_KEY_BYTES];
-	uint8_t bytes[NATIVE_PARAMS_BYTES], resp[HANDSHAKE_RESP_BYTES];
-	uint64_t random = 5;
-	const struct rand_source rnd = {caller_random, &random};
-
-	native_pair_private_key(1, key);
-	native_pair_public_key(0, public_key);
-	cr_assert_eq(handshake_self_init(&self, key, NULL), 0);
-	cr_assert_eq(handshake_peer_init(&peer, &self, public_key, NULL), 0);
-	cr_assert_eq(handshake_init_open_static(
-			     &self, caught_first(INIT)->bytes, &responder, public_key),
-		HANDSHAKE_OK);
-	cr_assert_eq(handshake_init_open_params(&responder, &peer, bytes), HANDSHAKE_OK);
-	native_params_write(params, NATIVE_PARAMS_RESP, bytes);
-	cr_assert_eq(
-		handshake_resp_write(&responder, &peer, bytes, &rnd, resp, &keys), HANDSHAKE_OK);
-	native_pair_inject(a, &b->address, resp, sizeof(resp));
-	native_pair_exchange(&pair);
-}
-
-static const struct native_params plain_params = {
-	.sender_index = 16,
-	.instance_id = 4,
-	.datagram_max = 1472,
-	.tun_mtu = 1400,
-	.shards = 1,
-	.version_max = 1,
-	.rx_credit_bytes = 262144,
-};
 
 Test(native_handshake, an_answer_may_choose_only_what_was_offered)
 {
@@ -1254,6 +1290,73 @@ Test(native_handshake, after_a_long_sleep_nothing_old_is_used)
 		cr_assert_lt(pair.now_us - session_of(a, NATIVE_SLOT_CUR)->made_at.us, S);
 		native_pair_run(&pair, S);
 	}
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, who_gets_no_data_through_calls_less_and_less)
+{
+	open_watched(NULL);
+	lose = 1U << DATA;
+	native_pair_run(&pair, 30 * S);
+	uint64_t made = status_of(a).handshakes;
+	cr_assert(made >= 4 && made <= 8, "%llu", (unsigned long long)made);
+	cr_assert_leq(a->native->sessions.slots_used, 3);
+	native_pair_run(&pair, 300 * S);
+	cr_assert_leq(status_of(a).handshakes, made + 10);
+	lose = 0;
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 80 * S));
+	native_pair_fini(&pair);
+}
+
+/* As above while a session works: the peer goes on sending on that, for it never heard of another. */
+Test(native_handshake, what_the_peer_sends_on_stays_while_new_keys_do_not_get_through)
+{
+	open_up();
+	uint32_t index = session_of(a, NATIVE_SLOT_CUR)->index.number;
+	lose = 1U << DATA;
+	for (int i = 0; i < 2; i++) {
+		native_initiate(a->peers[1], NATIVE_REASON_SILENCE, mono_at_us(pair.now_us));
+		kcpvpn_native_flush(a->native, pair.now_us);
+		native_pair_run(&pair, 1500000);
+		attempt_stop(&a->peers[1]->hs.schedule);
+	}
+	cr_assert_eq(status_of(a).handshakes, 3);
+	cr_assert_eq(session_of(b, NATIVE_SLOT_CUR)->remote_index, index);
+	cr_assert_not_null(native_session_find(a->native, index));
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, keys_are_changed_by_count_too)
+{
+	open_up();
+	session_of(a, NATIVE_SLOT_CUR)->data.sealed = NATIVE_REKEY_DATAGRAMS - 2;
+	native_peer_touch(a->peers[1]);
+	native_pair_run(&pair, 5 * S);
+	cr_assert_eq(status_of(a).handshakes, 1);
+	session_of(a, NATIVE_SLOT_CUR)->data.sealed = NATIVE_REKEY_DATAGRAMS;
+	native_peer_touch(a->peers[1]);
+	native_pair_run(&pair, 100000);
+	cr_assert_eq(status_of(a).handshakes, 2);
+	native_pair_fini(&pair);
+}
+
+Test(native_handshake, numbers_begin_anew_long_before_they_end)
+{
+	open_up();
+	uint64_t instance = a->peers[1]->hs.own_instance;
+	kcp_sent_skip(&a->peers[1]->data.path->sent, NATIVE_RENEW_NUMBER - 100);
+	native_initiate(a->peers[1], NATIVE_REASON_REKEY, mono_at_us(pair.now_us));
+	native_pair_run(&pair, S);
+	cr_assert_eq(status_of(a).handshakes, 2);
+	cr_assert_eq(a->peers[1]->hs.own_instance, instance);
+	kcp_sent_skip(&a->peers[1]->data.path->sent, NATIVE_RENEW_NUMBER);
+	native_initiate(a->peers[1], NATIVE_REASON_REKEY, mono_at_us(pair.now_us));
+	native_pair_run(&pair, S);
+	cr_assert_eq(status_of(a).handshakes, 3);
+	cr_assert_neq(a->peers[1]->hs.own_instance, instance);
+	cr_assert_eq(b->peers[0]->hs.pair_peer, a->peers[1]->hs.own_instance);
+	cr_assert_lt(kcp_path_next_pn(a->peers[1]->data.path), 1000);
+	cr_assert(native_pair_is_up(&pair));
 	native_pair_fini(&pair);
 }
 
