@@ -18,7 +18,8 @@
  * Above the top nothing is declared lost, however late: without a later acknowledgement there is no telling loss from a
  * delay. That is what the probe is for; its acknowledgement turns all before it into holes. Back-off ends at 250 ms, not at
  * seconds, because after an outage the next probe is what starts the path again; a peer that is silent for long is probed
- * once a second, and after a minute not at all.
+ * once a second. After a minute nobody is taken to be there: all that flies is declared lost at once, above the top as well, and
+ * joins the holes as lost when the top passes it, so that the order of the list holds.
  *
  * Sources: RFC 8985 (RACK), RFC 9002 (packet numbers, probes).
  */

@@ -411,3 +411,21 @@ Test(path_receive, lanes_past_their_time_begin_anew)
 	cr_assert_eq(rig_read(&rig, body), 26);
 	cr_assert_eq(rig_read(&rig, body), 27);
 }
+
+/* What was reported is given up by the peer's base alone, however late that comes. */
+Test(path_receive, lanes_that_hold_pieces_stay)
+{
+	rig_push(&rig, 1, 0x80, 1, 0, 10);
+	rig_push(&rig, 2, 0x80, 0, 0, 10);
+	rig_give(&rig);
+	cr_assert_eq(rig_read(&rig, body), 10);
+	rig.now = mono_add_us(rig.now, 100000000);
+	kcp_path_trim(rig.path, rig.now);
+	cr_assert_eq(kcp_path_rx_lanes(rig.path), 1);
+	rig_add(&rig, (struct kcp_segment){.conv = 1, .cmd = KCP_CMD_FWD, .una = 2});
+	rig_give(&rig);
+	cr_assert_eq(rig_read(&rig, body), 10);
+	rig.now = mono_add_us(rig.now, 100000000);
+	kcp_path_trim(rig.path, rig.now);
+	cr_assert_eq(kcp_path_rx_lanes(rig.path), 0);
+}

@@ -203,7 +203,33 @@ Test(path_sending, silence_is_probed)
 	rig_run(&rig, 70000 * MS);
 	cr_assert(mono_is_never(kcp_path_next_deadline(rig.path)));
 	cr_assert_eq(kcp_path_in_flight(rig.path), 0);
+	cr_assert(mono_is_never(kcp_path_unanswered_since(rig.path)));
 	cr_assert(rig.datagrams < 130, "%u", rig.datagrams);
+}
+
+/* What was given up after a minute of silence may arrive after all, and what comes next is judged as ever. */
+Test(path_sending, silence_that_ends)
+{
+	measure();
+	kcp_path_set_bulk_deadline(rig.path, 62000 * MS);
+	uint64_t first = kcp_path_next_pn(rig.path);
+	send_some(3, 1, 900);
+	kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_QUIET, 0, rig.now);
+	rig_run(&rig, 61000 * MS);
+	uint64_t next = kcp_path_next_pn(rig.path);
+	cr_assert(kcp_path_stats(rig.path)->lost_datagrams >= 60);
+	rig_rack(&rig, first, first + 2);
+	rig_run(&rig, 5000 * MS);
+	rig_rack(&rig, next - 1, kcp_path_next_pn(rig.path));
+	cr_assert_eq(kcp_path_slots(rig.path), 0);
+	measure_or_rest();
+	uint64_t pn = kcp_path_next_pn(rig.path);
+	send_some(5, 2, 900);
+	uint64_t lost = kcp_path_stats(rig.path)->lost_datagrams;
+	rig_rack(&rig, pn + 1, pn + 3);
+	cr_assert_eq(kcp_path_stats(rig.path)->lost_datagrams, lost);
+	rig_rack(&rig, pn + 1, pn + 4);
+	cr_assert_eq(kcp_path_stats(rig.path)->lost_datagrams, lost + 1);
 }
 
 Test(path_sending, unanswered_since)
