@@ -1,5 +1,6 @@
 /*
- * Two questions: is this a flood, and how much of it may this source have?
+ * Two questions: is this a flood, and how much of it may this source have? And a small third one: is it worth a COOKIE?
+ * Sending one costs more than all that led to it, and whoever floods from one address does not want more of them.
  *
  * The first is answered by counting the INITs of the last second in ten parts, and by the length of the queue. Under load
  * the responder demands a cookie, so the second question is only asked about sources that can receive at their address.
@@ -114,14 +115,15 @@ static uint64_t hash_address(
 	return siphash(guard->key, text, 2 + bytes);
 }
 
-static struct bucket_set host_buckets(
-	struct init_guard *guard, const struct kcpvpn_endpoint *source)
+static struct bucket_set host_buckets(struct init_guard *guard,
+	struct token_bucket table[INIT_GUARD_ROWS][INIT_GUARD_HOST_BUCKETS],
+	const struct kcpvpn_endpoint *source)
 {
 	uint64_t hash = hash_address(guard, source, source->family == 4 ? 4 : HOST_V6_BYTES);
 
 	return (struct bucket_set){{
-		&guard->host[0][hash & (INIT_GUARD_HOST_BUCKETS - 1)],
-		&guard->host[1][hash >> 32 & (INIT_GUARD_HOST_BUCKETS - 1)],
+		&table[0][hash & (INIT_GUARD_HOST_BUCKETS - 1)],
+		&table[1][hash >> 32 & (INIT_GUARD_HOST_BUCKETS - 1)],
 	}};
 }
 
@@ -153,7 +155,7 @@ static void charge(struct bucket_set *set, struct token_rate rate, struct mono n
 static enum init_guard_verdict judge(
 	struct init_guard *guard, const struct kcpvpn_endpoint *source, struct mono now)
 {
-	struct bucket_set host = host_buckets(guard, source);
+	struct bucket_set host = host_buckets(guard, guard->host, source);
 	struct bucket_set net = net_buckets(guard, source);
 
 	if (!token_bucket_has(estimate(&host), INIT_GUARD_HOST_RATE, now))
@@ -167,17 +169,37 @@ static enum init_guard_verdict judge(
 	return INIT_GUARD_PASS;
 }
 
+static void rekey(struct init_guard *guard, struct mono now)
+{
+	if (!mono_due(guard->rekey_at, now))
+		return;
+	draw_key(guard);
+	memset(guard->host, 0, sizeof(guard->host));
+	memset(guard->net, 0, sizeof(guard->net));
+	memset(guard->cookies_host, 0, sizeof(guard->cookies_host));
+	guard->rekey_at = mono_add_us(now, INIT_GUARD_REKEY_US);
+}
+
+bool init_guard_cookie(
+	struct init_guard *guard, const struct kcpvpn_endpoint *source, struct mono now)
+{
+	rekey(guard, now);
+	if (guard->limits_off)
+		return true;
+	struct bucket_set own = host_buckets(guard, guard->cookies_host, source);
+	if (token_bucket_has(estimate(&own), INIT_GUARD_COOKIE_HOST_RATE, now)) {
+		charge(&own, INIT_GUARD_COOKIE_HOST_RATE, now);
+		return true;
+	}
+	return token_bucket_take(&guard->cookies_rest, INIT_GUARD_COOKIE_REST_RATE, now);
+}
+
 enum init_guard_verdict init_guard_admit(
 	struct init_guard *guard, const struct kcpvpn_endpoint *source, struct mono now)
 {
 	enum init_guard_verdict verdict = INIT_GUARD_PASS;
 
-	if (mono_due(guard->rekey_at, now)) {
-		draw_key(guard);
-		memset(guard->host, 0, sizeof(guard->host));
-		memset(guard->net, 0, sizeof(guard->net));
-		guard->rekey_at = mono_add_us(now, INIT_GUARD_REKEY_US);
-	}
+	rekey(guard, now);
 	if (!guard->limits_off)
 		verdict = judge(guard, source, now);
 	guard->counters.verdicts[verdict]++;

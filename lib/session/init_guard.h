@@ -42,6 +42,12 @@ enum {
 #define INIT_GUARD_HOST_RATE ((struct token_rate){.interval_us = 50000, .burst = 5})
 #define INIT_GUARD_NET_RATE ((struct token_rate){.interval_us = 5000, .burst = 50})
 #define INIT_GUARD_TOTAL_RATE ((struct token_rate){.interval_us = 1000, .burst = 50})
+/*
+ * COOKIEs: what each address gets in any case, and what all that want more share. A COOKIE is the dearest part of an INIT
+ * that leads to nothing (half of it is the kernel's), so a flood from a few addresses must not decide how many there are.
+ */
+#define INIT_GUARD_COOKIE_HOST_RATE ((struct token_rate){.interval_us = 10000, .burst = 20})
+#define INIT_GUARD_COOKIE_REST_RATE ((struct token_rate){.interval_us = 200, .burst = 200})
 /* Own first INITs and PINGs to many peers at once: 50/s, the first ten without waiting (a small site starts at once). */
 #define INIT_GUARD_SENDING_RATE ((struct token_rate){.interval_us = 20000, .burst = 10})
 /* Of one peer: INITs whose parameters were opened, REJECTs, RESPs looked at for one attempt, resyncs after a REJECT. */
@@ -65,7 +71,7 @@ struct init_guard_counters {
 	uint64_t verdicts[INIT_GUARD_VERDICTS]; /* of init_guard_admit() */
 };
 
-/** One for a node, about 41 KB; embed it. */
+/** One for a node, about 74 KB; embed it. */
 struct init_guard {
 	bool limits_off;
 	struct siphash_key key;
@@ -77,6 +83,8 @@ struct init_guard {
 	struct token_bucket total;
 	struct token_bucket host[INIT_GUARD_ROWS][INIT_GUARD_HOST_BUCKETS];
 	struct token_bucket net[INIT_GUARD_ROWS][INIT_GUARD_NET_BUCKETS];
+	struct token_bucket cookies_host[INIT_GUARD_ROWS][INIT_GUARD_HOST_BUCKETS];
+	struct token_bucket cookies_rest;
 	const struct rand_source *rnd;
 	struct init_guard_counters counters;
 };
@@ -105,6 +113,13 @@ bool init_guard_loaded(const struct init_guard *guard, struct mono now);
  * @source  IPv4-mapped addresses already turned into IPv4, family 4 or 6
  */
 enum init_guard_verdict init_guard_admit(
+	struct init_guard *guard, const struct kcpvpn_endpoint *source, struct mono now);
+
+/**
+ * Whether a source that did not prove its address is sent a COOKIE: it is if its address had few, or if few are sent. Who
+ * calls under the address of another takes from what that one is sure of, but not from the rest.
+ */
+bool init_guard_cookie(
 	struct init_guard *guard, const struct kcpvpn_endpoint *source, struct mono now);
 
 /** "pass", "host", "net", "total": names of the counters. Static. */

@@ -129,7 +129,8 @@ void native_respond_init(struct kcpvpn_native *native, const struct native_addre
 		native->stats.under_load++;
 		if (!proven) {
 			native->stats.drop_mac2++;
-			send_cookie(native, from, bytes, now);
+			if (init_guard_cookie(&native->guard, &from->remote, now))
+				send_cookie(native, from, bytes, now);
 			return;
 		}
 		if (init_guard_admit(&native->guard, &from->remote, now) != INIT_GUARD_PASS) {

@@ -47,6 +47,26 @@ static int passes(
 	return passed;
 }
 
+/* A flood from one address gets what nobody else wants, a newcomer beside it all that it can use. */
+Test(init_guard, a_flood_from_one_address_is_sent_few_cookies)
+{
+	static struct init_guard guard;
+	int flooder = 0, newcomer = 0;
+	struct kcpvpn_endpoint from = v4(0x0a000001, 1), other = v4(0x0a000707, 1);
+
+	init_guard_init(&guard, &RND);
+	for (int i = 0; i < 50000; i++) {
+		struct mono now = mono_at_us(5000000 + i * 20);
+		flooder += init_guard_cookie(&guard, &from, now);
+		if (i % 1000 == 999)
+			newcomer += init_guard_cookie(&guard, &other, now);
+	}
+	cr_assert_eq(newcomer, 50);
+	cr_assert(flooder >= 5000 && flooder <= 5000 + 200 + 100 + 20 + 1, "%d", flooder);
+	init_guard_set_limits(&guard, false);
+	cr_assert(init_guard_cookie(&guard, &from, mono_at_us(6000000)));
+}
+
 Test(init_guard, load_begins_above_two_hundred_a_second)
 {
 	static struct init_guard guard;
