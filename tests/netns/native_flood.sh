@@ -53,6 +53,7 @@ flood_end() {
 	echo "flood: $SENT INITs, $SPEED a second; $ANSWERS answers with $ANSWER_BYTES bytes"
 }
 median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
+# shellcheck disable=SC2086
 transfer() { tcp_transfer cubic "$NS_A" "$NS_B" 10.99.0.2 3 $PACE || die "no transfer"; }
 
 # ---- a transfer beside the flood ----
