@@ -70,7 +70,7 @@ vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
 joined "$NS_A" 10.99.0.2 || exit 1
 
 path_mtu() { status "$1" '.peers[0].path_mtu'; }
-path_mtu_is() { [ "$(path_mtu a)" "$1" "$2" ] && [ "$(path_mtu b)" "$1" "$2" ]; }
+path_mtu_is() { (($(path_mtu a) $1 $2 && $(path_mtu b) $1 $2)); }
 device_mtu() { in_ns "$1" ip -j link show kcp0 | jq -r '.[0].mtu'; }
 device_is() { [ "$(device_mtu "$NS_A")" = "$1" ] && [ "$(device_mtu "$NS_B")" = "$1" ]; }
 has_ipv6() { [ "$(in_ns "$NS_A" ip -6 -o addr show dev kcp0 scope global | grep -c 'fd99::1/64')" = 1 ] &&
@@ -105,7 +105,7 @@ ping_gap() {
 		last = $2 } END { printf "%.2f\n", gap }' "$RUN_DIR/log/pings-big.log"
 }
 
-wait_for "the wide path is found" 15 path_mtu_is = 1472
+wait_for "the wide path is found" 15 path_mtu_is == 1472
 wait_for "the device carries it" 10 device_is 1400
 longest "IPv4, a packet of 1400" 10.99.0.2 1372
 longest "IPv6, a packet of 1400" fd99::2 1352
@@ -114,9 +114,9 @@ sleep 1
 
 narrow_at=$EPOCHREALTIME
 limit 1280
-seconds_until 10 path_mtu_is -le 1252
+seconds_until 10 path_mtu_is '<=' 1252
 expect "1280: both sides know after, s" "$TOOK" '<=' 5
-wait_for "1280: what fits is found" 5 path_mtu_is -ge 1240
+wait_for "1280: what fits is found" 5 path_mtu_is '>=' 1240
 echo "path MTU of both sides: $(path_mtu a) $(path_mtu b)"
 seconds_until 6 told 10.99.0.2 1372 1280
 expect "1280: a sender behind A is told, IPv4, after, s" "$TOOK" '<=' 6
@@ -126,7 +126,7 @@ longest "1280: IPv6, a packet of 1280" fd99::2 1232
 
 wide_at=$EPOCHREALTIME
 limit 1500
-seconds_until 25 path_mtu_is = 1472
+seconds_until 25 path_mtu_is == 1472
 expect "1500 again: both sides know after, s" "$TOOK" '<=' 15
 back_at=$EPOCHREALTIME
 all_answer "1500 again: IPv4, a packet of 1400" "$NS_A" 10.99.0.2 3 -i 0.05 -M 'do' -s 1372
