@@ -287,6 +287,13 @@ static enum handshake_verdict read_message_2(struct noise *noise,
 	return HANDSHAKE_OK;
 }
 
+bool handshake_resp_mac1_ok(
+	const struct handshake_self *self, const uint8_t bytes[HANDSHAKE_RESP_BYTES])
+{
+	return load_le32(bytes) == HANDSHAKE_WORD_RESP &&
+	       mac1_ok(bytes, RESP_AT_MAC1, self->mac1_key);
+}
+
 enum handshake_verdict handshake_resp_open(const struct handshake_attempt *attempt,
 	const struct handshake_self *self, const struct handshake_peer *peer,
 	const uint8_t bytes[HANDSHAKE_RESP_BYTES], uint8_t params[HANDSHAKE_PARAMS_BYTES],

@@ -166,6 +166,11 @@ void handshake_init_write(struct handshake_attempt *attempt, const struct handsh
 void handshake_init_set_cookie(
 	uint8_t bytes[HANDSHAKE_INIT_BYTES], const uint8_t cookie[HANDSHAKE_MAC_BYTES]);
 
+/** First and cheapest look at a RESP: does its sender know our public key (and network key)? Count
+ * what is opened only after this, or garbage uses up what was meant for answers. */
+bool handshake_resp_mac1_ok(
+	const struct handshake_self *self, const uint8_t bytes[HANDSHAKE_RESP_BYTES]);
+
 /**
  * Reads a RESP. Costs two X25519 if index and mac1 are good; limit how often.
  *

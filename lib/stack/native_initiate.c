@@ -2,9 +2,12 @@
  * The calling side: INIT out; RESP, COOKIE and REJECT in.
  *
  * When something is sent is lib/session/attempt's decision; here stand where to and what. The addresses of a peer are tried
- * in an order: the one that was proven last, then those the program gave. Only two attempts are answerable, and a RESP is
- * looked at only if it comes from one of those addresses: everything else is dropped unread, because reading one costs two
- * X25519.
+ * in an order: the one that was proven last, then those the program gave. Only two attempts are answerable, and an answer is
+ * looked at only if it comes from an address that this attempt went to.
+ *
+ * Reading a RESP costs two X25519, so few are read; what is counted for that has a good mac1, or else anybody who sees the
+ * index pass could use it up with garbage. COOKIE and REJECT are opened without counting: that costs no more than the tag of
+ * a datagram of data, and what they can make us do has limits of its own.
  *
  * A good answer makes a session, but does not end the calls: the responder may have replaced its half of it by that of a
  * younger INIT, or be gone. Only an authentic datagram on the session ends them (native_session_authentic()).
@@ -54,12 +57,13 @@ static size_t addresses_of(
 	return count;
 }
 
-static bool called_at(const struct kcpvpn_peer *peer, const struct native_address *from)
+/* Whether the attempt went there: to the first `reach` addresses of the peer. */
+static bool called_at(const struct native_attempt *attempt, const struct native_address *from)
 {
 	struct native_address addresses[ADDRESSES_MAX];
-	size_t count = addresses_of(peer, addresses);
+	size_t count = addresses_of(attempt->peer, addresses);
 
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count && i < attempt->reach; i++)
 		if (addresses[i].port == from->port &&
 			kcpvpn_endpoint_equal(&addresses[i].remote, &from->remote))
 			return true;
@@ -86,6 +90,8 @@ static void send_init(
 	struct native_address addresses[ADDRESSES_MAX];
 	size_t count = addresses_of(peer, addresses);
 
+	if (attempt->reach < reach)
+		attempt->reach = reach;
 	for (size_t i = 0; i < count && i < reach; i++)
 		send_init_to(peer, attempt, &addresses[i], now);
 }
@@ -284,9 +290,9 @@ void native_initiate(struct kcpvpn_peer *peer, enum native_reason reason, struct
 
 /* ---- answers ------------------------------------------------------------------------------------------------------ */
 
-/* The attempt that an answer names, if it may be looked at: those of one attempt only so many times a second. */
-static struct native_attempt *attempt_of(struct kcpvpn_native *native,
-	const struct native_address *from, const uint8_t *bytes, struct mono now)
+/* The attempt that an answer names, if it comes from where that one went. */
+static struct native_attempt *attempt_of(
+	struct kcpvpn_native *native, const struct native_address *from, const uint8_t *bytes)
 {
 	uint32_t number = load_le32(bytes + 4);
 	struct native_index *index = native_index_find(&native->indices, number);
@@ -296,12 +302,8 @@ static struct native_attempt *attempt_of(struct kcpvpn_native *native,
 		return NULL;
 	}
 	struct native_attempt *attempt = list_entry(index, struct native_attempt, index);
-	if (!called_at(attempt->peer, from)) {
+	if (!called_at(attempt, from)) {
 		native->stats.drop_address++;
-		return NULL;
-	}
-	if (!token_bucket_take(&attempt->answers, INIT_GUARD_RESP_RATE, now)) {
-		native->stats.drop_rate++;
 		return NULL;
 	}
 	return attempt;
@@ -311,8 +313,17 @@ void native_initiate_resp(struct kcpvpn_native *native, const struct native_addr
 	const uint8_t *bytes, struct mono now)
 {
 	native->stats.resp_received++;
-	if (!attempt_of(native, from, bytes, now))
+	struct native_attempt *attempt = attempt_of(native, from, bytes);
+	if (!attempt)
 		return;
+	if (!handshake_resp_mac1_ok(&native->secrets->self, bytes)) {
+		native->stats.drop_mac1++;
+		return;
+	}
+	if (!token_bucket_take(&attempt->resps, INIT_GUARD_RESP_RATE, now)) {
+		native->stats.drop_rate++;
+		return;
+	}
 	struct list *node =
 		native->resps_count < NATIVE_SHAKES_RESP ? list_pop(&native->shakes_free) : NULL;
 	if (!node) {
@@ -424,7 +435,7 @@ void native_initiate_cookie(struct kcpvpn_native *native, const struct native_ad
 	const uint8_t *bytes, struct mono now)
 {
 	native->stats.cookie_received++;
-	struct native_attempt *attempt = attempt_of(native, from, bytes, now);
+	struct native_attempt *attempt = attempt_of(native, from, bytes);
 	if (!attempt)
 		return;
 	struct kcpvpn_peer *peer = attempt->peer;
@@ -450,7 +461,7 @@ void native_initiate_reject(struct kcpvpn_native *native, const struct native_ad
 	struct handshake_reject reject;
 
 	native->stats.reject_received++;
-	struct native_attempt *attempt = attempt_of(native, from, bytes, now);
+	struct native_attempt *attempt = attempt_of(native, from, bytes);
 	if (!attempt)
 		return;
 	struct kcpvpn_peer *peer = attempt->peer;

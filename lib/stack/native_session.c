@@ -14,7 +14,7 @@
  * Crossing handshakes leave each side with another session as its newest, so each may send for long on the one that is
  * `prev` for the other. Therefore `prev` goes early only if the peer had confirmed it before `cur` was made. And who gets
  * RESPs but no DATA through makes one session after another, while the peer still sends on the last that it heard of: that is
- * what `old` is for.
+ * what `old` is for, and it stays there for as long as nothing comes on any of its successors.
  *
  * Ages count from the making of the keys, on a clock that counts suspend. A session that is too old is not used even if
  * its timer has not been served yet.
@@ -104,11 +104,13 @@ static void take_pair(struct native_session *session, struct mono now)
 	hs->has_pair = true;
 	hs->pair_own = session->own_instance;
 	hs->pair_peer = session->peer_instance;
-	if (!changed)
-		return;
+	/* Also where the first pair is learned: what waits may be of an instance that is dead, and a late datagram of that
+	 * one would confirm it. */
 	for (size_t i = 0; i < NATIVE_SLOTS; i++)
 		if (hs->slots[i] && hs->slots[i] != session && !of_pair(hs, hs->slots[i]))
 			native_session_free(hs->slots[i]);
+	if (!changed)
+		return;
 	/* A late answer to one of them would bring the other side's dead instance back. */
 	native_attempts_erase(peer);
 	native_data_restart(peer, now);
@@ -122,6 +124,32 @@ static void shift(struct native_handshake_state *hs, enum native_slot from, enum
 	hs->slots[to] = session;
 	if (session)
 		session->slot = to;
+}
+
+static bool heard(const struct native_session *session)
+{
+	return session && !mono_is_never(session->first_rx_at);
+}
+
+/*
+ * Empties `cur`. Usually what is oldest goes. But a session on which nothing ever came may be one that the peer replaced
+ * before we got its answer: such must not push out the only one that is known to work.
+ */
+static void make_room(struct native_handshake_state *hs)
+{
+	struct native_session *cur = hs->slots[NATIVE_SLOT_CUR];
+	struct native_session *prev = hs->slots[NATIVE_SLOT_PREV];
+	struct native_session *old = hs->slots[NATIVE_SLOT_OLD];
+
+	if (!cur)
+		return;
+	if (prev && heard(old) && !heard(prev) && !heard(cur)) {
+		native_session_free(prev);
+	} else if (prev) {
+		native_session_free(old);
+		shift(hs, NATIVE_SLOT_PREV, NATIVE_SLOT_OLD);
+	}
+	shift(hs, NATIVE_SLOT_CUR, NATIVE_SLOT_PREV);
 }
 
 void native_session_confirm(
@@ -140,9 +168,7 @@ void native_session_confirm(
 		hs->committed_seq = session->init_seq;
 	if (hs->slots[session->slot] == session)
 		hs->slots[session->slot] = NULL;
-	native_session_free(hs->slots[NATIVE_SLOT_OLD]);
-	shift(hs, NATIVE_SLOT_PREV, NATIVE_SLOT_OLD);
-	shift(hs, NATIVE_SLOT_CUR, NATIVE_SLOT_PREV);
+	make_room(hs);
 	session->slot = NATIVE_SLOT_CUR;
 	hs->slots[NATIVE_SLOT_CUR] = session;
 	session->confirmed_at = now;

@@ -97,8 +97,9 @@ struct native_attempt {
 	struct mono made_at;
 	uint64_t init_seq;
 	uint64_t own_instance;
-	struct token_bucket answers; /* RESP, COOKIE and REJECT looked at */
-	bool cookie_used;	     /* was sent again at once because of a COOKIE */
+	struct token_bucket resps; /* RESPs with a good mac1 that were looked at */
+	uint8_t reach;	  /* it went to so many of the peer's addresses, the preferred ones first */
+	bool cookie_used; /* was sent again at once because of a COOKIE */
 	struct handshake_attempt shake;
 	uint8_t init[HANDSHAKE_INIT_BYTES];
 };
@@ -132,7 +133,7 @@ struct native_handshake_state {
 	struct mono cookie_at;	     /* MONO_NEVER = no cookie */
 	uint8_t cookie[HANDSHAKE_MAC_BYTES];
 	uint8_t cookie_family; /* of the address it was given for */
-	struct token_bucket resyncs, inits, rejects;
+	struct token_bucket resyncs, inits;
 	uint32_t unconfirmed; /* answers to the peer's calls in a row that it never confirmed */
 	const char *trouble;
 	uint64_t handshakes, init_sent, resp_sent, drop_psk, drop_stale;

@@ -233,7 +233,10 @@ Test(handshake_resp, every_flipped_bit_is_refused_and_the_attempt_lives)
 		size_t at = bit / 8;
 
 		memcpy(resp, ends.resp, sizeof(resp));
+		cr_assert(handshake_resp_mac1_ok(&ends.a, resp));
+		cr_assert_not(handshake_resp_mac1_ok(&ends.b, resp), "not for its sender");
 		resp[at] ^= (uint8_t)(1 << bit % 8);
+		cr_assert_not(handshake_resp_mac1_ok(&ends.a, resp), "bit %zu", bit);
 		cr_assert_eq(read_resp(&ends, &ends.b_at_a, resp),
 			at < 4	 ? HANDSHAKE_BAD_WORD
 			: at < 8 ? HANDSHAKE_BAD_INDEX
