@@ -4,8 +4,10 @@
  *  - the candidate must answer itself, with a token that was sent to it and to nobody else. The address in use is asked with
  *    a token of its own: were it the same one, somebody on the path could take the answer of the address in use and send it
  *    on under the candidate's name, and have data sent to an address that never asked for any;
- *  - one candidate at a time, at most ten a second, so that the most an attacker gets is two small datagrams each, no longer
- *    than the one that he had to have.
+ *  - one candidate at a time, at most ten a second, and each is sent challenges only for what came from it: the next one if
+ *    those before are not longer in sum than that. So a copied keepalive (32 bytes) draws one challenge (70), a copied PING
+ *    two, and nobody is sent more than he sent and one challenge. A peer that did move and has more to say earns the
+ *    whole schedule by its first datagram of some size.
  *
  * Who sits on the path and is faster than the peer can still pass a datagram on from an address of his own and also pass
  * the challenge on; that makes him a relay, which he was already. The challenge to the address in use draws a newer datagram
@@ -32,6 +34,8 @@ static void forget_candidate(struct roam *roam)
 	roam->candidate = (struct roam_address){0};
 	memset(roam->candidate_token, 0, sizeof(roam->candidate_token));
 	memset(roam->current_token, 0, sizeof(roam->current_token));
+	roam->came_bytes = 0;
+	roam->asked = 0;
 	roam->step = ROAM_STEPS;
 }
 
@@ -107,21 +111,30 @@ static bool has_candidate(const struct roam *roam, struct mono now)
 	       !mono_due(mono_add_us(roam->candidate_since, ROAM_TOKEN_LIFE_US), now);
 }
 
-enum roam_verdict roam_datagram(struct roam *roam, const struct roam_address *source, bool newest,
-	struct mono now, const struct rand_source *rnd)
+static uint16_t sum_bytes(uint16_t a, size_t b)
+{
+	return b < (size_t)UINT16_MAX - a ? (uint16_t)(a + b) : UINT16_MAX;
+}
+
+enum roam_verdict roam_datagram(struct roam *roam, const struct roam_address *source, size_t bytes,
+	bool newest, struct mono now, const struct rand_source *rnd)
 {
 	if (roam_address_equal(source, &roam->current))
 		return ROAM_CURRENT;
-	if (roam->pinned)
+	if (roam->pinned && roam->current.remote.family != 0)
 		return ROAM_PINNED;
 	if (!newest)
 		return ROAM_NOT_NEWEST;
-	if (has_candidate(roam, now) && roam_address_equal(source, &roam->candidate))
+	if (has_candidate(roam, now) && roam_address_equal(source, &roam->candidate)) {
+		roam->came_bytes = sum_bytes(roam->came_bytes, bytes);
 		return ROAM_WAITING;
+	}
 	if (!token_bucket_take(&roam->triggers, TRIGGER_RATE, now))
 		return ROAM_LIMITED;
 	roam->candidate = *source;
 	roam->candidate_since = now;
+	roam->came_bytes = sum_bytes(0, bytes);
+	roam->asked = 0;
 	roam->step = 0;
 	rand_fill(rnd, roam->candidate_token, sizeof(roam->candidate_token));
 	rand_fill(rnd, roam->current_token, sizeof(roam->current_token));
@@ -173,9 +186,12 @@ size_t roam_on_deadline(struct roam *roam, struct mono now,
 		forget_candidate(roam);
 		return 0;
 	}
-	ret_challenges[count].to = roam->candidate;
-	memcpy(ret_challenges[count].token, roam->candidate_token, ROAM_TOKEN_BYTES);
-	count++;
+	if (roam->asked * ROAM_CHALLENGE_BYTES <= roam->came_bytes) {
+		ret_challenges[count].to = roam->candidate;
+		memcpy(ret_challenges[count].token, roam->candidate_token, ROAM_TOKEN_BYTES);
+		roam->asked++;
+		count++;
+	}
 	if (roam->current.remote.family != 0) {
 		ret_challenges[count].to = roam->current;
 		memcpy(ret_challenges[count].token, roam->current_token, ROAM_TOKEN_BYTES);

@@ -3,7 +3,9 @@
  *
  * An authentic datagram from elsewhere that is newer than all before makes its source a candidate. Both it and the address
  * in use are asked (PATH_CHALLENGE); data keeps flowing to the address in use until the candidate itself has answered with
- * the token that was sent to it alone.
+ * the token that was sent to it alone. Who has no address in use yet gets its first one the same way.
+ *
+ * Challenges to a candidate are paid for: in sum they are longer than what came from it by at most one of them.
  */
 #ifndef SESSION_ROAM_H
 #define SESSION_ROAM_H
@@ -27,6 +29,7 @@ enum {
 	ROAM_TOKEN_LIFE_US = 3000000, /* an answer later than this proves nothing */
 	ROAM_TRIGGER_US = 100000,     /* between two candidates */
 	ROAM_CHALLENGES_MAX = 2,      /* of one deadline */
+	ROAM_CHALLENGE_BYTES = 70,    /* UDP payload of a challenge, for what a candidate is sent */
 };
 
 /** A way to the peer. */
@@ -46,7 +49,7 @@ enum roam_change {
 enum roam_verdict {
 	ROAM_CURRENT,	 /* from the address in use */
 	ROAM_NOT_NEWEST, /* from elsewhere, but late or sent again: means nothing */
-	ROAM_PINNED,	 /* from elsewhere, and this peer does not roam */
+	ROAM_PINNED,	 /* from elsewhere, and this peer has an address and does not roam */
 	ROAM_WAITING,	 /* from the candidate, who was asked already */
 	ROAM_LIMITED,	 /* from elsewhere, too soon after the last new candidate */
 	ROAM_CANDIDATE,	 /* a new candidate: challenges are due now */
@@ -72,11 +75,13 @@ struct roam {
 	uint8_t current_token[ROAM_TOKEN_BYTES]; /* its answer must never prove the candidate */
 	struct mono candidate_since;
 	struct token_bucket triggers;
-	uint8_t step; /* challenges sent so far, ROAM_STEPS = all */
+	uint16_t came_bytes; /* from the candidate; stays at its largest value */
+	uint8_t asked;	     /* challenges sent to the candidate */
+	uint8_t step;	     /* of the schedule, ROAM_STEPS = it is over */
 	bool pinned;
 };
 
-/** @roaming  false pins the address: only roam_set() moves it */
+/** @roaming  false pins the address, once there is one: only roam_set() moves it */
 void roam_init(struct roam *roam, bool roaming);
 
 /** Follows a reload. */
@@ -101,10 +106,11 @@ void roam_local_changed(struct roam *roam);
  * Call for each authentic datagram of the session in use, after the replay window took it.
  *
  * @source  where it came from, IPv4-mapped addresses already turned into IPv4
+ * @bytes   its UDP payload
  * @newest  its counter is larger than all before on its shard
  */
-enum roam_verdict roam_datagram(struct roam *roam, const struct roam_address *source, bool newest,
-	struct mono now, const struct rand_source *rnd);
+enum roam_verdict roam_datagram(struct roam *roam, const struct roam_address *source, size_t bytes,
+	bool newest, struct mono now, const struct rand_source *rnd);
 
 /** Call for each PATH_RESPONSE in an authentic datagram from `source`. @ret_change  always set */
 enum roam_answer roam_response(struct roam *roam, const uint8_t token[ROAM_TOKEN_BYTES],
@@ -113,7 +119,11 @@ enum roam_answer roam_response(struct roam *roam, const uint8_t token[ROAM_TOKEN
 /** When challenges are due; MONO_NEVER if none is. */
 struct mono roam_next_deadline(const struct roam *roam);
 
-/** @return how many of `ret_challenges` are to be sent now, each to its own address; what was missed is not made up for */
+/**
+ * A step of the schedule. The candidate is left out for as long as it has sent too little.
+ *
+ * @return  how many of `ret_challenges` are to be sent now, each to its own address; what was missed is not made up for
+ */
 size_t roam_on_deadline(struct roam *roam, struct mono now,
 	struct roam_challenge ret_challenges[ROAM_CHALLENGES_MAX]);
 

@@ -289,7 +289,17 @@ static void look_for_life(struct kcpvpn_peer *peer, struct mono now)
 		native_peer_judge(peer);
 }
 
-/* Without a session nothing is acknowledged any more: what waits is given up by its deadline, and then the memory goes, too. */
+/*
+ * Without a session nothing is acknowledged any more: what waits or flies is given up in its time, and then the memory goes,
+ * too. An answer that is still owed is none of that: it costs nothing, and leaves with the next session if there is one.
+ */
+static bool holds(const struct native_data_state *data)
+{
+	if (data->running)
+		return !kcp_path_idle(data->path);
+	return kcp_path_slots(data->path) > 0 || kcp_path_in_flight(data->path) > 0;
+}
+
 static void trim(struct kcpvpn_peer *peer, struct mono now)
 {
 	struct native_data_state *data = &peer->data;
@@ -301,7 +311,7 @@ static void trim(struct kcpvpn_peer *peer, struct mono now)
 		kcp_path_on_deadline(data->path, now);
 	if (kcp_path_idle(data->path) || !data->running)
 		data->trim_at = kcp_path_trim(data->path, now);
-	if (!kcp_path_idle(data->path))
+	if (holds(data))
 		used(peer, now);
 	pool_trim(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
 }

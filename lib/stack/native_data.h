@@ -188,12 +188,15 @@ bool native_data_have_path(struct kcpvpn_peer *peer);
 /** Tells the program what it can read and write now. */
 void native_data_tell(struct kcpvpn_peer *peer, struct mono now);
 
+/** Judges a counter, whose tag need not have been checked, and changes nothing. */
+bool native_window_fresh(const struct native_session_data *data, uint64_t counter);
+
 /** Judges and remembers a counter that is authentic. @return true if it is fresh */
 bool native_window_commit(struct native_session_data *data, uint64_t counter);
 
-/** An authentic datagram, the newest or not, came from `from`. */
-void native_path_heard(
-	struct kcpvpn_peer *peer, const struct native_address *from, bool newest, struct mono now);
+/** An authentic datagram, `datagram_bytes` of UDP payload, the newest or not, came from `from`. */
+void native_path_heard(struct kcpvpn_peer *peer, const struct native_address *from,
+	size_t datagram_bytes, bool newest, struct mono now);
 
 /** PATH_RESPONSE came from `from`. */
 void native_path_answered(struct kcpvpn_peer *peer, const struct native_address *from,

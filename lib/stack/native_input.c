@@ -12,7 +12,8 @@
  * it up again, and takes it only if it is the very same.
  *
  * A window is small until it is used: 192 counters in the session itself, then the whole of it on the heap. Growing loses
- * nothing, since it happens before a counter falls out of the small one.
+ * nothing, since it happens before a counter falls out of the small one, on either side: while it is small all that ever came
+ * lies in it, so what is below it never came, and is judged by the span that the window would have.
  */
 #include "core/endian.h"
 #include "crypto/handshake.h"
@@ -27,6 +28,7 @@ enum {
 	WORD_DATA = 0x010c,
 	DATA_LEAST_BYTES = SEAL_OVERHEAD_BYTES + SESSION_FRAME_PLAINTEXT_BYTES_MIN,
 	SMALL_SPAN = (NATIVE_WINDOW_SMALL_WORDS - 1) * REPLAY_WORD_BITS,
+	FULL_SPAN = (REPLAY_WORDS_DEFAULT - 1) * REPLAY_WORD_BITS,
 };
 
 /* DATA that passed the first step. */
@@ -41,7 +43,13 @@ struct intake {
 
 /* ---- the window -------------------------------------------------------------------------------------------------- */
 
-/* Exact as long as all that was committed lies in the small window. */
+/* True while the small window holds all that was committed. Without memory to grow it may be outrun. */
+static bool small_holds_all(const struct native_session_data *data)
+{
+	return data->window.words == data->small && data->window.has_top &&
+	       data->window.top - data->least < SMALL_SPAN;
+}
+
 static void grow_window(struct native_session_data *data)
 {
 	uint64_t *words = malloc(REPLAY_WORDS_DEFAULT * sizeof(*words));
@@ -49,7 +57,7 @@ static void grow_window(struct native_session_data *data)
 
 	if (!words)
 		return;
-	if (old.top - data->least >= SMALL_SPAN) {
+	if (!small_holds_all(data)) {
 		(void)replay_detach(&data->window);
 		replay_attach(&data->window, words, REPLAY_WORDS_DEFAULT);
 		return;
@@ -61,14 +69,37 @@ static void grow_window(struct native_session_data *data)
 			(void)replay_commit(&data->window, c);
 }
 
+bool native_window_fresh(const struct native_session_data *data, uint64_t counter)
+{
+	switch (replay_judge(&data->window, counter)) {
+	case REPLAY_FRESH:
+		return true;
+	case REPLAY_TOO_OLD:
+		return small_holds_all(data) && data->window.top - counter < FULL_SPAN;
+	case REPLAY_DUPLICATE:
+	case REPLAY_BEYOND:
+	case REPLAY_VERDICTS:
+		break;
+	}
+	return false;
+}
+
 bool native_window_commit(struct native_session_data *data, uint64_t counter)
 {
-	if (!data->window.has_top || counter < data->least)
-		data->least = counter;
-	if (data->window.words == data->small && data->window.has_top &&
-		counter > data->window.top && counter - data->least >= SMALL_SPAN)
+	struct replay *window = &data->window;
+	bool first = !window->has_top;
+
+	if (!native_window_fresh(data, counter))
+		return false;
+	if (window->words == data->small && !first &&
+		(counter > window->top ? counter - data->least : window->top - counter) >=
+			SMALL_SPAN)
 		grow_window(data);
-	return replay_commit(&data->window, counter) == REPLAY_FRESH;
+	if (replay_commit(window, counter) != REPLAY_FRESH)
+		return false;
+	if (first || counter < data->least)
+		data->least = counter;
+	return true;
 }
 
 /* ---- first step -------------------------------------------------------------------------------------------------- */
@@ -99,7 +130,7 @@ static void take_data(struct kcpvpn_native *native, struct intake *intake,
 		stats->drop_counter++;
 		return;
 	}
-	if (replay_judge(&session->data.window, header.counter) != REPLAY_FRESH) {
+	if (!native_window_fresh(&session->data, header.counter)) {
 		stats->drop_replay++;
 		session->peer->data.counters.drop_replay++;
 		return;
@@ -167,7 +198,7 @@ static void read_frame(struct kcpvpn_peer *peer, const struct native_address *fr
 }
 
 static void note_life(struct kcpvpn_peer *peer, struct native_session *session,
-	const struct native_address *from, uint64_t pn, bool empty, struct mono now)
+	const struct native_address *from, uint64_t pn, size_t datagram_bytes, struct mono now)
 {
 	struct native_data_state *data = &peer->data;
 	bool newest = !data->has_largest || pn > data->largest;
@@ -179,9 +210,9 @@ static void note_life(struct kcpvpn_peer *peer, struct native_session *session,
 	data->last_rx_at = now;
 	if (session->data.serial == data->confirm_serial)
 		data->confirm_at = MONO_NEVER;
-	if (liveness_heard(&data->live, empty, now))
+	if (liveness_heard(&data->live, datagram_bytes == SEAL_DATAGRAM_MIN, now))
 		native_peer_judge(peer);
-	native_path_heard(peer, from, newest, now);
+	native_path_heard(peer, from, datagram_bytes, newest, now);
 }
 
 static void read_data(struct kcpvpn_native *native, const struct kcpvpn_udp_port *port,
@@ -215,7 +246,7 @@ static void read_data(struct kcpvpn_native *native, const struct kcpvpn_udp_port
 		native->stats.drop_index++;
 		return;
 	}
-	note_life(peer, session, &from, pn, item->payload_len == 0, now);
+	note_life(peer, session, &from, pn, d->len, now);
 	read_frame(peer, &from, item, pn, now);
 	native_data_tell(peer, now);
 	native_peer_touch(peer);

@@ -14,6 +14,8 @@
  * before: the numbers are common to all sessions of an instance, so there can be only one newest. After crossing handshakes the two
  * sides may send on different sessions for as long as these live.
  */
+#include "kcp/kcp_segment.h"
+#include "session/session_frame.h"
 #include "stack/native_state.h"
 
 #include <string.h>
@@ -88,15 +90,22 @@ const struct native_address *native_path_address(const struct kcpvpn_peer *peer)
 	return &peer->data.address;
 }
 
-void native_path_heard(
-	struct kcpvpn_peer *peer, const struct native_address *from, bool newest, struct mono now)
+/*
+ * Who is pinned and has no address yet (its call came by a copy from elsewhere first, so that nothing was proven) gets one like
+ * anybody else, but only where it may be.
+ */
+void native_path_heard(struct kcpvpn_peer *peer, const struct native_address *from,
+	size_t datagram_bytes, bool newest, struct mono now)
 {
 	struct native_data_state *data = &peer->data;
 	struct roam_address space;
-	enum roam_verdict verdict = roam_datagram(
-		&data->roam, to_roam(from, &space), newest, now, &peer->native->random);
 
-	data->counters.roam[verdict]++;
+	if (!data->address.port && !may_be_at(peer, from)) {
+		data->counters.roam[ROAM_PINNED]++;
+		return;
+	}
+	data->counters.roam[roam_datagram(&data->roam, to_roam(from, &space), datagram_bytes,
+		newest, now, &peer->native->random)]++;
 }
 
 void native_path_answered(struct kcpvpn_peer *peer, const struct native_address *from,
@@ -106,6 +115,8 @@ void native_path_answered(struct kcpvpn_peer *peer, const struct native_address 
 	struct roam_address space;
 	enum roam_change change;
 
+	if (!may_be_at(peer, from)) /* its targets are others by now */
+		return;
 	if (roam_response(&data->roam, token, to_roam(from, &space), now, &change) ==
 		ROAM_ANSWER_SWITCHED)
 		moved(peer, change, now);
@@ -232,6 +243,11 @@ static void send_probe(struct kcpvpn_peer *peer, struct path_mtu_probe probe, st
 		&builder, SESSION_CONTROL_MTU_PROBE, probe.size_bytes, probe.id);
 	(void)native_output_control(peer, &out, body, builder.len, now);
 }
+
+_Static_assert((int)ROAM_CHALLENGE_BYTES ==
+		       (int)SEAL_OVERHEAD_BYTES + SESSION_FRAME_BYTES + KCP_OVERHEAD_BYTES +
+			       SESSION_CONTROL_HEAD_BYTES + SESSION_CONTROL_TOKEN_BYTES,
+	"never padded, so that it is as long as it was counted");
 
 static void send_challenge(
 	struct kcpvpn_peer *peer, const struct roam_challenge *challenge, struct mono now)

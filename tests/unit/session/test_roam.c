@@ -46,7 +46,7 @@ static struct roam started(uint8_t host, uint16_t port)
 static enum roam_verdict datagram(
 	struct roam *roam, struct roam_address source, bool newest, int64_t now_ms)
 {
-	return roam_datagram(roam, &source, newest, mono_at_ms(now_ms), &RND);
+	return roam_datagram(roam, &source, 1000, newest, mono_at_ms(now_ms), &RND);
 }
 
 static bool is_at(const struct roam *roam, uint8_t host, uint16_t port)
@@ -269,6 +269,68 @@ Test(roam, a_pinned_peer_stays)
 	cr_assert_eq(datagram(&roam, one, true, 0), ROAM_CANDIDATE);
 	roam_set_roaming(&roam, false);
 	cr_assert(mono_is_never(roam_next_deadline(&roam)));
+}
+
+Test(roam, challenges_are_paid_for)
+{
+	static const struct {
+		size_t first, second; /* bytes that came at 0 and at 200 ms; 0 = nothing */
+		const char *want;     /* whether the candidate is asked at each of the five steps */
+	} rows[] = {
+		{32, 0, "10000"},
+		{69, 0, "10000"},
+		{70, 0, "11000"},
+		{139, 0, "11000"},
+		{140, 0, "11100"},
+		{279, 0, "11110"},
+		{280, 0, "11111"},
+		{65507, 0, "11111"},
+		{32, 38, "10100"},
+		{32, 65507, "10111"},
+		{65507, 65507, "11111"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct roam roam = started(1, 100);
+		struct roam_address two = at(2, 100);
+		struct roam_challenge ask[ROAM_CHALLENGES_MAX];
+
+		cr_assert_eq(roam_datagram(&roam, &two, rows[i].first, true, mono_at_ms(0), &RND),
+			ROAM_CANDIDATE);
+		for (int step = 0; step < ROAM_STEPS; step++) {
+			struct mono due = roam_next_deadline(&roam);
+			if (step == 2 && rows[i].second > 0)
+				cr_assert_eq(roam_datagram(&roam, &two, rows[i].second, true,
+						     mono_at_ms(200), &RND),
+					ROAM_WAITING);
+			bool want = rows[i].want[step] == '1';
+			cr_assert_eq(roam_on_deadline(&roam, due, ask), want ? 2 : 1,
+				"row %zu step %d", i, step);
+			cr_assert_eq(roam_address_equal(&ask[0].to, &two), want);
+		}
+		/* Another one pays for itself. */
+		cr_assert_eq(datagram(&roam, at(3, 100), true, 1600), ROAM_CANDIDATE);
+		cr_assert_eq(roam_on_deadline(&roam, mono_at_ms(1600), ask), 2);
+		cr_assert_eq(roam_on_deadline(&roam, mono_at_ms(1700), ask), 2);
+	}
+}
+
+Test(roam, who_is_pinned_gets_a_first_address_like_others)
+{
+	struct roam roam;
+	struct roam_address two = at(2, 100);
+	struct roam_challenge ask[ROAM_CHALLENGES_MAX];
+	enum roam_change change;
+
+	roam_init(&roam, false);
+	cr_assert_eq(datagram(&roam, two, false, 0), ROAM_NOT_NEWEST);
+	cr_assert_eq(datagram(&roam, two, true, 0), ROAM_CANDIDATE);
+	cr_assert_eq(roam_on_deadline(&roam, mono_at_ms(0), ask), 1);
+	cr_assert_eq(roam.current.remote.family, 0, "not without an answer");
+	cr_assert_eq(roam_response(&roam, ask[0].token, &two, mono_at_ms(50), &change),
+		ROAM_ANSWER_SWITCHED);
+	cr_assert(is_at(&roam, 2, 100));
+	cr_assert_eq(datagram(&roam, at(3, 100), true, 1000), ROAM_PINNED);
 }
 
 Test(roam, without_an_address_only_the_candidate_is_asked)

@@ -398,6 +398,19 @@ Test(native_life, close_is_said_three_times_and_once_is_enough)
 	}
 }
 
+Test(native_life, after_close_nobody_is_woken)
+{
+	open_up(NULL);
+	peer_of(1)->config.persistent = false;
+	native_load_run(&load, 2 * S, 200, 200, 500);
+	kcpvpn_peer_down(peer_of(0), KCPVPN_CLOSE_SHUTDOWN, pair.now_us);
+	native_pair_run(&pair, 300 * S);
+	uint64_t wakes = pair.ends[0].wakes + pair.ends[1].wakes;
+	native_pair_run(&pair, (int64_t)3600 * S);
+	cr_assert_eq(pair.ends[0].wakes + pair.ends[1].wakes, wakes);
+	native_pair_fini(&pair);
+}
+
 Test(native_life, what_was_ready_leaves_before_close)
 {
 	open_up(NULL);

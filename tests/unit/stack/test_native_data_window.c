@@ -8,6 +8,7 @@
 
 enum {
 	SMALL_SPAN = (NATIVE_WINDOW_SMALL_WORDS - 1) * REPLAY_WORD_BITS,
+	FULL_SPAN = (REPLAY_WORDS_DEFAULT - 1) * REPLAY_WORD_BITS,
 	COUNTERS = 200000,
 };
 
@@ -93,6 +94,39 @@ Test(native_window, a_late_first_counter_counts_too)
 	end();
 }
 
+Test(native_window, what_comes_far_before_the_first_is_taken_once)
+{
+	for (uint64_t back = 1; back < FULL_SPAN + 100; back += back < 300 ? 1 : 977) {
+		struct native_session_data *data = fresh();
+		bool want = back < FULL_SPAN;
+
+		cr_assert(native_window_commit(data, 100000));
+		cr_assert_eq(native_window_fresh(data, 100000 - back), want);
+		cr_assert_eq(native_window_commit(data, 100000 - back), want, "%d", (int)back);
+		cr_assert_not(native_window_fresh(data, 100000 - back));
+		cr_assert_not(native_window_commit(data, 100000 - back));
+		cr_assert_not(native_window_commit(data, 100000));
+		cr_assert_eq(is_small(data), back < SMALL_SPAN || !want);
+		end();
+	}
+}
+
+Test(native_window, what_was_refused_leaves_no_trace)
+{
+	struct native_session_data *data = fresh();
+
+	cr_assert(native_window_commit(data, 100000));
+	cr_assert_not(native_window_commit(data, 5), "too old even for the whole window");
+	cr_assert_not(native_window_commit(data, REPLAY_COUNTER_END));
+	cr_assert(native_window_commit(data, 100001));
+	cr_assert(is_small(data));
+	cr_assert(native_window_commit(data, 100000 - 10));
+	cr_assert(native_window_commit(data, 100000 + 10000));
+	cr_assert(native_window_commit(data, 100000 - 11));
+	cr_assert_not(native_window_commit(data, 100000 - 10));
+	end();
+}
+
 Test(native_window, agrees_with_a_set)
 {
 	srand(11);
@@ -108,13 +142,14 @@ Test(native_window, agrees_with_a_set)
 			if (what < 6)
 				c = top + 1 + (uint64_t)(rand() % 3);
 			else if (what < 9)
-				c = top - (uint64_t)rand() % (top + 1) % 150;
+				c = top - (uint64_t)rand() % (top + 1) % (what < 8 ? 150 : 5000);
 			else if (rand() % 20 == 0)
-				c = top + (uint64_t)(rand() % 2000);
+				c = top + (uint64_t)(rand() % 20000);
 			if (c >= COUNTERS)
 				break;
 			/* Small or not: what is this near to the top is judged right. */
-			bool near = !any || c + SMALL_SPAN > top;
+			bool near = !any || c + FULL_SPAN > top;
+			cr_assert_eq(native_window_fresh(data, c), near && !came[c]);
 			bool fresh_one = native_window_commit(data, c);
 			if (near)
 				cr_assert_eq(fresh_one, !came[c], "run %d step %d", run, step);

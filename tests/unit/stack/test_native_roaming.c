@@ -286,10 +286,61 @@ Test(native_roaming, a_peer_pinned_to_its_targets_is_not_moved_by_its_own_call)
 	native_pair_fini(&pair);
 }
 
+/* Each call of end 0 comes to end 1 from elsewhere first. */
+static bool call_from_elsewhere(
+	struct native_end *from, const struct kcpvpn_endpoint *to, uint8_t *bytes, size_t len)
+{
+	struct kcpvpn_endpoint other = native_pair_endpoint(99);
+
+	(void)to;
+	if (from->number == 0 && bytes[0] == 8)
+		native_pair_inject(&pair.ends[1], &other, bytes, len);
+	return true;
+}
+
+Test(native_roaming, a_pinned_peer_whose_call_was_copied_is_found_all_the_same)
+{
+	for (int targets = 0; targets < 3; targets++) {
+		struct native_end_options options = native_pair_options();
+		struct kcpvpn_endpoint endpoint;
+
+		options.peer.roaming = false;
+		native_pair_init(&pair, 6);
+		native_pair_start(&pair, 0, NULL);
+		native_pair_start(&pair, 1, &options);
+		pair.ends[0].link.delay_us = pair.ends[1].link.delay_us = DELAY_US;
+		pair.filter = call_from_elsewhere;
+		native_pair_know(&pair, 1, 0, false);
+		struct kcpvpn_target target = {pair.ends[0].address, &pair.ends[1].port};
+		if (targets == 2)
+			target.remote = native_pair_endpoint(50);
+		/* End 0 sends last and alone: what it can reach end 1 by must come from its own call. */
+		native_pair_know(&pair, 0, 1, true);
+		if (targets > 0)
+			kcpvpn_peer_set_targets(pair.ends[1].peers[0], &target, 1, pair.now_us);
+		pair.ends[1].peers[0]->config.persistent = false;
+		native_pair_run(&pair, S);
+		if (targets < 2) {
+			expect_at(1, &pair.ends[0].address);
+			cr_assert_gt(pair.ends[1].sent[12], 0);
+		} else {
+			cr_assert_not(kcpvpn_peer_endpoint(pair.ends[1].peers[0], &endpoint));
+			cr_assert_eq(pair.ends[1].sent[12], 0, "its targets are elsewhere");
+		}
+		native_pair_fini(&pair);
+	}
+}
+
 /* ---- pretenders --------------------------------------------------------------------------------------------------- */
 
 static const struct kcpvpn_endpoint elsewhere = {
 	.address = {198, 51, 100, 7}, .port = 666, .family = 4};
+
+static bool nothing_to_hold(struct native_pair *p)
+{
+	(void)p;
+	return !seen.hold;
+}
 
 /* The next DATA of end 0 is held back, and comes to end 1 from elsewhere. */
 static void copy_from_elsewhere(void)
@@ -314,12 +365,31 @@ Test(native_roaming, a_fresh_datagram_from_elsewhere_earns_challenges_and_nothin
 	expect_at(1, &pair.ends[0].address);
 	/* To it and nobody else; end 0 answers those that went to it. */
 	cr_assert_eq(seen.others, 0);
-	cr_assert_geq(seen.challenges, 1);
-	cr_assert_leq(seen.challenges, 5);
+	cr_assert_eq(seen.challenges, 5);
 	cr_assert_eq(seen.stray, seen.challenges);
 	cr_assert_leq(load.ways[1].gap_us, 3 * DELAY_US);
 	/* That nobody answered them is no loss on the path. */
 	cr_assert_eq(kcp_path_stats(pair.ends[1].peers[0]->data.path)->lost_datagrams, 0);
+	native_pair_fini(&pair);
+}
+
+Test(native_roaming, a_copied_keepalive_earns_one_challenge)
+{
+	struct native_end_options options = native_pair_options();
+	uint8_t held[sizeof(seen.held)];
+
+	options.peer.keepalive_us = 25 * S;
+	open_up(&options, false);
+	native_pair_run(&pair, 15 * S);
+	seen.hold = true;
+	cr_assert(native_pair_run_until(&pair, nothing_to_hold, 40 * S));
+	cr_assert_eq(seen.held_len, SEAL_DATAGRAM_MIN);
+	memcpy(held, seen.held, seen.held_len);
+	native_pair_inject(&pair.ends[1], &elsewhere, held, seen.held_len);
+	native_pair_run(&pair, 5 * S);
+	expect_at(1, &pair.ends[0].address);
+	cr_assert_eq(seen.challenges, 1);
+	cr_assert_eq(seen.others, 0);
 	native_pair_fini(&pair);
 }
 
