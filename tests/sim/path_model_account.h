@@ -22,15 +22,15 @@ struct watch_message {
 	bool ordered;
 	bool calm; /* accepted when nothing may be lost any more */
 	int lane;
-	int order;	 /* place among its lane's messages */
-	uint32_t rel;	 /* of its first piece, from the lane's start */
-	int first_item;	 /* its items lie in a row */
-	uint32_t sent;	 /* pieces that were on the wire */
-	uint32_t acked;	 /* pieces its sender knows to be acknowledged */
-	uint32_t taken;	 /* pieces its receiver took */
-	bool passed;	 /* by a base on the wire */
-	bool given_up;	 /* passed without being wholly acknowledged */
-	bool must;	 /* it was whole at the receiver before a base passed it */
+	int order;	/* place among its lane's messages */
+	uint32_t rel;	/* of its first piece, from the lane's start */
+	int first_item; /* its items lie in a row */
+	uint32_t sent;	/* pieces that were on the wire */
+	uint32_t acked; /* pieces its sender knows to be acknowledged */
+	uint32_t taken; /* pieces its receiver took */
+	bool passed;	/* by a base on the wire */
+	bool given_up;	/* passed without being wholly acknowledged */
+	bool must;	/* it was whole at the receiver before a base passed it */
 	bool delivered;
 	bool too_long; /* for the path, finally */
 };
@@ -61,8 +61,11 @@ struct watch_lane {
 	uint32_t una_out;    /* largest base on the wire, as rel */
 	int64_t una_out_at;  /* when a base was on the wire last */
 	uint32_t dirty_end;  /* end of the last message that was given up */
+	uint32_t told;	     /* times since there was news of the peer */
 	uint32_t base_acked; /* largest base that an acknowledged datagram carried */
 	int64_t accepted_at; /* last message */
+	int64_t seen_at;     /* last segment that the receiver got; 0 = none */
+	bool aged;	     /* its receiver may have freed it, and handed out what it held whole */
 	uint32_t una_seen;   /* largest base that the receiver got */
 	int delivered;	     /* place of the last message handed out; -1 = none */
 };
@@ -85,8 +88,8 @@ struct watch_dgram {
 	bool acked; /* a RACK that its sender got listed it */
 	uint8_t fate;
 	/* the receiver's side */
-	uint8_t got;	  /* enum watch_got */
-	bool reported;	  /* a RACK listed it since it came */
+	uint8_t got;   /* enum watch_got */
+	bool reported; /* a RACK listed it since it came */
 	int64_t got_at_us;
 };
 
@@ -120,13 +123,14 @@ struct watch_half {
 	bool any_limit;
 	uint64_t limit_pn;
 	uint64_t acked_floor; /* all pn below are acknowledged */
-	bool inexact; /* something was given up, or may have been, since the charge was 0 */
+	bool inexact;	      /* something was given up, or may have been, since the charge was 0 */
 	/* the receiver */
 	bool any_got;
 	uint64_t largest;
 	uint32_t ce;
-	bool asked;		    /* a RACK may go */
-	int64_t must_report_since;  /* a RACK must go 5 ms later; INT64_MAX = nothing waits */
+	bool holes;		   /* it gave up some over its memory bound */
+	bool asked;		   /* a RACK may go */
+	int64_t must_report_since; /* a RACK must go 5 ms later; INT64_MAX = nothing waits */
 	uint64_t arrivals[ACCOUNT_ARRIVALS];
 	unsigned arrival_count;
 	uint64_t *news; /* came since the last RACK */
@@ -137,7 +141,7 @@ struct watch_half {
 struct watch_side {
 	struct watch_side_config config;
 	uint32_t epoch;
-	uint32_t piece_max; /* of pieces that may still be sent */
+	uint32_t piece_max;  /* of pieces that may still be sent */
 	int64_t bulk_min_us; /* smallest and largest deadline in force so far */
 	int64_t bulk_max_us;
 	int64_t srtt_max_us;

@@ -90,6 +90,7 @@ void end_open(struct model_end *end, unsigned side, enum model_kind kind,
 	end->reading = true;
 	end->refusing = false;
 	end->deaf_call = false;
+	end->holes = 0;
 	for (int q = 0; q < 2; q++)
 		end->waiting[q].first = end->waiting[q].count = 0;
 	if (kind == MODEL_PEER) {
@@ -175,8 +176,7 @@ static bool offer(struct model_end *end, const struct end_message *m, struct mon
 			watch_fail(end->watch, "a message was taken though there was no room");
 	}
 	if (rc == 0) {
-		watch_accepted(
-			end->watch, end->side, m->class, m->flow, m->len, cut, ordered, now);
+		watch_accepted(end->watch, end->side, m->class, m->flow, m->len, cut, ordered, now);
 		return true;
 	}
 	if (rc == -EMSGSIZE) {
@@ -208,7 +208,7 @@ static void read_all(struct model_end *end)
 
 	if (end->peer) {
 		while ((len = model_peer_recv(end->peer, end->message)) > 0)
-			watch_delivered(end->watch, end->side, end->message, len);
+			watch_delivered(end->watch, end->side, end->message, len, end->now);
 		return;
 	}
 	int count;
@@ -220,7 +220,7 @@ static void read_all(struct model_end *end)
 		}
 		if (at != len)
 			watch_fail(end->watch, "a message of %zu bytes has pieces of %zu", len, at);
-		watch_delivered(end->watch, end->side, end->message, at);
+		watch_delivered(end->watch, end->side, end->message, at, end->now);
 		kcp_path_recv_consume(end->path);
 	}
 	if (count != -EAGAIN)
@@ -242,6 +242,10 @@ static void judge_charge(struct model_end *end, struct mono now)
 void end_turn(struct model_end *end, struct mono now)
 {
 	end->now = now;
+	if (end->path && kcp_path_stats(end->path)->holes_given_up > end->holes) {
+		end->holes = kcp_path_stats(end->path)->holes_given_up;
+		watch_note_holes(end->watch, end->side);
+	}
 	if (end->reading)
 		read_all(end);
 	offer_all(end, now);
@@ -250,8 +254,7 @@ void end_turn(struct model_end *end, struct mono now)
 	else
 		kcp_path_flush(end->path, now);
 	judge_charge(end, now);
-	watch_tick(end->watch, end->side,
-		end->peer ? model_peer_srtt_us(end->peer) : kcp_path_srtt_us(end->path), now);
+	watch_tick(end->watch, end->side, end_srtt_us(end), now);
 	if (end->path) {
 		const struct kcp_path_stats *stats = kcp_path_stats(end->path);
 		uint32_t most = (end->config.rx_slots_max ? end->config.rx_slots_max : 12288) +
@@ -263,8 +266,8 @@ void end_turn(struct model_end *end, struct mono now)
 	}
 }
 
-void end_input(struct model_end *end, uint64_t pn, const uint8_t *bytes, size_t len, bool ce,
-	bool rebuilt, struct mono now)
+enum kcp_path_verdict end_input(struct model_end *end, uint64_t pn, const uint8_t *bytes,
+	size_t len, bool ce, bool rebuilt, struct mono now)
 {
 	enum kcp_path_verdict verdict;
 
@@ -276,6 +279,7 @@ void end_input(struct model_end *end, uint64_t pn, const uint8_t *bytes, size_t 
 		verdict = kcp_path_input(end->path, pn, bytes, len, ce, rebuilt, now);
 	end->deaf_call = false;
 	watch_in(end->watch, end->side, pn, bytes, len, verdict, ce, rebuilt, now);
+	return verdict;
 }
 
 void end_input_done(struct model_end *end, struct mono now)
@@ -291,8 +295,7 @@ void end_input_done(struct model_end *end, struct mono now)
 
 struct mono end_next_deadline(const struct model_end *end)
 {
-	return end->peer ? model_peer_next_deadline(end->peer)
-			 : kcp_path_next_deadline(end->path);
+	return end->peer ? model_peer_next_deadline(end->peer) : kcp_path_next_deadline(end->path);
 }
 
 void end_on_deadline(struct model_end *end, struct mono now)
@@ -320,7 +323,8 @@ void end_set_mtu(struct model_end *end, uint32_t payload_bytes, uint32_t piece_b
 	if (end->peer)
 		model_peer_set_mtu(end->peer, payload_bytes, piece_bytes, final);
 	else if (kcp_path_set_mtu(end->path, payload_bytes, piece_bytes, final) != 0)
-		watch_fail(end->watch, "kcp_path_set_mtu(%u, %u) fails", payload_bytes, piece_bytes);
+		watch_fail(
+			end->watch, "kcp_path_set_mtu(%u, %u) fails", payload_bytes, piece_bytes);
 }
 
 void end_set_bulk_deadline(struct model_end *end, int64_t deadline_us)
@@ -386,6 +390,11 @@ void end_send_own(struct model_end *end, enum kcp_path_extra extra, uint8_t firs
 	int flags = extra == KCP_PATH_EXTRA_MTU_PROBE ? WATCH_OWN_PROBE : WATCH_OWN;
 	watch_out(end->watch, end->side, pn, bytes, total, flags, now);
 	end->carry(end->carry_ctx, end->side, pn, bytes, total, flags);
+}
+
+int64_t end_srtt_us(const struct model_end *end)
+{
+	return end->peer ? model_peer_srtt_us(end->peer) : kcp_path_srtt_us(end->path);
 }
 
 bool end_waits(const struct model_end *end)

@@ -54,9 +54,9 @@ struct model_end {
 	struct end_config config;
 	uint32_t epoch;
 	bool reading;
-	bool refusing; /* begin() gives nothing */
-	bool deaf_call; /* within a call that may not put out anything */
-	bool lost_holes; /* the engine gave up holes over its memory bound */
+	bool refusing;		     /* begin() gives nothing */
+	bool deaf_call;		     /* within a call that may not put out anything */
+	uint64_t holes;		     /* the engine gave up over its memory bound */
 	struct end_queue waiting[2]; /* small ones without order; all others */
 	uint8_t room[END_ROOM_BYTES];
 	uint8_t message[WATCH_MESSAGE_MAX + 8];
@@ -73,8 +73,8 @@ void end_write(struct model_end *end, enum kcp_path_class class, uint32_t flow, 
 
 /** Offers what waits, puts out what may go, reads what is there. */
 void end_turn(struct model_end *end, struct mono now);
-void end_input(struct model_end *end, uint64_t pn, const uint8_t *bytes, size_t len, bool ce,
-	bool rebuilt, struct mono now);
+enum kcp_path_verdict end_input(struct model_end *end, uint64_t pn, const uint8_t *bytes,
+	size_t len, bool ce, bool rebuilt, struct mono now);
 void end_input_done(struct model_end *end, struct mono now);
 
 struct mono end_next_deadline(const struct model_end *end);
@@ -89,6 +89,7 @@ void end_wask(struct model_end *end);
 void end_send_own(struct model_end *end, enum kcp_path_extra extra, uint8_t first, size_t len,
 	struct mono now);
 
+int64_t end_srtt_us(const struct model_end *end);
 bool end_waits(const struct model_end *end);
 
 /** Judges a side that has nothing left to do. */

@@ -43,8 +43,8 @@ static void add_rack(struct model_peer *peer, struct draft *draft, struct mono n
 		return;
 	peer->asked = 0;
 	peer->rack_now = false;
-	add_segment(peer, draft, &(struct model_seg){.cmd = MODEL_RACK, .len = len, .body = body},
-		now);
+	add_segment(
+		peer, draft, &(struct model_seg){.cmd = MODEL_RACK, .len = len, .body = body}, now);
 	draft->flags |= KCP_PATH_OUT_RACK;
 }
 
@@ -84,15 +84,14 @@ static void add_fwds(struct model_peer *peer, struct draft *draft, struct mono n
 		if (lane->fwd_at > now.us || left(draft) < MODEL_SEG_BYTES)
 			continue;
 		add_segment(peer, draft,
-			&(struct model_seg){.conv = lane->conv,
-				.cmd = MODEL_FWD,
-				.una = (uint32_t)lane->base},
+			&(struct model_seg){
+				.conv = lane->conv, .cmd = MODEL_FWD, .una = (uint32_t)lane->base},
 			now);
 		carry_base(peer, draft, lane, now);
 	}
 }
 
-static struct peer_out_lane *lane_of(struct model_peer *peer, const struct peer_item *item)
+static struct peer_out_lane *lane_of(const struct model_peer *peer, const struct peer_item *item)
 {
 	struct peer_out_lane *lane = peer->out_lanes;
 
@@ -103,7 +102,8 @@ static struct peer_out_lane *lane_of(struct model_peer *peer, const struct peer_
 
 static bool may_go(const struct model_peer *peer, const struct peer_item *item)
 {
-	return item->state == PEER_ITEM_WAITS && item->len <= peer->config.piece_bytes;
+	return item->state == PEER_ITEM_WAITS && item->len <= peer->config.piece_bytes &&
+	       (!item->message || item->frg & 0x80 || lane_of(peer, item)->shown);
 }
 
 static void add_item(
@@ -124,6 +124,7 @@ static void add_item(
 		struct peer_out_lane *lane = lane_of(peer, item);
 		seg.una = (uint32_t)lane->base;
 		carry_base(peer, draft, lane, now);
+		lane->shown = true;
 	}
 	add_segment(peer, draft, &seg, now);
 	draft->flags |= flags[item->class] | (item->sent ? KCP_PATH_OUT_RESEND : 0);

@@ -115,9 +115,8 @@ uint64_t model_peer_take_pn(
 	struct peer_sent *sent = peer_alloc(peer, sizeof(*sent));
 
 	(void)bytes;
-	*sent = (struct peer_sent){.pn = peer->next_pn++,
-		.sent_at = now.us,
-		.asks = extra == KCP_PATH_EXTRA_ASKS};
+	*sent = (struct peer_sent){
+		.pn = peer->next_pn++, .sent_at = now.us, .asks = extra == KCP_PATH_EXTRA_ASKS};
 	peer_remember_sent(peer, sent);
 	return sent->pn;
 }
@@ -208,6 +207,7 @@ enum kcp_path_verdict model_peer_input(struct model_peer *peer, uint64_t pn, con
 	struct model_seg seg;
 	bool asks = false;
 
+	peer->ce += ce;
 	if (!model_segs_whole(at, len))
 		return KCP_PATH_BAD_LENGTH;
 	if (!controls_pass(peer, at, end))
@@ -216,7 +216,6 @@ enum kcp_path_verdict model_peer_input(struct model_peer *peer, uint64_t pn, con
 	if (before == PEER_RECEIVED || (before == PEER_REBUILT && rebuilt))
 		return KCP_PATH_ALREADY;
 	peer_note_pn(peer, pn, rebuilt ? PEER_REBUILT : PEER_RECEIVED, now);
-	peer->ce += ce;
 	if (before == PEER_REBUILT)
 		return KCP_PATH_ALREADY;
 	while (model_seg_next(&at, end, &seg)) {

@@ -46,8 +46,7 @@ static uint32_t whole(const struct peer_piece *piece)
 		return 0;
 	for (; piece->frg & 0x7f; piece = piece->next, count++) {
 		const struct peer_piece *next = piece->next;
-		if (!next || next->sn != piece->sn + 1 ||
-			next->frg != (piece->frg & 0x7f) - 1)
+		if (!next || next->sn != piece->sn + 1 || next->frg != (piece->frg & 0x7f) - 1)
 			return 0;
 	}
 	return count;
@@ -250,8 +249,7 @@ bool peer_rack_due(const struct model_peer *peer, struct mono now)
 	return peer_rack_at(peer) <= now.us;
 }
 
-static unsigned list_numbers(
-	const struct model_peer *peer, uint8_t how, struct model_range *ranges)
+static unsigned list_numbers(const struct model_peer *peer, uint8_t how, struct model_range *ranges)
 {
 	unsigned count = 0;
 

@@ -235,19 +235,21 @@ int model_peer_send(struct model_peer *peer, enum kcp_path_class class, uint32_t
 		.class = class,
 		.items = peer_alloc(peer, pieces * sizeof(struct peer_item *))};
 	for (uint32_t i = 0; i < pieces; i++)
-		message->items[i] = add_item(peer,
-			&(struct peer_item){.message = message,
-				.class = class,
-				.conv = flow,
-				.sn = lane->next_sn + i,
-				.frg = (uint8_t)((i == 0 ? 0x80 : 0) | (pieces - 1 - i)),
-				.give_up_at = INT64_MAX,
-				.len = i + 1 < pieces ? cut : (uint32_t)len - i * cut,
-				.body = body + (size_t)i * cut});
-	if (lane->first)
+		message->items[i] = add_item(
+			peer, &(struct peer_item){.message = message,
+				      .class = class,
+				      .conv = flow,
+				      .sn = lane->next_sn + i,
+				      .frg = (uint8_t)((i == 0 ? 0x80 : 0) | (pieces - 1 - i)),
+				      .give_up_at = INT64_MAX,
+				      .len = i + 1 < pieces ? cut : (uint32_t)len - i * cut,
+				      .body = body + (size_t)i * cut});
+	if (lane->first) {
 		lane->last->next = message;
-	else
+	} else {
 		lane->first = message;
+		lane->shown = false;
+	}
 	lane->last = message;
 	lane->next_sn += pieces;
 	lane->done_at = INT64_MAX;
@@ -300,9 +302,9 @@ void peer_give_up_due(struct model_peer *peer, struct mono now)
 			any = true;
 		}
 	for (struct peer_item *item = peer->items; item; item = item->next)
-		if (!item->message && (item->give_up_at <= now.us ||
-					      (peer->mtu_final &&
-						      item->len > peer->config.piece_bytes))) {
+		if (!item->message &&
+			(item->give_up_at <= now.us ||
+				(peer->mtu_final && item->len > peer->config.piece_bytes))) {
 			item->state = PEER_ITEM_GIVEN_UP;
 			peer->given_up++;
 			any = true;

@@ -22,7 +22,8 @@ enum peer_item_state {
 
 /* A PUSH piece or a DGRAM. */
 struct peer_item {
-	struct peer_item *next; /* of those that are neither acknowledged nor given up, in order of acceptance */
+	struct peer_item *
+		next; /* of those that are neither acknowledged nor given up, in order of acceptance */
 	struct peer_message *message; /* NULL: DGRAM */
 	enum peer_item_state state;
 	enum kcp_path_class class;
@@ -50,6 +51,7 @@ struct peer_message {
 struct peer_out_lane {
 	struct peer_out_lane *next;
 	uint32_t conv;
+	bool shown; /* the beginning of a message was sent: the observer knows where the lane begins */
 	uint64_t base;
 	uint64_t next_sn;
 	struct peer_message *first;
@@ -202,7 +204,6 @@ void peer_note_pn(struct model_peer *peer, uint64_t pn, uint8_t how, struct mono
 uint8_t peer_got(const struct model_peer *peer, uint64_t pn);
 bool peer_rack_due(const struct model_peer *peer, struct mono now);
 int64_t peer_rack_at(const struct model_peer *peer);
-void peer_make_rack(
-	const struct model_peer *peer, struct mono now, struct model_rack *ret_rack);
+void peer_make_rack(const struct model_peer *peer, struct mono now, struct model_rack *ret_rack);
 
 #endif

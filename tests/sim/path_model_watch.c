@@ -16,6 +16,7 @@
 enum {
 	PATTERN_BYTES = 1 << 18,
 	PATTERN_STEP = 7919,
+	FREED_US = 30000000, /* after that a sender may have freed a lane */
 };
 
 void *watch_grow(void *array, int count, int *cap, size_t entry_bytes)
@@ -190,8 +191,7 @@ bool watch_content_is(const struct path_watch *watch, unsigned side, int message
 			return false;
 		skip = len > 1 ? 2 : 1;
 	}
-	return memcmp(pattern_of(watch, side, message) + from + skip, body + skip, len - skip) ==
-	       0;
+	return memcmp(pattern_of(watch, side, message) + from + skip, body + skip, len - skip) == 0;
 }
 
 static int add_lane(struct path_watch *watch, struct watch_half *half, uint32_t conv, int previous)
@@ -241,7 +241,7 @@ static void put_in_lane(struct path_watch *watch, unsigned side, struct watch_ha
 	int at = watch_find_lane(half, m->flow);
 
 	/* A lane that was freed in the meantime begins somewhere else. */
-	if (at < 0 || (now.us - half->lanes[at].accepted_at >= 30000000 &&
+	if (at < 0 || (now.us - half->lanes[at].accepted_at >= FREED_US &&
 			      all_settled(watch, side, &half->lanes[at])))
 		at = add_lane(watch, half, m->flow, at);
 	struct watch_lane *lane = &half->lanes[at];
@@ -350,9 +350,14 @@ uint64_t watch_charged(const struct path_watch *watch, unsigned side, struct mon
 	uint64_t charged = half->charged;
 	for (int l = 0; charged > 0 && l < half->lane_count; l++) {
 		const struct watch_lane *lane = &half->lanes[l];
+		bool freed =
+			now.us - lane->accepted_at >= FREED_US && all_settled(watch, side, lane);
 		for (int i = lane->returned; i < lane->message_count; i++) {
 			const struct watch_message *m = &s->messages[lane->messages[i]];
-			if (m->sent == 0 && (m->too_long || m->at_us + watch_shortest_us(s) <= now.us))
+			if (freed)
+				charged -= m->cost; /* what was withheld goes with the lane */
+			else if (m->sent == 0 &&
+				 (m->too_long || m->at_us + watch_shortest_us(s) <= now.us))
 				charged -= m->cost; /* given up, perhaps, and nobody ever saw it */
 		}
 	}
@@ -376,7 +381,7 @@ bool watch_charge_exact(const struct path_watch *watch, unsigned side, struct mo
 
 	if (!half->used || half->epoch != s->epoch)
 		return true;
-	if (half->inexact || s->piece_max > s->config.piece_bytes)
+	if (half->inexact)
 		return false;
 	for (int l = 0; l < half->lane_count; l++) {
 		const struct watch_lane *lane = &half->lanes[l];
@@ -409,12 +414,10 @@ void watch_set_mtu(struct path_watch *watch, unsigned side, uint32_t payload_byt
 		s->piece_max = piece_bytes;
 	if (!final)
 		return;
-	s->piece_max = piece_bytes;
 	for (int i = 0; i < s->message_count; i++) {
 		struct watch_message *m = &s->messages[i];
 		uint32_t longest = m->pieces > 1 ? m->cut : m->len;
-		if (m->half_epoch == half->epoch && m->acked < m->pieces &&
-			longest > piece_bytes) {
+		if (m->half_epoch == half->epoch && m->acked < m->pieces && longest > piece_bytes) {
 			m->too_long = true;
 			half->inexact = true;
 		}

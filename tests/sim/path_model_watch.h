@@ -69,7 +69,8 @@ void watch_in(struct path_watch *watch, unsigned side, uint64_t pn, const uint8_
 	size_t len, enum kcp_path_verdict verdict, bool ce, bool rebuilt, struct mono now);
 
 /** The reader got a message. */
-void watch_delivered(struct path_watch *watch, unsigned side, const uint8_t *bytes, size_t len);
+void watch_delivered(
+	struct path_watch *watch, unsigned side, const uint8_t *bytes, size_t len, struct mono now);
 
 /** The path told the fate of a datagram. */
 void watch_fate(struct path_watch *watch, unsigned side, uint64_t pn, size_t bytes, bool lost);
@@ -83,6 +84,9 @@ void watch_set_bulk_deadline(struct path_watch *watch, unsigned side, int64_t de
 
 /** Nothing could be sent until now. */
 void watch_refused(struct path_watch *watch, unsigned side, struct mono now);
+
+/** The side gave up holes because its memory was full: from now on gaps in what it reads are allowed. */
+void watch_note_holes(struct path_watch *watch, unsigned side);
 
 /** Looks for what should have happened by now. @srtt_us  of that side */
 void watch_tick(struct path_watch *watch, unsigned side, int64_t srtt_us, struct mono now);
@@ -103,6 +107,9 @@ void watch_calm(struct path_watch *watch);
 
 /** Both sides are silent: judges what is left. @fates  the side tells fates */
 void watch_quiet(struct path_watch *watch, const bool fates[2]);
+
+/** Writes to stderr what is neither acknowledged nor passed, and which datagrams carried it. */
+void watch_dump(struct path_watch *watch);
 
 struct watch_totals {
 	uint64_t datagrams;

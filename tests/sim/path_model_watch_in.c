@@ -11,8 +11,12 @@
 
 enum {
 	REPORT_US = 5000,
-	LATE_US = 2000,	      /* timers of the simulation come that late */
-	REPEAT_US = 1200000,  /* a base is told again at least so often */
+	AGED_US = 60000000,  /* a receiver may free a lane that got nothing for so long */
+	LATE_US = 2000,	     /* timers of the simulation come that late */
+	REPEAT_US = 1200000, /* and 4 SRTT: a base is told again at least so often */
+	REPEATS = 50,	     /* then it may wait for news of the peer */
+	KEPT_US =
+		80000000, /* before that the engine does not free a lane whose base is not known */
 	OVERDUE_US = 1300000, /* after its time a message is given up */
 };
 
@@ -60,11 +64,12 @@ static void note_acked(struct path_watch *watch, unsigned side, struct watch_hal
 	}
 }
 
-static void take_rack(struct path_watch *watch, unsigned side, const struct model_seg *seg,
-	struct mono now)
+static void take_rack(
+	struct path_watch *watch, unsigned side, const struct model_seg *seg, struct mono now)
 {
 	struct watch_half *half = watch_current(watch, side);
 	struct model_rack rack;
+	bool news = false;
 
 	if (!model_rack_parse(seg->body, seg->len, &rack))
 		return;
@@ -79,8 +84,14 @@ static void take_rack(struct path_watch *watch, unsigned side, const struct mode
 			for (uint64_t pn = ranges[i].from < half->acked_floor ? half->acked_floor
 									      : ranges[i].from;
 				pn <= ranges[i].to; pn++)
-				if (!half->dgrams[pn].acked)
+				if (!half->dgrams[pn].acked) {
 					note_acked(watch, side, half, pn, now);
+					news = true;
+				}
+	}
+	for (int l = 0; news && l < half->lane_count; l++) {
+		half->lanes[l].told = 0;
+		half->lanes[l].una_out_at = now.us;
 	}
 	while (half->acked_floor < (uint64_t)half->dgram_count &&
 		half->dgrams[half->acked_floor].acked)
@@ -89,17 +100,28 @@ static void take_rack(struct path_watch *watch, unsigned side, const struct mode
 
 /* ---- what a receiver takes ------------------------------------------------------------------------------------------ */
 
-static void see_base(struct watch_half *coming, int at, uint32_t una)
+static void note_age(struct watch_lane *lane, struct mono now)
+{
+	if (lane->seen_at > 0 && now.us - lane->seen_at >= AGED_US)
+		lane->aged = true;
+}
+
+static void see_base(struct watch_half *coming, int at, uint32_t una, struct mono now)
 {
 	struct watch_lane *lane = &coming->lanes[at];
 	uint32_t rel = una - lane->start;
 
+	note_age(lane, now);
+	lane->seen_at = now.us;
 	if (rel <= lane->rel_next && rel > lane->una_seen)
 		lane->una_seen = rel;
+	/* It stands above all of the lane's life before. */
+	for (int before = lane->previous; before >= 0; before = coming->lanes[before].previous)
+		coming->lanes[before].una_seen = coming->lanes[before].rel_next;
 }
 
-static void take_item(struct path_watch *watch, unsigned side, struct watch_half *coming, int at,
-	bool whole)
+static void take_item(
+	struct path_watch *watch, unsigned side, struct watch_half *coming, int at, bool whole)
 {
 	struct watch_item *item = &coming->items[at];
 	struct watch_message *m = &watch->sides[1 - side].messages[item->message];
@@ -114,7 +136,7 @@ static void take_item(struct path_watch *watch, unsigned side, struct watch_half
 	m->taken++;
 	if (m->taken < m->pieces)
 		return;
-	if (!m->ordered || m->rel >= coming->lanes[m->lane].una_seen)
+	if (!m->ordered || (m->rel >= coming->lanes[m->lane].una_seen && !coming->holes))
 		m->must = true;
 }
 
@@ -172,7 +194,7 @@ static void take_segments(struct path_watch *watch, unsigned side, uint64_t pn,
 		}
 		switch (seg.cmd) {
 		case MODEL_PUSH: /* left two marks: its base, itself */
-			see_base(coming, coming->refs[ref].lane, seg.una);
+			see_base(coming, coming->refs[ref].lane, seg.una, now);
 			take_item(watch, side, coming, coming->refs[ref + 1].item, whole);
 			ref += 2;
 			break;
@@ -182,11 +204,11 @@ static void take_segments(struct path_watch *watch, unsigned side, uint64_t pn,
 			break;
 		case MODEL_FWD:
 			if (coming->refs[ref].lane >= 0)
-				see_base(coming, coming->refs[ref].lane, seg.una);
+				see_base(coming, coming->refs[ref].lane, seg.una, now);
 			ref++;
 			break;
 		case MODEL_RACK:
-			if (!rebuilt && whole)
+			if (!rebuilt) /* also of one that was not taken wholly */
 				take_rack(watch, side, &seg, now);
 			break;
 		default:
@@ -195,8 +217,8 @@ static void take_segments(struct path_watch *watch, unsigned side, uint64_t pn,
 	}
 }
 
-void watch_in(struct path_watch *watch, unsigned side, uint64_t pn, const uint8_t *bytes, size_t len,
-	enum kcp_path_verdict verdict, bool ce, bool rebuilt, struct mono now)
+void watch_in(struct path_watch *watch, unsigned side, uint64_t pn, const uint8_t *bytes,
+	size_t len, enum kcp_path_verdict verdict, bool ce, bool rebuilt, struct mono now)
 {
 	struct watch_half *coming = watch_coming(watch, side);
 	struct watch_dgram *dgram = &coming->dgrams[pn];
@@ -207,11 +229,14 @@ void watch_in(struct path_watch *watch, unsigned side, uint64_t pn, const uint8_
 			'A' + (int)side, pn, rebuilt ? " (rebuilt)" : "",
 			kcp_path_verdict_str(verdict));
 	if ((verdict == KCP_PATH_ALREADY) != known)
-		watch_fail(watch, "pn %" PRIu64 " is judged '%s'", pn, kcp_path_verdict_str(verdict));
+		watch_fail(
+			watch, "pn %" PRIu64 " is judged '%s'", pn, kcp_path_verdict_str(verdict));
 	switch (verdict) {
 	case KCP_PATH_ALREADY:
-		if (dgram->got == GOT_REBUILT && !rebuilt)
+		if (dgram->got == GOT_REBUILT && !rebuilt) {
 			note_arrival(watch, side, coming, pn, false, false, now);
+			coming->asked = true; /* that it came is news */
+		}
 		coming->ce += ce;
 		return;
 	case KCP_PATH_OK:
@@ -225,29 +250,32 @@ void watch_in(struct path_watch *watch, unsigned side, uint64_t pn, const uint8_
 		take_segments(watch, side, pn, bytes, len, false, rebuilt, now);
 		return;
 	case KCP_PATH_BAD_CONTROL:
+		coming->ce += ce; /* authentic all the same */
 		dgram->got = GOT_DROPPED;
 		return;
 	case KCP_PATH_BAD_LENGTH:
 	case KCP_PATH_VERDICTS:
-		watch_fail(watch, "pn %" PRIu64 " is judged '%s'", pn, kcp_path_verdict_str(verdict));
+		watch_fail(
+			watch, "pn %" PRIu64 " is judged '%s'", pn, kcp_path_verdict_str(verdict));
 	}
 }
 
 /* ---- what a reader gets --------------------------------------------------------------------------------------------- */
 
-static void judge_order(
-	struct path_watch *watch, unsigned side, struct watch_half *coming, int message)
+static void judge_order(struct path_watch *watch, unsigned side, struct watch_half *coming,
+	int message, struct mono now)
 {
 	const struct watch_message *messages = watch->sides[1 - side].messages;
 	const struct watch_message *m = &messages[message];
 	struct watch_lane *lane = &coming->lanes[m->lane];
 
+	note_age(lane, now);
 	if (m->order <= lane->delivered) {
 		watch_fail(watch, "message %d of lane %u comes after one behind it", message,
 			lane->conv);
 		return;
 	}
-	for (int i = lane->delivered + 1; i < m->order; i++) {
+	for (int i = lane->delivered + 1; i < m->order && !coming->holes && !lane->aged; i++) {
 		const struct watch_message *before = &messages[lane->messages[i]];
 		if (before->rel + before->pieces > lane->una_seen) {
 			watch_fail(watch, "message %d of lane %u comes past a gap", message,
@@ -262,17 +290,17 @@ static void judge_order(
 	lane->delivered = m->order;
 }
 
-void watch_delivered(struct path_watch *watch, unsigned side, const uint8_t *bytes, size_t len)
+void watch_delivered(
+	struct path_watch *watch, unsigned side, const uint8_t *bytes, size_t len, struct mono now)
 {
 	struct watch_half *coming = watch_coming(watch, side);
 	int message = watch_message_of(watch, 1 - side, bytes, len, true);
 	struct watch_message *m = message < 0 ? NULL : &watch->sides[1 - side].messages[message];
 
 	if (watch->trace)
-		fprintf(stderr, "           %c reads message %d, %zu bytes\n", 'A' + (int)side,
-			message, len);
-	if (!m || m->len != len ||
-		!watch_content_is(watch, 1 - side, message, 0, bytes, len)) {
+		fprintf(stderr, "%10.3f %c reads message %d, %zu bytes\n", (double)now.us / 1000,
+			'A' + (int)side, message, len);
+	if (!m || m->len != len || !watch_content_is(watch, 1 - side, message, 0, bytes, len)) {
 		watch_fail(watch, "side %c got %zu bytes that nobody sent", 'A' + (int)side, len);
 		return;
 	}
@@ -294,7 +322,7 @@ void watch_delivered(struct path_watch *watch, unsigned side, const uint8_t *byt
 	m->delivered = true;
 	watch->totals.delivered++;
 	if (m->ordered)
-		judge_order(watch, side, coming, message);
+		judge_order(watch, side, coming, message, now);
 }
 
 /* ---- fates ---------------------------------------------------------------------------------------------------------- */
@@ -313,19 +341,25 @@ void watch_fate(struct path_watch *watch, unsigned side, uint64_t pn, size_t byt
 	if (again || !dgram->asks || dgram->bytes != bytes || dgram->probe)
 		watch_fail(watch, "fate of %" PRIu64 " (%zu bytes, lost %d) is told %s", pn, bytes,
 			lost, again ? "twice" : "wrongly");
+	if (watch->trace)
+		fprintf(stderr, "           %c learns that pn %" PRIu64 " is %s\n", 'A' + (int)side,
+			pn, lost ? "lost" : "there");
 	dgram->fate = lost ? FATE_LOST : FATE_ACKED;
 }
 
 /* ---- what should have happened -------------------------------------------------------------------------------------- */
 
-static void tick_lane(struct path_watch *watch, unsigned side, struct watch_half *half, int at,
-	struct mono now)
+static void tick_lane(
+	struct path_watch *watch, unsigned side, struct watch_half *half, int at, struct mono now)
 {
 	struct watch_side *s = &watch->sides[side];
 	const struct watch_lane *lane = &half->lanes[at];
 
-	if (lane->dirty_end > lane->base_acked && now.us - lane->una_out_at > REPEAT_US)
-		watch_fail(watch, "the base of lane %u is not told again", lane->conv);
+	if (lane->dirty_end > lane->base_acked &&
+		now.us - lane->una_out_at > REPEAT_US + 4 * s->srtt_max_us &&
+		lane->told < REPEATS && now.us - lane->accepted_at < KEPT_US)
+		watch_fail(watch, "side %c does not tell the base of lane %u again",
+			'A' + (int)side, lane->conv);
 	if (lane->open == lane->message_count)
 		return;
 	const struct watch_message *m = &s->messages[lane->messages[lane->open]];
@@ -337,8 +371,13 @@ static void tick_lane(struct path_watch *watch, unsigned side, struct watch_half
 	if (longest < 1000000)
 		longest = 1000000;
 	if (now.us - m->at_us > longest + OVERDUE_US)
-		watch_fail(watch, "message at sn %u of lane %u is not given up", lane->start + m->rel,
-			lane->conv);
+		watch_fail(watch, "message at sn %u of lane %u is not given up",
+			lane->start + m->rel, lane->conv);
+}
+
+void watch_note_holes(struct path_watch *watch, unsigned side)
+{
+	watch_coming(watch, side)->holes = true;
 }
 
 void watch_tick(struct path_watch *watch, unsigned side, int64_t srtt_us, struct mono now)
@@ -373,9 +412,9 @@ static void quiet_side(struct path_watch *watch, unsigned side, bool fates)
 			watch_fail(watch, "message %d was whole and is not handed out", i);
 		else if (m->calm)
 			watch_fail(watch, "message %d is lost on a network without loss", i);
-		else if (m->ordered && m->acked == m->pieces && !m->given_up)
+		else if (m->ordered && m->acked == m->pieces && !m->given_up && !half->holes)
 			watch_fail(watch, "message %d was acknowledged and is not handed out", i);
-		else if (m->ordered && m->sent == m->pieces && !m->passed)
+		else if (m->ordered && m->sent == m->pieces && m->acked < m->pieces && !m->passed)
 			watch_fail(watch, "message %d is neither acknowledged nor given up", i);
 	}
 	for (int i = 0; fates && i < half->dgram_count; i++)
@@ -388,4 +427,38 @@ void watch_quiet(struct path_watch *watch, const bool fates[2])
 {
 	for (unsigned side = 0; side < 2; side++)
 		quiet_side(watch, side, fates[side]);
+}
+
+/* ---- for who looks for the reason ----------------------------------------------------------------------------------- */
+
+static void dump_item(const struct watch_half *half, int at)
+{
+	fprintf(stderr, "    piece %u, sn %u:", half->items[at].index, half->items[at].sn);
+	for (int d = 0; d < half->dgram_count; d++)
+		for (int r = 0; r < half->dgrams[d].refs; r++)
+			if (half->refs[half->dgrams[d].first_ref + r].item == at)
+				fprintf(stderr, " in pn %d (%s, %s)", d,
+					half->dgrams[d].got == GOT_NOTHING ? "never came" : "came",
+					half->dgrams[d].fate == FATE_LOST    ? "told lost"
+					: half->dgrams[d].fate == FATE_ACKED ? "told acknowledged"
+									     : "no fate");
+	fputs("\n", stderr);
+}
+
+void watch_dump(struct path_watch *watch)
+{
+	for (unsigned side = 0; side < 2; side++) {
+		const struct watch_side *s = &watch->sides[side];
+		const struct watch_half *half = watch_current(watch, side);
+		for (int i = 0; i < s->message_count; i++) {
+			const struct watch_message *m = &s->messages[i];
+			if (m->half_epoch != half->epoch || m->acked == m->pieces || m->passed)
+				continue;
+			fprintf(stderr, "%c: message %d of flow %u, class %d, accepted %.3f:\n",
+				'A' + (int)side, i, m->flow, m->class, (double)m->at_us / 1000);
+			for (uint32_t p = 0; p < m->pieces; p++)
+				if (!half->items[m->first_item + (int)p].acked)
+					dump_item(half, m->first_item + (int)p);
+		}
+	}
 }

@@ -54,8 +54,10 @@ static void pass(struct looking *look, struct watch_message *m, struct watch_lan
 	m->given_up = true;
 	look->half->inexact = true;
 	look->watch->totals.given_up++;
-	if (m->sent > 0)
+	if (m->sent > 0) {
 		lane->dirty_end = m->rel + m->pieces;
+		lane->told = 0;
+	}
 	if (!m->too_long && look->now.us < earliest_end(s, m))
 		watch_fail(look->watch,
 			"pn %" PRIu64 ": message at sn %u of lane %u given up after %" PRId64 " us",
@@ -101,6 +103,7 @@ static void judge_base(struct looking *look, int at, uint32_t una)
 	}
 	lane->una_out = rel;
 	lane->una_out_at = look->now.us;
+	lane->told++;
 	watch_settle(look->watch, look->side, look->half, at);
 	add_ref(look->half, (struct watch_ref){.item = -1, .lane = at, .una = rel});
 }
@@ -120,21 +123,24 @@ static void judge_start(struct looking *look, const struct watch_lane *lane)
 		if (!other->start_known)
 			return; /* nobody can know where it is */
 		uint32_t end = other->start + other->rel_next;
-		if (look->now.us - other->accepted_at >= 30000000 && end - half->origin > highest - half->origin)
+		if (look->now.us - other->accepted_at >= 30000000 &&
+			end - half->origin > highest - half->origin)
 			highest = end;
 	}
 	for (int i = 0; i < half->item_count; i++) {
 		const struct watch_item *item = &half->items[i];
 		const struct watch_message *m =
 			&look->watch->sides[look->side].messages[item->message];
-		if (!m->ordered && item->sent > 0 && look->now.us - m->at_us >= 30000000 &&
+		if (!m->ordered && item->sent == 0)
+			return; /* its number was never seen */
+		if (!m->ordered && look->now.us - m->at_us >= 30000000 &&
 			item->sn + 1 - half->origin > highest - half->origin)
 			highest = item->sn + 1;
 	}
 	if (lane->start - half->origin > highest - half->origin)
 		watch_fail(look->watch,
-			"pn %" PRIu64 ": lane %u begins at %u, above %u that a freed one had", look->pn,
-			lane->conv, lane->start, highest);
+			"pn %" PRIu64 ": lane %u begins at %u, above %u that a freed one had",
+			look->pn, lane->conv, lane->start, highest);
 	if (lane->previous < 0)
 		return;
 	const struct watch_lane *before = &half->lanes[lane->previous];
@@ -153,30 +159,6 @@ static void begin_lane(struct looking *look, struct watch_lane *lane, uint32_t s
 	lane->start_known = true;
 	lane->start = start;
 	judge_start(look, lane);
-}
-
-/* A lane may show itself by a piece inside a message: content tells which. */
-static int find_inside(struct looking *look, const struct model_seg *seg)
-{
-	int at = look->half->lane_count;
-
-	while (at-- > 0 && look->half->lanes[at].conv != seg->conv)
-		;
-	if (at < 0 || look->half->lanes[at].start_known)
-		return -1;
-	struct watch_lane *lane = &look->half->lanes[at];
-	for (int i = 0; i < lane->message_count; i++) {
-		const struct watch_message *m =
-			&look->watch->sides[look->side].messages[lane->messages[i]];
-		uint32_t index = m->pieces - 1 - seg->frg;
-		if (index >= m->pieces || !watch_content_is(look->watch, look->side,
-						  lane->messages[i], index * m->cut, seg->body,
-						  seg->len))
-			continue;
-		begin_lane(look, lane, seg->sn - m->rel - index);
-		return m->first_item + (int)index;
-	}
-	return -1;
 }
 
 /* The item of a PUSH; -1 after a failure. */
@@ -212,9 +194,6 @@ static int find_push(struct looking *look, const struct model_seg *seg)
 			seg->sn - lane->start < lane->rel_next)
 			return lane->items[seg->sn - lane->start];
 	}
-	int inside = find_inside(look, seg);
-	if (inside >= 0)
-		return inside;
 	watch_fail(watch, "pn %" PRIu64 ": PUSH %u of lane %u is a piece of nothing", look->pn,
 		seg->sn, seg->conv);
 	return -1;
@@ -253,12 +232,12 @@ static void look_push(struct looking *look, const struct model_seg *seg)
 	struct path_watch *watch = look->watch;
 	const struct watch_side *s = &watch->sides[look->side];
 
-	if (seg->conv >= KCP_PATH_LANES || seg->len == 0 || seg->len > s->config.piece_bytes)
+	if (seg->conv >= KCP_PATH_LANES || seg->len == 0 || seg->len > s->piece_max)
 		watch_fail(watch, "pn %" PRIu64 ": PUSH of %u bytes in lane %u", look->pn, seg->len,
 			seg->conv);
 	if (seg->sn - seg->una >= KCP_PATH_SPAN)
-		watch_fail(watch, "pn %" PRIu64 ": PUSH %u with base %u", look->pn, seg->sn,
-			seg->una);
+		watch_fail(
+			watch, "pn %" PRIu64 ": PUSH %u with base %u", look->pn, seg->sn, seg->una);
 	int at = find_push(look, seg);
 	if (at < 0)
 		return;
@@ -270,8 +249,8 @@ static void look_push(struct looking *look, const struct model_seg *seg)
 	if (seg->frg != frg || seg->len != len ||
 		!watch_content_is(watch, look->side, item->message, from, seg->body, seg->len))
 		watch_fail(watch,
-			"pn %" PRIu64 ": PUSH %u of lane %u is not piece %u of message %d", look->pn,
-			seg->sn, seg->conv, item->index, item->message);
+			"pn %" PRIu64 ": PUSH %u of lane %u is not piece %u of message %d",
+			look->pn, seg->sn, seg->conv, item->index, item->message);
 	item->sn = seg->sn;
 	judge_base(look, m->lane, seg->una);
 	note_item(look, at);
@@ -306,7 +285,8 @@ static void look_dgram(struct looking *look, const struct model_seg *seg)
 	if (m->class == KCP_PATH_ACK && item->sent > 0)
 		watch_fail(watch, "pn %" PRIu64 ": a message of class ACK is sent again", look->pn);
 	if (m->class == KCP_PATH_RT && look->now.us > m->at_us + 150000 + 1000)
-		watch_fail(watch, "pn %" PRIu64 ": a message of class RT is sent after %" PRId64 " us",
+		watch_fail(watch,
+			"pn %" PRIu64 ": a message of class RT is sent after %" PRId64 " us",
 			look->pn, look->now.us - m->at_us);
 	item->sn = seg->sn;
 	note_item(look, m->first_item);
@@ -320,8 +300,7 @@ static void look_fwd(struct looking *look, const struct model_seg *seg)
 	look->watch->totals.fwds++;
 	for (int l = newest; l >= 0; l = half->lanes[l].previous) {
 		const struct watch_lane *lane = &half->lanes[l];
-		if (!lane->start_known ||
-			(l != newest && seg->una - lane->start > lane->rel_next))
+		if (!lane->start_known || (l != newest && seg->una - lane->start > lane->rel_next))
 			continue;
 		judge_base(look, l, seg->una);
 		return;
@@ -337,10 +316,9 @@ static void judge_ranges(struct looking *look, struct watch_half *coming,
 {
 	for (unsigned i = 0; i < count; i++)
 		for (uint64_t pn = ranges[i].from; pn <= ranges[i].to; pn++) {
-			if (pn >= (uint64_t)coming->dgram_count ||
-				coming->dgrams[pn].got != what) {
-				watch_fail(look->watch,
-					"pn %" PRIu64 ": reports %" PRIu64 " as %s", look->pn, pn,
+			if (pn >= (uint64_t)coming->dgram_count || coming->dgrams[pn].got != what) {
+				watch_fail(look->watch, "pn %" PRIu64 ": reports %" PRIu64 " as %s",
+					look->pn, pn,
 					what == GOT_RECEIVED ? "received" : "rebuilt");
 				return;
 			}
@@ -374,18 +352,17 @@ static void look_rack(struct looking *look, const struct model_seg *seg)
 		watch_fail(watch, "pn %" PRIu64 ": RACK with delay %u, not %" PRId64, look->pn,
 			rack.delay, delay);
 	if (rack.ce != (coming->ce & 0xffffff))
-		watch_fail(watch, "pn %" PRIu64 ": RACK with %u CE marks, not %u", look->pn, rack.ce,
-			coming->ce);
+		watch_fail(watch, "pn %" PRIu64 ": RACK with %u CE marks, not %u", look->pn,
+			rack.ce, coming->ce);
 	unsigned full = MODEL_RANGES_MAX;
-	for (int i = 0; i < coming->news_count && rack.received_count < full &&
-			rack.rebuilt_count < full;
+	for (int i = 0;
+		i < coming->news_count && rack.received_count < full && rack.rebuilt_count < full;
 		i++)
 		if (!coming->dgrams[coming->news[i]].reported)
 			watch_fail(watch, "pn %" PRIu64 ": RACK without the new %" PRIu64, look->pn,
 				coming->news[i]);
 	for (unsigned i = 0; i < coming->arrival_count && rack.received_count < full; i++)
-		if (!model_rack_lists(
-			    rack.received, rack.received_count, coming->arrivals[i]))
+		if (!model_rack_lists(rack.received, rack.received_count, coming->arrivals[i]))
 			watch_fail(watch, "pn %" PRIu64 ": RACK without the recent %" PRIu64,
 				look->pn, coming->arrivals[i]);
 	coming->news_count = 0;
@@ -437,6 +414,16 @@ static void look_segment(struct looking *look, const struct model_seg *seg, bool
 	}
 }
 
+static void trace_rack(const struct model_rack *rack)
+{
+	for (unsigned i = 0; i < rack->received_count; i++)
+		fprintf(stderr, " %" PRIu64 "-%" PRIu64, rack->received[i].from,
+			rack->received[i].to);
+	for (unsigned i = 0; i < rack->rebuilt_count; i++)
+		fprintf(stderr, " rebuilt %" PRIu64 "-%" PRIu64, rack->rebuilt[i].from,
+			rack->rebuilt[i].to);
+}
+
 static void trace_out(const struct looking *look, const uint8_t *bytes, size_t len)
 {
 	const uint8_t *at = bytes;
@@ -449,9 +436,7 @@ static void trace_out(const struct looking *look, const uint8_t *bytes, size_t l
 		fprintf(stderr, " [%u conv %u frg %02x wnd %u sn %u una %u len %u", seg.cmd,
 			seg.conv, seg.frg, seg.wnd, seg.sn, seg.una, seg.len);
 		if (seg.cmd == MODEL_RACK && model_rack_parse(seg.body, seg.len, &rack))
-			for (unsigned i = 0; i < rack.received_count; i++)
-				fprintf(stderr, " %" PRIu64 "-%" PRIu64, rack.received[i].from,
-					rack.received[i].to);
+			trace_rack(&rack);
 		fputs("]", stderr);
 	}
 	fputs("\n", stderr);
@@ -477,8 +462,8 @@ void watch_out(struct path_watch *watch, unsigned side, uint64_t pn, const uint8
 		watch_fail(watch, "pn %" PRIu64 ": %zu bytes", pn, len);
 	if (!model_segs_whole(bytes, len))
 		watch_fail(watch, "pn %" PRIu64 ": segments do not end at the end", pn);
-	half->dgrams =
-		watch_grow(half->dgrams, half->dgram_count, &half->dgram_cap, sizeof(*half->dgrams));
+	half->dgrams = watch_grow(
+		half->dgrams, half->dgram_count, &half->dgram_cap, sizeof(*half->dgrams));
 	half->dgrams[half->dgram_count++] = (struct watch_dgram){
 		.at_us = now.us, .bytes = (uint32_t)len, .first_ref = half->ref_count};
 	while (!watch->failed && model_seg_next(&at, bytes + len, &seg))

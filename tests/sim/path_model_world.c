@@ -17,10 +17,11 @@
 
 enum {
 	FLOWS = 6,
-	SPINS = 64,		/* wakes of a side at one instant */
-	EVENTS_MAX = 2000000,	/* of a run */
-	CALM_US = 15000000,	/* after the faults both sides are silent by then */
+	SPINS = 64,	      /* wakes of a side at one instant */
+	EVENTS_MAX = 2000000, /* of a run */
+	CALM_US = 15000000,   /* after the faults both sides are silent by then */
 	BEGIN_US = 7777777,
+	REMEMBERED = 200, /* numbers below the largest that every receiver remembers one by one */
 };
 
 struct flying {
@@ -48,9 +49,17 @@ struct pipe {
 	int64_t down_until_us;
 };
 
+enum {
+	UNSEEN,
+	TAKEN,
+	REBUILT,
+	DROPPED,
+};
+
 struct replay {
 	uint8_t *seen;
 	size_t size;
+	uint64_t largest;
 };
 
 struct path_world {
@@ -179,10 +188,9 @@ static void carry(
 		fly(world, side, pn, bytes, len, true,
 			pipe->delay_us + (int64_t)below(world, 60000));
 	if (pipe->burst > 0 && chance(world, pipe->burst))
-		pipe->down_until_us = world->now.us +
-				      (int64_t)below(world, (uint64_t)pipe->burst_us);
-	if (world->now.us < pipe->down_until_us ||
-		(pipe->loss > 0 && chance(world, pipe->loss))) {
+		pipe->down_until_us =
+			world->now.us + (int64_t)below(world, (uint64_t)pipe->burst_us);
+	if (world->now.us < pipe->down_until_us || (pipe->loss > 0 && chance(world, pipe->loss))) {
 		if (world->trace)
 			fprintf(stderr, "%10.3f   pn %" PRIu64 " of %c is lost\n",
 				(double)world->now.us / 1000, pn, 'A' + (int)side);
@@ -200,26 +208,44 @@ static void restart(struct path_world *world, unsigned side, uint32_t epoch)
 {
 	struct replay *replay = &world->replays[side];
 
-	memset(replay->seen, 0, replay->size);
+	memset(replay->seen, UNSEEN, replay->size);
+	replay->largest = 0;
 	end_restart(&world->ends[side], epoch, world->now);
 }
 
-/* @return whether the window passes it on */
-static bool pass_replay(struct path_world *world, struct replay *replay, uint64_t pn)
+static void grow_replay(struct replay *replay, uint64_t pn)
 {
-	if (pn >= replay->size) {
-		size_t size = pn * 2 + 256;
-		replay->seen = realloc(replay->seen, size);
-		if (!replay->seen)
-			abort();
-		memset(replay->seen + replay->size, 0, size - replay->size);
-		replay->size = size;
-	}
-	if (replay->seen[pn] == 0) {
-		replay->seen[pn] = 1;
+	size_t size = pn * 2 + 256;
+
+	if (pn < replay->size)
+		return;
+	replay->seen = realloc(replay->seen, size);
+	if (!replay->seen)
+		abort();
+	memset(replay->seen + replay->size, UNSEEN, size - replay->size);
+	replay->size = size;
+}
+
+/* Whether a side is to get a datagram now. */
+static bool comes_through(struct path_world *world, const struct flying *f)
+{
+	struct replay *replay = &world->replays[f->to];
+	bool old = f->pn + REMEMBERED < replay->largest;
+
+	grow_replay(replay, f->pn);
+	/* A decoder rebuilds what is not too old, older than what came, and did not come itself. */
+	if (f->rebuilt)
+		return !old && f->pn < replay->largest && replay->seen[f->pn] != DROPPED;
+	switch (replay->seen[f->pn]) {
+	case UNSEEN:
 		return true;
+	case TAKEN:
+		return !old && chance(world, 0.2);
+	case REBUILT:
+		return !old;
+	default:
+		return false;
 	}
-	return replay->seen[pn] == 2 && chance(world, 0.2);
 }
 
 static void arrive(struct path_world *world, struct flying *f)
@@ -231,25 +257,19 @@ static void arrive(struct path_world *world, struct flying *f)
 		return;
 	if (f->epoch > end->epoch)
 		restart(world, f->to, f->epoch);
-	if (f->rebuilt) {
-		/* A decoder rebuilds only what is older than what came, and what did not come itself. */
-		bool newer = false;
-		for (size_t pn = f->pn + 1; pn < replay->size; pn++)
-			newer = newer || replay->seen[pn] == 2;
-		if (!newer || (f->pn < replay->size && replay->seen[f->pn] == 1))
-			return;
-	} else if (!pass_replay(world, replay, f->pn)) {
+	if (!comes_through(world, f))
 		return;
-	}
-	uint64_t ok = 0;
-	if (end->path)
-		ok = kcp_path_stats(end->path)->input[KCP_PATH_OK];
-	bool again = !f->rebuilt && replay->seen[f->pn] == 2;
-	end_input(end, f->pn, f->bytes, f->len, f->ce && !again, f->rebuilt, world->now);
-	/* Let a copy through only of what was taken. */
-	if (!f->rebuilt && !again &&
-		(!end->path || kcp_path_stats(end->path)->input[KCP_PATH_OK] > ok))
-		replay->seen[f->pn] = 2;
+	bool again = replay->seen[f->pn] == TAKEN;
+	enum kcp_path_verdict verdict =
+		end_input(end, f->pn, f->bytes, f->len, f->ce && !again, f->rebuilt, world->now);
+	if (f->rebuilt && verdict == KCP_PATH_OK)
+		replay->seen[f->pn] = REBUILT;
+	if (f->rebuilt || again)
+		return;
+	bool taken = verdict == KCP_PATH_OK || verdict == KCP_PATH_ALREADY;
+	replay->seen[f->pn] = taken ? TAKEN : DROPPED;
+	if (taken && f->pn > replay->largest)
+		replay->largest = f->pn;
 }
 
 static void arrivals(struct path_world *world)
@@ -290,13 +310,17 @@ static void wakes(struct path_world *world, const int64_t wake[2])
 		if (wake[s] > world->now.us)
 			continue;
 		int spins = 0;
+		if (world->trace)
+			fprintf(stderr, "%10.3f   %c wakes, SRTT %.1f ms\n",
+				(double)world->now.us / 1000, 'A' + (int)s,
+				(double)end_srtt_us(end) / 1000);
 		do {
 			end_on_deadline(end, world->now);
 			end_turn(end, world->now);
 			if (++spins > SPINS)
 				watch_fail(world->watch, "side %c spins", 'A' + (int)s);
-		} while (end_next_deadline(end).us <= world->now.us &&
-			 !watch_failure(world->watch));
+		} while (
+			end_next_deadline(end).us <= world->now.us && !watch_failure(world->watch));
 	}
 }
 
@@ -358,11 +382,9 @@ static uint32_t pick_piece(struct path_world *world)
 
 static uint32_t pick_payload(struct path_world *world, uint32_t piece)
 {
-	uint32_t payload = piece + 24 + (uint32_t)below(world, 64);
+	uint32_t payload = piece + MODEL_SEG_BYTES + (uint32_t)below(world, 64);
 
-	if (payload < 512)
-		payload = 512 + (uint32_t)below(world, 600);
-	return payload;
+	return payload < 512 ? 512 + (uint32_t)below(world, 100) : payload;
 }
 
 static uint32_t pick_len(struct path_world *world, unsigned side)
@@ -431,7 +453,8 @@ static void send_own(struct path_world *world)
 			9 + below(world, 100), world->now);
 		return;
 	case 2:
-		end_send_own(end, KCP_PATH_EXTRA_MTU_PROBE, 9, 1000 + below(world, 900), world->now);
+		end_send_own(
+			end, KCP_PATH_EXTRA_MTU_PROBE, 9, 1000 + below(world, 900), world->now);
 		return;
 	default:
 		end_control(end, (uint8_t)(chance(world, 0.05) ? 255 : 1), 1 + below(world, 64));
@@ -446,7 +469,7 @@ static void change_instance(struct path_world *world)
 {
 	unsigned side = (unsigned)below(world, 2);
 	uint32_t newest = world->ends[0].epoch > world->ends[1].epoch ? world->ends[0].epoch
-								       : world->ends[1].epoch;
+								      : world->ends[1].epoch;
 
 	/* The account reaches back only so far. */
 	if (newest > world->ends[0].epoch + 1 || newest > world->ends[1].epoch + 1)
@@ -462,6 +485,9 @@ static void one_whim(struct path_world *world)
 	struct model_end *end = &world->ends[below(world, 2)];
 	uint64_t whim = below(world, 100);
 
+	if (world->trace)
+		fprintf(stderr, "%10.3f   whim %" PRIu64 " upon %c\n", (double)world->now.us / 1000,
+			whim, 'A' + (int)end->side);
 	if (whim < 60) {
 		write_burst(world);
 	} else if (whim < 68) {
@@ -528,12 +554,11 @@ static void open_ends(struct path_world *world, const enum model_kind kinds[2])
 	}
 	for (unsigned s = 0; s < 2; s++) {
 		configs[s].peer_credit_bytes = configs[1 - s].rx_credit_bytes;
-		watched[s] =
-			(struct watch_side_config){.payload_bytes = configs[s].payload_bytes,
-				.piece_bytes = configs[s].piece_bytes,
-				.rx_credit_bytes = configs[s].rx_credit_bytes,
-				.bulk_deadline_us = configs[s].bulk_deadline_us,
-				.origin = configs[s].origin};
+		watched[s] = (struct watch_side_config){.payload_bytes = configs[s].payload_bytes,
+			.piece_bytes = configs[s].piece_bytes,
+			.rx_credit_bytes = configs[s].rx_credit_bytes,
+			.bulk_deadline_us = configs[s].bulk_deadline_us,
+			.origin = configs[s].origin};
 	}
 	watch_begin(world->watch, watched, world->trace);
 	for (unsigned s = 0; s < 2; s++)
@@ -544,7 +569,7 @@ static void open_ends(struct path_world *world, const enum model_kind kinds[2])
 static void be_calm(struct path_world *world)
 {
 	uint32_t newest = world->ends[0].epoch > world->ends[1].epoch ? world->ends[0].epoch
-								       : world->ends[1].epoch;
+								      : world->ends[1].epoch;
 
 	for (unsigned s = 0; s < 2; s++) {
 		struct model_end *end = &world->ends[s];
@@ -572,8 +597,11 @@ static void fall_silent(struct path_world *world)
 	if (watch_failure(world->watch))
 		return;
 	if (world->now.us >= began + CALM_US)
-		watch_fail(world->watch, "both sides are not silent %d s after the last fault",
-			CALM_US / 1000000);
+		watch_fail(world->watch,
+			"both sides are not silent %d s after the last fault; deadlines in %" PRId64
+			" and %" PRId64 " us",
+			CALM_US / 1000000, end_next_deadline(&world->ends[0]).us - world->now.us,
+			end_next_deadline(&world->ends[1]).us - world->now.us);
 	for (unsigned s = 0; s < 2; s++) {
 		if (end_waits(&world->ends[s]))
 			watch_fail(world->watch, "side %c is silent and %u messages wait",
@@ -609,13 +637,13 @@ static void judge_freed(struct path_world *world)
 		struct kcp_path *path = world->ends[s].path;
 		end_trim(&world->ends[s], world->now);
 		if (path && (kcp_path_tx_lanes(path) > 0 || kcp_path_rx_lanes(path) > 0))
-			watch_fail(world->watch, "side %c keeps %u and %u lanes after a minute",
+			watch_fail(world->watch, "side %c keeps %u and %u lanes after 95 s",
 				'A' + (int)s, kcp_path_tx_lanes(path), kcp_path_rx_lanes(path));
 	}
 }
 
-const char *path_world_run(struct path_world *world, enum model_kind a, enum model_kind b,
-	uint64_t seed, bool trace)
+const char *path_world_run(
+	struct path_world *world, enum model_kind a, enum model_kind b, uint64_t seed, bool trace)
 {
 	const enum model_kind kinds[2] = {a, b};
 
@@ -630,7 +658,8 @@ const char *path_world_run(struct path_world *world, enum model_kind a, enum mod
 	for (int i = 0; i < FLOWS; i++)
 		world->flows[i] = i < 2 ? (uint32_t)i * 4095 : (uint32_t)below(world, 4096);
 	for (unsigned s = 0; s < 2; s++) {
-		memset(world->replays[s].seen, 0, world->replays[s].size);
+		memset(world->replays[s].seen, UNSEEN, world->replays[s].size);
+		world->replays[s].largest = 0;
 		pick_pipe(world, &world->pipes[s]);
 	}
 	open_ends(world, kinds);
@@ -649,18 +678,17 @@ const char *path_world_run(struct path_world *world, enum model_kind a, enum mod
 		write_calmly(world);
 	}
 	if (!watch_failure(world->watch) && chance(world, 0.3)) {
-		static const int64_t idle_us[] = {29000000, 31000000, 45000000, 61000000};
+		static const int64_t idle_us[] = {29000000, 31000000, 61000000, 95000000};
 		int64_t idle = idle_us[below(world, 4)];
 		world->now = mono_add_us(world->now, idle);
-		if (idle > 60000000)
+		if (idle > 90000000)
 			judge_freed(world);
-		if (getenv("X")) { struct mono t = world->ends[0].path ? kcp_path_trim(world->ends[0].path, world->now) : MONO_NEVER; fprintf(stderr, "next trim %ld now %ld\n", t.us, world->now.us); t = kcp_path_trim(world->ends[0].path, mono_add_us(world->now, 31000000)); fprintf(stderr, "next trim %ld lanes %u\n", t.us, kcp_path_tx_lanes(world->ends[0].path)); }
-		if (idle > 60000000)
-			;
 		else if (chance(world, 0.5))
 			end_trim(&world->ends[below(world, 2)], world->now);
 		write_calmly(world);
 	}
+	if (trace && watch_failure(world->watch))
+		watch_dump(world->watch);
 	for (unsigned s = 0; s < 2; s++)
 		end_close(&world->ends[s]);
 	if (world->pool.slots_used > 0)

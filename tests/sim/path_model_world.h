@@ -27,8 +27,8 @@ void path_world_free(struct path_world *world);
  *
  * @return  NULL, or what went wrong; good until the next run
  */
-const char *path_world_run(struct path_world *world, enum model_kind a, enum model_kind b,
-	uint64_t seed, bool trace);
+const char *path_world_run(
+	struct path_world *world, enum model_kind a, enum model_kind b, uint64_t seed, bool trace);
 
 const struct watch_totals *path_world_totals(const struct path_world *world);
 
