@@ -1,4 +1,5 @@
 #!/bin/bash
+# alone
 # timeout: 60
 #
 # Two joined daemons that have nothing to do use next to no CPU: only signs of life wake them up.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# alone
 # The emulated link itself: what the other tests and the figures rest on.
 #
 #     $NS_A  wan0 192.0.2.1/24  ----- lab: rate, queue, delay, loss -----  wan0 192.0.2.2/24  $NS_B

@@ -1,4 +1,5 @@
 #!/bin/bash
+# alone
 # profiles: release
 # timeout: 60
 #

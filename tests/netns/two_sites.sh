@@ -1,4 +1,5 @@
 #!/bin/bash
+# alone
 # timeout: 100
 #
 # Two sites over a bad link: nothing is lost inside, TCP is many times faster than outside, and a ping beside a bulk
