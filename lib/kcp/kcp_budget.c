@@ -36,6 +36,7 @@ static void charge_exempt(struct kcp_budget *budget, uint32_t bytes, struct mono
 		mono_max(budget->exempt_at, mono_add_us(now, -KCP_BUDGET_EXEMPT_BURST_US));
 	budget->exempt_at =
 		mono_add_us(budget->exempt_at, (int64_t)((uint64_t)bytes * 1000000 / rate));
+	budget->exempt_at = mono_min(budget->exempt_at, mono_add_us(now, KCP_BUDGET_DEBT_US));
 }
 
 bool kcp_budget_sent(struct kcp_budget *budget, struct kcp_flight *ret_flight, uint32_t bytes,
@@ -45,15 +46,18 @@ bool kcp_budget_sent(struct kcp_budget *budget, struct kcp_flight *ret_flight, u
 		kcp_window_restart(&budget->window, now);
 	kcp_window_sent(&budget->window, ret_flight, again, now);
 	kcp_window_pace(&budget->window, bytes, datagram_bytes, now);
+	/* What passed without waiting must not keep the rest waiting for long. */
+	budget->window.pace_at =
+		mono_min(budget->window.pace_at, mono_add_us(now, KCP_BUDGET_DEBT_US));
 	if (exempt)
 		charge_exempt(budget, bytes, now);
 	return kcp_window_limited(&budget->window);
 }
 
-void kcp_budget_charge(
-	struct kcp_budget *budget, uint32_t bytes, uint32_t datagram_bytes, struct mono now)
+void kcp_budget_forgive(struct kcp_budget *budget)
 {
-	kcp_window_pace(&budget->window, bytes, datagram_bytes, now);
+	budget->exempt_at = mono_at_us(INT64_MIN / 2);
+	budget->window.pace_at = budget->exempt_at;
 }
 
 void kcp_budget_acked(struct kcp_budget *budget, const struct kcp_flight *flight, uint32_t bytes,

@@ -14,6 +14,7 @@ enum {
 	KCP_BUDGET_EXEMPT_SHARE = 10,	 /* a tenth of the rate passes a full window, */
 	KCP_BUDGET_EXEMPT_MIN_BPS = 25000,  /* bytes a second of it at least (200 kb/s), */
 	KCP_BUDGET_EXEMPT_BURST_US = 50000, /* and so much of it may be saved up */
+	KCP_BUDGET_DEBT_US = 100000,	    /* pace never makes wait for longer */
 	KCP_BUDGET_WIRE_BYTES = 64,	    /* of a datagram beyond its segments */
 };
 
@@ -44,15 +45,14 @@ static inline struct mono kcp_budget_exempt_at(const struct kcp_budget *budget)
  *
  * @idle    nothing flew before it
  * @again   holds what was sent before
- * @exempt  of a class that may pass a full window
+ * @exempt  it passed although window or pace was shut
  * @return  true if its sample will tell of the sender only
  */
 bool kcp_budget_sent(struct kcp_budget *budget, struct kcp_flight *ret_flight, uint32_t bytes,
 	uint32_t datagram_bytes, bool idle, bool again, bool exempt, struct mono now);
 
-/** Charges pace for what does not fly. */
-void kcp_budget_charge(
-	struct kcp_budget *budget, uint32_t bytes, uint32_t datagram_bytes, struct mono now);
+/** Nothing that was sent before is held against what comes. */
+void kcp_budget_forgive(struct kcp_budget *budget);
 
 void kcp_budget_acked(struct kcp_budget *budget, const struct kcp_flight *flight, uint32_t bytes,
 	bool limited, struct mono now);

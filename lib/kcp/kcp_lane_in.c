@@ -11,12 +11,14 @@
  *
  * Memory: a piece far ahead would make the ring as long as the distance. An honest peer's numbers from its base to its
  * last piece are all charged to it, at least 512 bytes each, so nothing lies farther ahead than grant / 512, and this is
- * checked. A hostile one could do that in thousands of lanes: so rings beyond a few records share one bound, and are
- * shrunk as soon as their lane is empty.
+ * checked. A hostile one could do that in thousands of lanes: so rings beyond a few records share one bound; when it
+ * is reached the path shrinks them all to what they hold. And what stands between a far piece and the position is walked once,
+ * when the position passes it: so a datagram may stretch lanes by so much and no more.
  */
 #include "kcp/kcp_lane_in.h"
 
 #include "core/pool.h"
+#include "kcp/kcp_path.h"
 #include "kcp/kcp_recv.h"
 #include "kcp/kcp_segment.h"
 
@@ -113,8 +115,6 @@ static void place(struct kcp_lane_in *lane, bool moved, struct kcp_lane_in_share
 {
 	if (lane->held == 0) {
 		list_remove(&lane->holed);
-		if (lane->ring.capacity > KCP_LANE_IN_KEEP)
-			kcp_lane_in_fit(lane, shared);
 	} else if (moved || !list_linked(&lane->holed)) {
 		list_remove(&lane->holed);
 		list_add_tail(&shared->holed, &lane->holed);
@@ -147,7 +147,7 @@ static void settle(struct kcp_lane_in *lane, uint32_t end, struct kcp_lane_in_sh
 {
 	uint32_t from = lane->pos;
 
-	for (uint32_t sn = lane->pos; sn != end; sn++) {
+	for (uint32_t sn = lane->pos; sn != end && lane->held > 0; sn++) {
 		if (!present(lane, sn) || !goes_on(lane, from, sn)) {
 			shared->discarded += from != sn;
 			drop(lane, from, sn, shared);
@@ -167,8 +167,10 @@ static void settle(struct kcp_lane_in *lane, uint32_t end, struct kcp_lane_in_sh
 			from = sn + 1;
 		}
 	}
-	shared->discarded += from != end;
-	drop(lane, from, end, shared);
+	if (lane->held > 0) {
+		shared->discarded += from != end;
+		drop(lane, from, end, shared);
+	}
 }
 
 static void move(struct kcp_lane_in *lane, uint32_t base, struct kcp_lane_in_shared *shared)
@@ -223,6 +225,23 @@ static bool crowded(
 	return shared->records - counted(lane) + capacity > shared->records_max;
 }
 
+/*
+ * What is taken is reported and cannot be asked for again, and a message that is never completed keeps its slots. So the last
+ * slots of all are for pieces that complete one; before these, for pieces that are next. And where half of all slots are
+ * taken, a path that holds much, though enough for a whole message, gets no more but to complete.
+ */
+static uint8_t *take_slot(const struct kcp_lane_in_shared *shared, bool next, bool last)
+{
+	struct pool *pool = shared->pool;
+
+	if (next && last)
+		return pool_take(pool);
+	if (pool->slots_used >= pool->slots_max / 2 &&
+		shared->held >= pool->slots_max / 64 + KCP_PATH_PIECES_MAX)
+		return NULL;
+	return pool_take_keeping(pool, next ? pool->slots_max / 16 : (pool->slots_max + 7) / 8);
+}
+
 enum kcp_lane_in_verdict kcp_lane_in_push(struct kcp_lane_in *lane,
 	const struct kcp_segment *segment, struct kcp_lane_in_shared *shared)
 {
@@ -237,15 +256,15 @@ enum kcp_lane_in_verdict kcp_lane_in_push(struct kcp_lane_in *lane,
 		return KCP_LANE_IN_FAR;
 	if (kcp_sn_before(sn, lane->top) && present(lane, sn))
 		return KCP_LANE_IN_REPEATED;
+	if (!kcp_sn_before(sn, lane->top) && sn - lane->top > shared->stretch_left)
+		return KCP_LANE_IN_CROWDED;
 	if (crowded(lane, need, shared))
 		return KCP_LANE_IN_CROWDED;
 	if (!reserve(lane, need, shared) ||
 		!kcp_ready_reserve(
 			shared->ready, kcp_ready_count(shared->ready) + shared->held + 1))
 		return KCP_LANE_IN_NO_MEMORY;
-	/* What comes early is reported and cannot be asked for again: the last slots are for what fills a hole. */
-	slot = next ? pool_take(shared->pool)
-		    : pool_take_keeping(shared->pool, (shared->pool->slots_max + 7) / 8);
+	slot = take_slot(shared, next, (segment->frg & KCP_FRG_LEFT) == 0);
 	if (!slot)
 		return KCP_LANE_IN_NO_MEMORY;
 	memcpy(slot, segment->data, segment->len);
@@ -253,8 +272,10 @@ enum kcp_lane_in_verdict kcp_lane_in_push(struct kcp_lane_in *lane,
 		.slot = slot, .len = (uint16_t)segment->len, .frg = segment->frg, .present = true};
 	lane->held++;
 	shared->held++;
-	if (!kcp_sn_before(sn, lane->top))
+	if (!kcp_sn_before(sn, lane->top)) {
+		shared->stretch_left -= sn - lane->top;
 		lane->top = sn + 1;
+	}
 	uint32_t pos = lane->pos;
 	if (next)
 		advance(lane, shared);

@@ -28,6 +28,8 @@ struct kcp_lane_in_shared {
 	uint32_t held;	   /* pieces in all lanes */
 	uint32_t records;  /* in rings of more than KCP_LANE_IN_KEEP */
 	uint32_t records_max;
+	/* How far pieces may still stretch their lanes in this datagram: what is stretched is walked once, later. */
+	uint32_t stretch_left;
 	uint32_t span_max; /* what is farther than this from the position breaks the grant */
 	uint32_t message_max_bytes;
 	uint64_t delivered; /* messages */

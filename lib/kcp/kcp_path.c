@@ -91,6 +91,7 @@ int kcp_path_new(const struct kcp_path_config *config, const struct kcp_path_io 
 	path->in.pool = config->pool;
 	path->in.ready = &path->ready;
 	path->in.message_max_bytes = config->recv_message_max_bytes;
+	path->piece_cost_bytes = KCP_PATH_CHARGE_BYTES;
 	path->crowded_at = mono_at_us(INT64_MIN / 2);
 	*ret_path = path;
 	return 0;
@@ -165,6 +166,7 @@ void kcp_path_restart(struct kcp_path *path, uint32_t rx_credit_bytes, uint32_t 
 	path->blocked_us = 0;
 	path->rack_any = false;
 	path->rack_ce = 0;
+	kcp_budget_forgive(&path->budget);
 	kcp_seen_init(&path->seen);
 	kcp_grant_init(&path->grant, rx_credit_bytes);
 }
@@ -398,6 +400,18 @@ int kcp_path_control(struct kcp_path *path, const void *body, size_t len)
 	return 0;
 }
 
+void kcp_path_hush(struct kcp_path *path)
+{
+	free(path->control);
+	path->control = NULL;
+	path->control_bytes = 0;
+	path->wask = false;
+	path->wins = false;
+	path->probe = false;
+	kcp_seen_hush(&path->seen);
+	kcp_path_rest_bases(path);
+}
+
 void kcp_path_wask(struct kcp_path *path)
 {
 	path->wask = true;
@@ -458,6 +472,15 @@ uint64_t kcp_path_own_grant(const struct kcp_path *path)
 	uint32_t unread = kcp_ready_count(&path->ready);
 	bool tight = path->in.held + unread > path->config.rx_slots_max / 2;
 
-	return kcp_grant_bytes(
+	uint64_t bytes = kcp_grant_bytes(
 		&path->grant, (uint64_t)unread * path->config.pool->slot_bytes, tight);
+	/* A quarter of the slots is for pieces smaller than those of late. */
+	uint64_t held_bytes = (uint64_t)path->config.rx_slots_max * 3 / 4 * path->piece_cost_bytes;
+	uint64_t least = (uint64_t)path->config.rx_slots_max * KCP_PATH_CHARGE_BYTES;
+
+	if (held_bytes < least)
+		held_bytes = least;
+	return bytes < held_bytes
+		       ? bytes
+		       : held_bytes / KCP_PATH_GRANT_UNIT_BYTES * KCP_PATH_GRANT_UNIT_BYTES;
 }

@@ -63,7 +63,10 @@ struct kcp_path_config {
 	uint32_t
 		peer_credit_bytes; /* grant of the peer until it tells another: its rx_credit_bytes */
 	int64_t bulk_deadline_us; /* 0 = max(1 s, 4 SRTT) */
-	/* Most slots held for what was received: 0 = 12288. At least 1024, which the smallest grant fills half. */
+	/*
+	 * Most slots held for what was received: 0 = 12288; at least 1024, which the smallest grant fills half. With fewer than
+	 * rx_credit_bytes / 512 an honest peer's small pieces may pass it at first, and then holes are given up.
+	 */
 	uint32_t rx_slots_max;
 	/* Most slots held for what was not yet acknowledged: 0 = 12288; at least 256 */
 	uint32_t tx_slots_max;
@@ -108,10 +111,11 @@ struct kcp_path_io {
 	void (*fate)(void *ctx, uint64_t pn, size_t bytes, bool lost);
 };
 
-/** What became of a datagram. Only OK and ALREADY have an effect. */
+/** What became of a datagram. The BAD ones have no effect. */
 enum kcp_path_verdict {
 	KCP_PATH_OK,
-	KCP_PATH_ALREADY, /* this pn is here: received twice, or rebuilt before; its segments are ignored */
+	/* This pn is here: received twice, or rebuilt before; its segments are ignored. Known of the last 2048 numbers. */
+	KCP_PATH_ALREADY,
 	KCP_PATH_BAD_LENGTH,  /* a segment passes the end, or bytes are left over */
 	KCP_PATH_BAD_CONTROL, /* control_check() said so */
 	KCP_PATH_NO_MEMORY, /* part of it was not taken and so it will not be reported: the peer sends that again */
@@ -255,6 +259,12 @@ int kcp_path_control(struct kcp_path *path, const void *body, size_t len);
 
 /** Queues a WASK: asks the peer for its grant, which makes it acknowledge. */
 void kcp_path_wask(struct kcp_path *path);
+
+/**
+ * No session is left to send on: forgets what would only have been an answer or a question (reports, CONTROL, WASK, WINS,
+ * probes). Messages wait for their deadlines.
+ */
+void kcp_path_hush(struct kcp_path *path);
 
 /** Puts out all that may go: RACK, CONTROL, FWD, resends, new items. */
 void kcp_path_flush(struct kcp_path *path, struct mono now);

@@ -84,8 +84,10 @@ static bool send_one(struct kcp_path *path, struct mono now)
 		kcp_path_write_control(&out);
 	kcp_path_write_flags(&out);
 	/* Opening may have settled things. */
-	if (item && pick_class(path, now, &class))
+	if (item && pick_class(path, now, &class)) {
+		out.exempt = !kcp_path_gate_open(path, now);
 		kcp_path_write_class(&out, class);
+	}
 	if (path->probe)
 		kcp_path_write_probe(&out);
 	ride_rack(&out);
@@ -122,7 +124,7 @@ static void check_probe(struct kcp_path *path, struct mono now)
 {
 	struct kcp_path_moment moment = {path, now};
 
-	if (path->probe || !mono_due(kcp_sent_pto_at(&path->sent), now))
+	if (!mono_due(kcp_sent_pto_at(&path->sent), now))
 		return;
 	path->probe = kcp_sent_pto(&path->sent, &kcp_path_sent_events, &moment, now);
 }
@@ -140,12 +142,18 @@ static void flush(struct kcp_path *path, struct mono now)
 	note_fill(path, now);
 }
 
-void kcp_path_flush(struct kcp_path *path, struct mono now)
+static void settle_and_flush(struct kcp_path *path, struct mono now)
 {
 	kcp_path_expire(path, now);
 	kcp_path_detect(path, now);
 	check_probe(path, now);
 	flush(path, now);
+}
+
+void kcp_path_flush(struct kcp_path *path, struct mono now)
+{
+	path->blocked_us = 0; /* the caller thinks that sending is possible */
+	settle_and_flush(path, now);
 }
 
 void kcp_path_on_deadline(struct kcp_path *path, struct mono now)
@@ -155,7 +163,7 @@ void kcp_path_on_deadline(struct kcp_path *path, struct mono now)
 		kcp_path_detect(path, now);
 		return;
 	}
-	kcp_path_flush(path, now);
+	settle_and_flush(path, now);
 }
 
 static bool items_wait(const struct kcp_path *path, bool urgent_only)
@@ -172,6 +180,7 @@ static bool items_wait(const struct kcp_path *path, bool urgent_only)
 
 void kcp_path_input_done(struct kcp_path *path, struct mono now)
 {
+	path->blocked_us = 0; /* where something came from, something may go to */
 	if (items_wait(path, false) || mono_due(kcp_path_next_deadline(path), now))
 		kcp_path_flush(path, now);
 }
@@ -193,7 +202,9 @@ struct mono kcp_path_next_deadline(const struct kcp_path *path)
 		at = mono_min(at, kcp_budget_exempt_at(&path->budget));
 	if (path->blocked_us)
 		at = mono_max(at, path->blocked_until);
-	at = mono_min(at, kcp_sent_suspect_at(&path->sent));
+	/* What asks for no acknowledgement is judged when something else happens. */
+	if (path->sent.flying > 0)
+		at = mono_min(at, kcp_sent_suspect_at(&path->sent));
 	if (!list_empty(&path->active))
 		at = mono_min(at, path->expire_at);
 	return mono_min(at, kcp_dgram_out_expires(&path->dgrams));

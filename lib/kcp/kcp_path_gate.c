@@ -21,9 +21,14 @@ bool kcp_path_exempt(enum kcp_path_class class)
 	return class == KCP_PATH_RT || class == KCP_PATH_CTL;
 }
 
+bool kcp_path_gate_open(const struct kcp_path *path, struct mono now)
+{
+	return mono_due(kcp_budget_pace_at(&path->budget), now) && kcp_path_window_open(path);
+}
+
 bool kcp_path_may_send(const struct kcp_path *path, enum kcp_path_class class, struct mono now)
 {
-	if (mono_due(kcp_budget_pace_at(&path->budget), now) && kcp_path_window_open(path))
+	if (kcp_path_gate_open(path, now))
 		return true;
 	return kcp_path_exempt(class) && mono_due(kcp_budget_exempt_at(&path->budget), now);
 }

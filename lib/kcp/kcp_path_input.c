@@ -26,6 +26,7 @@ struct taking {
 	bool asks;
 	bool whole; /* every PUSH and DGRAM is here */
 	bool full;  /* something was refused for memory */
+	bool rack;  /* a report was taken; one is enough */
 };
 
 const char *kcp_path_verdict_str(enum kcp_path_verdict verdict)
@@ -111,22 +112,35 @@ static struct kcp_lane_in *lane_in(struct taking *taking, uint32_t id, uint32_t 
 	return lane;
 }
 
-/* Shrinks all rings to what they hold, seldom. */
-static void fit_lanes(struct kcp_path *path, struct mono now)
+/* Shrinks all rings to what they hold, but seldom. @return whether it did */
+static bool fit_lanes(struct kcp_path *path, struct mono now)
 {
 	struct kcp_lane_in *lane;
 	uint32_t i = 0;
 
 	if (!mono_due(path->crowded_at, now))
-		return;
+		return false;
 	path->crowded_at = mono_add_us(now, KCP_PATH_CROWDED_US);
 	while ((lane = kcp_table_next(&path->lanes_in, &i)) != NULL)
 		kcp_lane_in_fit(lane, &path->in);
+	return true;
+}
+
+static void note_cost(struct kcp_path *path, uint32_t len)
+{
+	uint32_t unit = KCP_PATH_CHARGE_BYTES;
+	uint32_t cost = (len + unit - 1) / unit * unit;
+
+	if (cost > path->piece_cost_bytes)
+		path->piece_cost_bytes += (cost - path->piece_cost_bytes + 63) / 64;
+	else
+		path->piece_cost_bytes -= (path->piece_cost_bytes - cost) / 64;
 }
 
 static void take_push(struct taking *taking, const struct kcp_segment *segment)
 {
 	struct kcp_path *path = taking->path;
+	enum kcp_lane_in_verdict verdict;
 	struct kcp_lane_in *lane;
 
 	taking->asks = true;
@@ -157,8 +171,12 @@ static void take_push(struct taking *taking, const struct kcp_segment *segment)
 	}
 	path->in.span_max = (uint32_t)(path->grant.reach_bytes / KCP_PATH_CHARGE_BYTES);
 	path->in.records_max = path->in.span_max * KCP_PATH_RECORDS_PER_SPAN;
-	switch (kcp_lane_in_push(lane, segment, &path->in)) {
+	verdict = kcp_lane_in_push(lane, segment, &path->in);
+	if (verdict == KCP_LANE_IN_CROWDED && fit_lanes(path, taking->now))
+		verdict = kcp_lane_in_push(lane, segment, &path->in);
+	switch (verdict) {
 	case KCP_LANE_IN_TAKEN:
+		note_cost(path, segment->len);
 		return;
 	case KCP_LANE_IN_REPEATED:
 		path->stats.repeated_pieces++;
@@ -167,7 +185,6 @@ static void take_push(struct taking *taking, const struct kcp_segment *segment)
 		skip(taking, &path->stats.skip_sn, true);
 		return;
 	case KCP_LANE_IN_CROWDED:
-		fit_lanes(path, taking->now);
 		refuse(taking, &path->stats.refused_full);
 		return;
 	case KCP_LANE_IN_NO_MEMORY:
@@ -304,6 +321,11 @@ static void take_segment(struct taking *taking, const struct kcp_segment *segmen
 		}
 		break;
 	case KCP_CMD_RACK:
+		if (taking->rack) {
+			path->stats.skip_rack++;
+			return;
+		}
+		taking->rack = true;
 		kcp_path_take_rack(path, taking->pn, segment->data, segment->len, taking->now);
 		break;
 	case KCP_CMD_CONTROL:
@@ -359,6 +381,7 @@ static enum kcp_path_verdict input(struct kcp_path *path, uint64_t pn, const voi
 	kcp_path_wake_bases(path, now);
 	path->stats.in_bytes += len;
 	kcp_grant_arrived(&path->grant, len, path->sent.srtt_us, now);
+	path->in.stretch_left = KCP_PATH_STRETCH;
 	while (wire_left(&in) > 0) {
 		kcp_segment_read(&in, &segment);
 		take_segment(&taking, &segment);

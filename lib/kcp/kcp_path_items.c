@@ -50,6 +50,15 @@ void kcp_path_give_up(struct kcp_path *path, struct kcp_lane *lane, uint32_t sn,
 	kcp_path_lane_changed(path, lane, returned);
 }
 
+void kcp_path_rest_bases(struct kcp_path *path)
+{
+	list_for_each (node, &path->forward) {
+		list_entry(node, struct kcp_lane, forward)->fwd_at = MONO_NEVER;
+		path->forward_tired = true;
+	}
+	path->forward_at = MONO_NEVER;
+}
+
 void kcp_path_wake_bases(struct kcp_path *path, struct mono now)
 {
 	if (!path->forward_tired)
@@ -137,7 +146,8 @@ static void on_acked(void *ctx, uint64_t pn, struct kcp_sent_record *record)
 	if (record->flags & KCP_SENT_LOST)
 		path->stats.late_acks++;
 	if ((record->flags & KCP_SENT_ASKS) && !(record->flags & KCP_SENT_UNCOUNTED) &&
-		pn >= path->sent.route_pn)
+		pn >= path->sent.route_pn &&
+		mono_diff_us(moment->now, record->at) <= KCP_SENT_RTT_MAX_US)
 		kcp_budget_acked(&path->budget, &record->flight, record->bytes,
 			(record->flags & KCP_SENT_LIMITED) != 0, moment->now);
 	if (!(record->flags & KCP_SENT_REBUILT))

@@ -30,6 +30,8 @@ enum {
 	KCP_PATH_SWEEP_US = 1000000,   /* between walks over all lanes to free idle ones */
 	KCP_PATH_PACE_SLACK_US = 1000, /* a timer is worth setting for so much at once */
 	KCP_PATH_CROWDED_US = 10000,   /* between walks over all lanes to shrink them */
+	KCP_PATH_STRETCH =
+		KCP_PATH_SPAN + 8192,  /* numbers that one datagram may stretch lanes by */
 	KCP_PATH_RECORDS_PER_SPAN = 8, /* ring records of all lanes, in spans of the grant */
 };
 
@@ -84,8 +86,10 @@ struct kcp_path {
 	struct kcp_dgram_in dgrams_in;
 	struct kcp_ready ready;
 	struct mono crowded_at;
-	uint64_t rack_pn; /* highest number that brought a RACK */
-	uint32_t rack_ce; /* what it said */
+	uint32_t
+		piece_cost_bytes; /* what a received piece costs of the grant, EWMA 1/64; at least 512 */
+	uint64_t rack_pn;	  /* highest number that brought a RACK */
+	uint32_t rack_ce;	  /* what it said */
 	bool rack_any;
 
 	struct kcp_path_stats stats;
@@ -132,6 +136,9 @@ bool kcp_path_front(struct kcp_path *path, enum kcp_path_class class, struct kcp
 /** Puts an item that was parked back into its queue. */
 void kcp_path_unpark(struct kcp_path *path, struct kcp_ref ref);
 
+/** No base is told until kcp_path_wake_bases(). */
+void kcp_path_rest_bases(struct kcp_path *path);
+
 /** Bases that were not repeated any more are told again: the peer is there, or data waits for the charge they hold. */
 void kcp_path_wake_bases(struct kcp_path *path, struct mono now);
 
@@ -140,6 +147,9 @@ void kcp_path_pop(struct kcp_path *path, enum kcp_path_class class);
 
 /** Whether the congestion window has room. */
 bool kcp_path_window_open(const struct kcp_path *path);
+
+/** Whether window and pace let a datagram of any class leave now. */
+bool kcp_path_gate_open(const struct kcp_path *path, struct mono now);
 
 /** Whether a class may pass a full window. */
 bool kcp_path_exempt(enum kcp_path_class class);

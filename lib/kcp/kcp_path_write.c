@@ -70,8 +70,7 @@ void kcp_path_close_datagram(struct kcp_path_datagram *out)
 		out->flags |= KCP_PATH_OUT_ASKS;
 		if (kcp_budget_sent(&path->budget, &record->flight, bytes,
 			    kcp_path_full_bytes(path), idle,
-			    (out->flags & KCP_PATH_OUT_RESEND) != 0,
-			    (out->flags & KCP_PATH_OUT_RT) != 0, out->now))
+			    (out->flags & KCP_PATH_OUT_RESEND) != 0, out->exempt, out->now))
 			record->flags |= KCP_SENT_LIMITED;
 	}
 	kcp_grant_told(&path->grant, out->grant_bytes);

@@ -12,6 +12,7 @@ struct kcp_path_datagram {
 	size_t used;
 	unsigned flags;	     /* KCP_PATH_OUT_... */
 	unsigned sent_flags; /* KCP_SENT_... */
+	bool exempt;	     /* window or pace is shut: it passes as urgent */
 	uint32_t refs;
 	uint64_t pn;
 	uint64_t grant_bytes;

@@ -177,6 +177,13 @@ static unsigned list(const uint64_t *map, uint64_t end, uint64_t floor, struct k
 	return count;
 }
 
+void kcp_seen_hush(struct kcp_seen *seen)
+{
+	seen->asked = 0;
+	seen->asked_at = MONO_NEVER;
+	seen->urgent = false;
+}
+
 void kcp_seen_report(struct kcp_seen *seen, struct mono now, struct kcp_rack *ret_rack)
 {
 	uint64_t floor = floor_of(seen);
@@ -190,8 +197,6 @@ void kcp_seen_report(struct kcp_seen *seen, struct mono now, struct kcp_rack *re
 	ret_rack->received_count =
 		list(seen->received, seen->largest + 1, floor, ret_rack->received);
 	ret_rack->rebuilt_count = list(seen->rebuilt, seen->largest + 1, floor, ret_rack->rebuilt);
-	seen->asked = 0;
-	seen->asked_at = MONO_NEVER;
-	seen->urgent = false;
+	kcp_seen_hush(seen);
 	seen->told_at = now;
 }

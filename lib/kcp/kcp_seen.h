@@ -57,6 +57,9 @@ void kcp_seen_add_rebuilt(struct kcp_seen *seen, uint64_t pn, struct mono now);
 /** When the next report is due; MONO_NEVER if none is asked for. May be past. */
 struct mono kcp_seen_due(const struct kcp_seen *seen, int64_t srtt_us);
 
+/** Forgets that reports were asked for. */
+void kcp_seen_hush(struct kcp_seen *seen);
+
 /** Makes the report and notes it as told. Something must have been received. */
 void kcp_seen_report(struct kcp_seen *seen, struct mono now, struct kcp_rack *ret_rack);
 

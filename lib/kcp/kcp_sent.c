@@ -154,20 +154,13 @@ static void land(struct kcp_sent *sent, struct kcp_sent_record *record)
 
 /* ---- adding and forgetting -------------------------------------------------------------------------------------- */
 
-/* So long a lost one is remembered, so that its late arrival is noticed. */
-static int64_t keep_lost_us(const struct kcp_sent *sent)
-{
-	return 500000 + 4 * sent->srtt_us;
-}
-
 /* Whether the oldest record has served. */
-static bool served(
-	const struct kcp_sent *sent, const struct kcp_sent_record *record, struct mono now)
+static bool served(const struct kcp_sent_record *record, struct mono now)
 {
 	if (record->flags & KCP_SENT_ACKED)
 		return true;
 	if (record->flags & KCP_SENT_LOST)
-		return mono_diff_us(now, record->at) > keep_lost_us(sent);
+		return mono_diff_us(now, record->at) > KCP_SENT_KEEP_US;
 	if (record->flags & (KCP_SENT_FLIES | KCP_SENT_HOLE))
 		return false;
 	return mono_diff_us(now, record->at) > KCP_SENT_QUIET_US;
@@ -186,7 +179,7 @@ static void drop_first(struct kcp_sent *sent)
 
 static void forget_served(struct kcp_sent *sent, struct mono now)
 {
-	while (sent->first < sent->next && served(sent, at(sent, (uint32_t)sent->first), now))
+	while (sent->first < sent->next && served(at(sent, (uint32_t)sent->first), now))
 		drop_first(sent);
 	if (sent->first == sent->next)
 		sent->refs.first = sent->refs.next;
@@ -331,7 +324,7 @@ static void note_rebuilt(
 static bool match_holes(struct kcp_sent *sent, const struct kcp_range *ranges, unsigned count,
 	bool rebuilt, const struct kcp_sent_events *events, void *ctx, struct mono now)
 {
-	uint32_t left = sent->holes;
+	uint32_t left = sent->holes < KCP_SENT_STEPS ? sent->holes : KCP_SENT_STEPS;
 	uint32_t low = sent->hole_tail;
 	bool any = false;
 

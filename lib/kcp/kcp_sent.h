@@ -25,7 +25,10 @@ enum {
 	KCP_SENT_DEAD_US =
 		60 * 1000000, /* nobody is there: no more probes until something arrives */
 	KCP_SENT_QUIET_US =
-		10 * 1000000, /* so long is a number kept that nobody must acknowledge */
+		10 * 1000000,		/* so long is a number kept that nobody must acknowledge */
+	KCP_SENT_KEEP_US = 3 * 1000000, /* so long after it was sent a lost one is remembered */
+	KCP_SENT_STEPS =
+		4096, /* holes that one list of a report is held against; more is a liar's work */
 	KCP_SENT_RTT_MAX_US = 10 * 1000000,   /* a longer one was measured across a suspend */
 	KCP_SENT_REPEAT_MAX_US = 3 * 1000000, /* however slow the path looks */
 };

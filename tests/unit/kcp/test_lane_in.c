@@ -96,6 +96,7 @@ static void give(struct kcp_lane_in *lane, struct kcp_lane_in_shared *shared, ui
 	};
 
 	memcpy(body, &sn, 4);
+	shared->stretch_left = 1 << 16;
 	enum kcp_lane_in_verdict verdict = kcp_lane_in_push(lane, &segment, shared);
 	cr_assert(verdict == KCP_LANE_IN_TAKEN || verdict == KCP_LANE_IN_REPEATED);
 }
@@ -202,6 +203,7 @@ Test(lane_in, keeps_its_books_under_nonsense)
 				.len = 1 + rnd(8),
 				.data = body};
 			memset(body, segment.frg, sizeof(body));
+			shared.stretch_left = rnd(4000);
 			kcp_lane_in_push(lane, &segment, &shared);
 			if (rnd(30) == 0)
 				kcp_lane_in_move(

@@ -221,3 +221,63 @@ Test(path_memory, sender_keeps_little_of_what_is_acknowledged)
 	}
 	rig_close(&rig);
 }
+
+/* What a datagram may stretch lanes by is bounded, because it is walked later: here 28 lanes by 30000 each. */
+Test(path_memory, one_datagram_stretches_little)
+{
+	open_rig(0);
+	for (uint32_t lane = 0; lane < 28; lane++)
+		rig_push(&rig, lane, 0x80, 30000, 0, 1);
+	cr_assert_eq(rig_give(&rig), KCP_PATH_NO_MEMORY);
+	cr_assert_eq(kcp_path_slots(rig.path), 1);
+	rig_push(&rig, 1, 0x80, 30000, 0, 1);
+	cr_assert_eq(rig_give(&rig), KCP_PATH_OK, "the next datagram may again");
+	rig_close(&rig);
+}
+
+/* Messages that are never completed, from one of many peers that share a pool. */
+Test(path_memory, one_path_cannot_have_the_pool)
+{
+	open_rig(0);
+	rig.pool.slots_max = 8192;
+	for (uint32_t lane = 0; lane < 4096; lane++) {
+		for (uint32_t sn = 0; sn < 3; sn++) {
+			rig_push(&rig, lane, sn == 0 ? 0xff : (uint8_t)(127 - sn), sn, 0, 1);
+			rig_give(&rig);
+		}
+		rig_clear(&rig);
+	}
+	cr_assert_eq(kcp_path_slots(rig.path), 8192 / 2);
+	/* and it can still receive */
+	uint8_t body[8];
+	rig_push(&rig, 4095, 0x80, 1000, 1000, 7);
+	rig_give(&rig);
+	cr_assert_eq(rig_read(&rig, body), 7);
+	rig_close(&rig);
+}
+
+/* The grant that is told fits the slots that there are, by what pieces were like of late. */
+Test(path_memory, grant_fits_the_slots)
+{
+	uint8_t body[8];
+
+	open_rig(1024);
+	rig.pn = 0;
+	for (uint32_t sn = 0; sn < 3000; sn++) {
+		rig_push(&rig, 1, 0x80, sn, sn, 1400);
+		rig_give(&rig);
+		rig_read(&rig, body);
+		if (sn == 0)
+			cr_assert_eq(kcp_path_grant_told_bytes(rig.path), 1024 * 512);
+		rig_clear(&rig);
+	}
+	cr_assert_eq(kcp_path_grant_told_bytes(rig.path) / 4096, 1024 * 3 / 4 * 1536 / 4096);
+	for (uint32_t sn = 3000; sn < 6000; sn++) {
+		rig_push(&rig, 1, 0x80, sn, sn, 10);
+		rig_give(&rig);
+		rig_read(&rig, body);
+		rig_clear(&rig);
+	}
+	cr_assert(kcp_path_grant_told_bytes(rig.path) <= 1024 * 512 + 4096);
+	rig_close(&rig);
+}

@@ -429,3 +429,47 @@ Test(path_receive, lanes_that_hold_pieces_stay)
 	kcp_path_trim(rig.path, rig.now);
 	cr_assert_eq(kcp_path_rx_lanes(rig.path), 0);
 }
+
+Test(path_receive, one_report_of_a_datagram_counts)
+{
+	static const uint8_t first[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0};
+	static const uint8_t second[] = {1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0};
+
+	kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_ASKS, 40, rig.now);
+	kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_ASKS, 40, rig.now);
+	rig_add(&rig,
+		(struct kcp_segment){.cmd = KCP_CMD_RACK, .len = sizeof(first), .data = first});
+	rig_add(&rig,
+		(struct kcp_segment){.cmd = KCP_CMD_RACK, .len = sizeof(second), .data = second});
+	rig_give(&rig);
+	cr_assert_eq(kcp_path_in_flight(rig.path), 1);
+	cr_assert_eq(kcp_path_stats(rig.path)->skip_rack, 1);
+	cr_assert_eq(kcp_path_stats(rig.path)->racks_received, 1);
+}
+
+/* Answers without a session to send them on are forgotten; the path is silent then. */
+Test(path_receive, hush)
+{
+	rig.no_room = true;
+	kcp_path_set_bulk_deadline(rig.path, 100000);
+	cr_assert_eq(kcp_path_send(rig.path, KCP_PATH_BULK, 1, "x", 1, rig.now), 0);
+	rig_run(&rig, 1000000); /* it expired: its base must be told */
+	rig_dgram(&rig, 1, 0, 10);
+	rig_add(&rig, (struct kcp_segment){.cmd = KCP_CMD_WASK});
+	rig_give(&rig);
+	cr_assert_eq(kcp_path_control(rig.path, "x", 1), 0);
+	kcp_path_wask(rig.path);
+	cr_assert_eq(rig_read(&rig, body), 10);
+	cr_assert(!mono_is_never(kcp_path_next_deadline(rig.path)));
+	kcp_path_hush(rig.path);
+	cr_assert(mono_is_never(kcp_path_next_deadline(rig.path)));
+	/* there is a session again: what came is still reported with the next that asks, and the base is told */
+	rig.no_room = false;
+	kcp_path_flush(rig.path, rig.now);
+	cr_assert_eq(rig.datagrams, 0);
+	rig_dgram(&rig, 1, 1, 10);
+	rig_give(&rig);
+	cr_assert(reported(0) && reported(1));
+	cr_assert_eq(rig_count(&rig, KCP_CMD_FWD), 1);
+	cr_assert_eq(rig_count(&rig, KCP_CMD_CONTROL) + rig_count(&rig, KCP_CMD_WASK), 0);
+}
