@@ -1,7 +1,8 @@
 // Command compare runs kcp-go's own benchmarks, as packaged, and this project's programs of the same names, and makes
 // a table of both.
 //
-//	compare table --reference kcpgo.test --ours bench_kcp --ours-sessions bench_sessions --out DIR
+//	compare table --reference kcpgo.test --ours bench_kcp --ours-sessions bench_sessions
+//		--ours-native bench_native --out DIR
 //	compare sessions N SECONDS      what bench_sessions does, on kcp-go
 //
 // kcp-go's figures swing: a lost packet on the loopback stalls its bulk benchmarks for a whole time-out. So each

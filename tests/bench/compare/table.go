@@ -57,9 +57,9 @@ type result struct {
 }
 
 type table struct {
-	reference, ours, oursSessions, self string
-	log                                 io.Writer
-	failures                            []string
+	reference, ours, oursSessions, oursNative, self string
+	log                                             io.Writer
+	failures                                        []string
 }
 
 // fail remembers a run that gave no figure; the others go on, and the table says so at its end.
@@ -75,15 +75,16 @@ func tableMain(args []string) error {
 	reference := set.String("reference", "", "kcp-go's test binary")
 	ours := set.String("ours", "", "bench_kcp")
 	oursSessions := set.String("ours-sessions", "", "bench_sessions")
+	oursNative := set.String("ours-native", "", "bench_native")
 	out := set.String("out", ".", "folder for kcp-go.txt (the table) and kcp-go-runs.txt (each run)")
 	runs := set.Int("runs", 5, "runs of each benchmark, in turn")
-	only := set.String("only", "", "benchmarks whose name contains this; Sessions is one, too")
-	budget := set.Duration("budget", 9*time.Minute, "no further round is begun that would not fit")
+	only := set.String("only", "", "benchmarks whose name contains this; Sessions and Native are two, too")
+	budget := set.Duration("budget", 10*time.Minute, "no further round is begun that would not fit")
 	sessions := set.Int("sessions", 3000, "quiet sessions")
 	seconds := set.Int("seconds", 20, "seconds over which their CPU time is taken")
 	set.Parse(args)
-	if *reference == "" || *ours == "" || *oursSessions == "" {
-		return errors.New("--reference, --ours and --ours-sessions are required")
+	if *reference == "" || *ours == "" || *oursSessions == "" || *oursNative == "" {
+		return errors.New("--reference, --ours, --ours-sessions and --ours-native are required")
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -94,7 +95,8 @@ func tableMain(args []string) error {
 		return err
 	}
 	defer log.Close()
-	t := &table{reference: *reference, ours: *ours, oursSessions: *oursSessions, self: self, log: log}
+	t := &table{reference: *reference, ours: *ours, oursSessions: *oursSessions, oursNative: *oursNative, self: self,
+		log: log}
 
 	var chosen []benchmark
 	for _, b := range benchmarks {
@@ -103,11 +105,13 @@ func tableMain(args []string) error {
 		}
 	}
 	withSessions := strings.Contains("Sessions", *only)
-	if len(chosen) == 0 && !withSessions {
+	withNative := strings.Contains("Native", *only)
+	if len(chosen) == 0 && !withSessions && !withNative {
 		return fmt.Errorf("no benchmark is called %q", *only)
 	}
 	theirs, mine := make([][]result, len(chosen)), make([][]result, len(chosen))
 	var theirFleet, myFleet [][]float64
+	native := make(map[string][]float64)
 	started, longest, done := time.Now(), time.Duration(0), 0
 	for ; done < *runs; done++ {
 		round := time.Now()
@@ -123,6 +127,10 @@ func tableMain(args []string) error {
 			fmt.Fprintf(os.Stderr, "\rround %d of %d: %-20s", done+1, *runs, "sessions")
 			t.fleets(*sessions, *seconds, &theirFleet, &myFleet)
 		}
+		if withNative {
+			fmt.Fprintf(os.Stderr, "\rround %d of %d: %-20s", done+1, *runs, "native")
+			t.nativeRound(native, done)
+		}
 		if spent := time.Since(round); spent > longest {
 			longest = spent
 		}
@@ -135,6 +143,9 @@ func tableMain(args []string) error {
 	writeSpeeds(&text, chosen, theirs, mine)
 	if withSessions {
 		writeFleets(&text, *sessions, theirFleet, myFleet)
+	}
+	if withNative {
+		writeNative(&text, native)
 	}
 	for _, failure := range t.failures {
 		fmt.Fprintf(&text, "\nno figure: %s\n", failure)
