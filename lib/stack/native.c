@@ -416,6 +416,7 @@ void kcpvpn_native_close_port(
 			if (peer->hs.slots[i] && peer->hs.slots[i]->address.port == port)
 				peer->hs.slots[i]->address = (struct native_address){0};
 		native_data_port_gone(peer, port, now);
+		native_peer_judge(peer);
 		native_peer_touch(peer);
 	}
 }

@@ -24,7 +24,8 @@
 
 enum {
 	ADDRESSES_MAX = KCPVPN_NATIVE_TARGETS_MAX + 1,
-	SILENT_ATTEMPTS = 2, /* without any answer: names may mean other addresses by now */
+	SILENT_ATTEMPTS =
+		2, /* whole ones without any answer: names may mean other addresses by now */
 	MEMORY_WAIT_US = 1000000,
 };
 
@@ -157,11 +158,10 @@ static void note_silence(struct kcpvpn_peer *peer, struct mono now)
 	else if (hs->schedule.made > 0 && hs->unheard < UINT8_MAX)
 		hs->unheard++;
 	hs->heard = false;
-	if (hs->unheard < SILENT_ATTEMPTS)
-		return;
-	native_peer_raise(peer, KCPVPN_PEER_EVENT_NAMES);
-	if (!native_session_sending(peer, now))
+	if (hs->unheard > 0 && !native_session_sending(peer, now))
 		hs->trouble = trouble_silent;
+	if (hs->unheard >= SILENT_ATTEMPTS)
+		native_peer_raise(peer, KCPVPN_PEER_EVENT_NAMES);
 }
 
 void native_initiate_make(struct kcpvpn_peer *peer, struct mono now)

@@ -37,11 +37,13 @@ static void moved(struct kcpvpn_peer *peer, enum roam_change change, struct mono
 {
 	struct native_data_state *data = &peer->data;
 	const struct roam_address *current = &data->roam.current;
+	bool first = data->address.remote.family == 0;
 
 	data->address = (struct native_address){current->remote, current->local, current->port};
 	if (change == ROAM_UNCHANGED)
 		return;
-	data->moved_at = now;
+	if (!first)
+		data->moved_at = now;
 	native_peer_raise(peer, KCPVPN_PEER_EVENT_ENDPOINT);
 	if (change == ROAM_IP_CHANGED) {
 		if (data->path)
@@ -50,6 +52,7 @@ static void moved(struct kcpvpn_peer *peer, enum roam_change change, struct mono
 	}
 	native_path_start(peer, now);
 	native_path_apply_mtu(peer);
+	native_peer_judge(peer);
 	native_peer_touch(peer);
 }
 

@@ -64,6 +64,8 @@ static enum kcpvpn_peer_state state_at(const struct kcpvpn_peer *peer, struct mo
 
 	if (!peer->enabled)
 		return KCPVPN_PEER_DOWN;
+	/* Keys alone are no connection: whose port was closed is heard no more, and sent nothing, until it is found anew. */
+	session = session && native_path_address(peer)->port;
 	if (session)
 		return liveness_gone(&peer->data.live) ? KCPVPN_PEER_CONNECTING : KCPVPN_PEER_UP;
 	if (peer->config.persistent ||

@@ -92,7 +92,7 @@ enum kcpvpn_peer_state {
 	KCPVPN_PEER_DOWN,	/* not started: what it sends is dropped */
 	KCPVPN_PEER_IDLE,	/* waits to be called, or for data (not persistent) */
 	KCPVPN_PEER_CONNECTING, /* no session, or silent for dead_after_us, and calling */
-	KCPVPN_PEER_UP,
+	KCPVPN_PEER_UP,		/* a session, and an address to send to */
 };
 
 /** A bit set. */
@@ -252,7 +252,7 @@ KCPVPN_API void *kcpvpn_peer_user(const struct kcpvpn_peer *peer);
 struct kcpvpn_peer_status {
 	int64_t last_rx_us;   /* when the last authentic datagram came */
 	int64_t handshake_us; /* when the session in use was confirmed */
-	int64_t moved_us;     /* when the proven address last changed */
+	int64_t moved_us;     /* when it was last proven to be at another address than before */
 	int64_t srtt_us;
 	int64_t rtt_var_us;
 	uint64_t rate_bps;	 /* measured delivery rate, 0 = unknown */

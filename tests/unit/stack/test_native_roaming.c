@@ -121,6 +121,44 @@ static void keep_moving(void (*move)(struct native_end *), size_t first, size_t 
 	}
 }
 
+Test(native_roaming, the_first_address_is_no_move)
+{
+	open_up(NULL, false);
+	cr_assert_eq(status_of(0).moved_us, -1);
+	cr_assert_eq(status_of(1).moved_us, -1);
+	move_by_port(&pair.ends[0]);
+	native_load_run(&load, 2 * S, 200, 200, 500);
+	cr_assert_gt(status_of(1).moved_us, 0);
+	cr_assert_eq(status_of(0).moved_us, -1);
+	native_pair_fini(&pair);
+}
+
+Test(native_roaming, without_its_port_a_peer_is_not_up)
+{
+	for (int calls = 0; calls < 2; calls++) {
+		open_up(NULL, false);
+		struct native_end *end = &pair.ends[calls ? 0 : 1]; /* whose port is closed */
+		size_t other = calls ? 1 : 0;
+		struct kcpvpn_peer *peer = end->peers[other];
+		const struct kcpvpn_target target = {pair.ends[other].address, &end->port};
+		(void)native_pair_events(end, other);
+		kcpvpn_native_close_port(end->native, &end->port, pair.now_us);
+		cr_assert_neq(kcpvpn_peer_state(peer), KCPVPN_PEER_UP);
+		native_pair_run(&pair, MS);
+		cr_assert(native_pair_events(end, other) & KCPVPN_PEER_EVENT_STATE);
+		if (calls) { /* it is told by which port it calls now */
+			cr_assert_eq(kcpvpn_peer_state(peer), KCPVPN_PEER_CONNECTING);
+			kcpvpn_peer_set_targets(peer, &target, 1, pair.now_us);
+			native_pair_run(&pair, 2 * S);
+		} else { /* it hears by which port the other one calls */
+			native_load_run(&load, 2 * S, 200, 0, 500);
+		}
+		cr_assert_eq(kcpvpn_peer_state(peer), KCPVPN_PEER_UP);
+		cr_assert(native_pair_events(end, other) & KCPVPN_PEER_EVENT_STATE);
+		native_pair_fini(&pair);
+	}
+}
+
 Test(native_roaming, by_port_under_load)
 {
 	for (size_t first = 0; first < 2; first++) {
