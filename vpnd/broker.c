@@ -8,6 +8,10 @@
  *
  * Requests are numbered. An answer that comes after its time is recognised by an old number and dropped together with a
  * descriptor it may carry.
+ *
+ * Packets wait while the worker waits. So a helper is waited for once: when an answer is overdue nothing more is sent,
+ * and requests fail at once, until that answer has come; the loop watches for it. Of a thousand routes to a stuck helper
+ * the first takes its time, and the others none. There is never more than one request on its way.
  */
 #include "vpnd/broker.h"
 
@@ -26,6 +30,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -35,14 +40,19 @@
 
 enum {
 	HELPER_FD = STDERR_FILENO + 1,
+	END_MS = 500, /* for the last word, however long the rest took */
 };
 
 struct broker {
 	struct loop *loop;
-	struct loop_watch watch; /* tells only that the other end is closed */
+	struct loop_watch watch; /* tells of late answers, and that the other end is closed */
 	int fd;			 /* -1 = the helper is gone */
 	pid_t pid;
-	uint32_t sequence;
+	uint32_t sequence;     /* of the latest request */
+	bool stuck;	       /* that one is not answered, and its time is over */
+	int answer_ms;	       /* for a request */
+	int read_ms;	       /* for one that reads the configuration */
+	int64_t stop_until_us; /* for all requests together; 0 = the daemon does not stop */
 	int ifindex;
 	const struct log *log;
 };
@@ -116,14 +126,6 @@ static void lose(struct broker *broker)
 		"the configuration cannot be changed; restart vpnd");
 }
 
-static void on_hang_up(struct loop_watch *watch, uint32_t events)
-{
-	struct broker *broker = list_entry(watch, struct broker, watch);
-
-	(void)events;
-	lose(broker);
-}
-
 static int64_t ms_left(int64_t until_us)
 {
 	int64_t left = (until_us - loop_clock().us + 999) / 1000;
@@ -180,10 +182,39 @@ static int receive(struct broker *broker, int64_t until_us, struct broker_answer
 	}
 }
 
-/* Waits for the answer with this number. `*ret_fd` is -1 or the caller's to close. */
-static int await(struct broker *broker, uint32_t sequence, int *ret_fd, struct fault *fault)
+/* What came after its time. @return 0, or -EPIPE: the helper is gone */
+static int take_late_answers(struct broker *broker)
 {
-	int64_t until_us = loop_clock().us + (int64_t)BROKER_ANSWER_MS * 1000;
+	struct broker_answer answer;
+	int error, fd = -1;
+
+	while ((error = receive(broker, 0, &answer, &fd)) == 0) {
+		if (fd >= 0)
+			close(fd);
+		if (!broker->stuck || answer.sequence != broker->sequence)
+			continue;
+		broker->stuck = false;
+		log_warn(broker->log, "the helper process answers again; routes that are missing "
+				      "are added by: kcpctl "
+				      "reload");
+	}
+	return error == -EPIPE ? error : 0;
+}
+
+/* Not in the middle of a request: those take their answers themselves. */
+static void on_event(struct loop_watch *watch, uint32_t events)
+{
+	struct broker *broker = list_entry(watch, struct broker, watch);
+
+	(void)events;
+	if (take_late_answers(broker) < 0)
+		lose(broker);
+}
+
+/* Waits for the answer with this number. `*ret_fd` is -1 or the caller's to close. */
+static int await(struct broker *broker, uint32_t sequence, int64_t until_us, int *ret_fd,
+	struct fault *fault)
+{
 	struct broker_answer answer;
 	int fd = -1;
 
@@ -192,8 +223,7 @@ static int await(struct broker *broker, uint32_t sequence, int *ret_fd, struct f
 		int error = receive(broker, until_us, &answer, &fd);
 		if (error == -ETIMEDOUT)
 			return fault_set(fault, error, "E-PRIV-5", NULL,
-				"the helper process did not answer within %d s",
-				BROKER_ANSWER_MS / 1000);
+				"the helper process did not answer in time");
 		if (error)
 			return error == -EPIPE ? gone(fault)
 					       : fault_set(fault, error, "E-PRIV-5", NULL,
@@ -214,24 +244,74 @@ static int await(struct broker *broker, uint32_t sequence, int *ret_fd, struct f
 	return 0;
 }
 
+static int wait_ms(const struct broker *broker, enum broker_verb verb)
+{
+	switch (verb) {
+	case BROKER_READ_CONFIG:
+		return broker->read_ms;
+	case BROKER_END:
+		return END_MS;
+	default:
+		return broker->answer_ms;
+	}
+}
+
+/* Until when an answer is waited for. @return 0 = not at all: the daemon stops, and its time is over */
+static int64_t deadline_us(const struct broker *broker, enum broker_verb verb)
+{
+	int64_t now_us = loop_clock().us;
+	int64_t until_us = now_us + (int64_t)wait_ms(broker, verb) * 1000;
+
+	if (!broker->stop_until_us || verb == BROKER_END || until_us < broker->stop_until_us)
+		return until_us;
+	return now_us < broker->stop_until_us ? broker->stop_until_us : 0;
+}
+
+static int overdue(struct fault *fault, const char *text)
+{
+	return fault_set(fault, -ETIMEDOUT, "E-PRIV-5", NULL, "%s", text);
+}
+
+static int exchange(
+	struct broker *broker, struct broker_request *request, int *ret_fd, struct fault *fault)
+{
+	uint8_t bytes[BROKER_REQUEST_BYTES];
+
+	if (broker->stuck && take_late_answers(broker) < 0)
+		return gone(fault);
+	if (broker->stuck)
+		return overdue(fault, "the helper process is stuck");
+	int64_t until_us = deadline_us(broker, request->verb);
+	if (!until_us)
+		return overdue(fault,
+			"there is no time left: what the helper would remove goes with "
+			"the interface");
+	request->sequence = ++broker->sequence;
+	broker_request_write(request, bytes);
+	if (send(broker->fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return errno == EPIPE || errno == ECONNRESET
+			       ? gone(fault)
+			       : overdue(fault, "the helper process cannot be asked");
+	int error = await(broker, request->sequence, until_us, ret_fd, fault);
+	if (error == -ETIMEDOUT) {
+		broker->stuck = true;
+		log_error(broker->log,
+			"the helper process is stuck: packets flow on, but addresses, "
+			"routes and the configuration cannot be changed until it "
+			"answers");
+	}
+	return error;
+}
+
 /* @ret_fd  NULL = the answer has none */
 static int ask(
 	struct broker *broker, struct broker_request *request, int *ret_fd, struct fault *fault)
 {
-	uint8_t bytes[BROKER_REQUEST_BYTES];
 	int fd = -1;
-	int error;
 
 	if (broker->fd < 0)
 		return gone(fault);
-	request->sequence = ++broker->sequence;
-	broker_request_write(request, bytes);
-	if (send(broker->fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		error = errno == EAGAIN ? fault_set(fault, -ETIMEDOUT, "E-PRIV-5", NULL,
-						  "the helper process is stuck")
-					: gone(fault);
-	else
-		error = await(broker, request->sequence, &fd, fault);
+	int error = exchange(broker, request, &fd, fault);
 	if (error == -EPIPE)
 		lose(broker);
 	if (!error && ret_fd && fd < 0)
@@ -287,7 +367,6 @@ static int route(void *ctx, const struct netlink_route *change, enum host_route_
 {
 	static const enum broker_verb VERBS[] = {
 		[HOST_ROUTE_ADD] = BROKER_ROUTE_ADD,
-		[HOST_ROUTE_REPLACE] = BROKER_ROUTE_REPLACE,
 		[HOST_ROUTE_REMOVE] = BROKER_ROUTE_REMOVE,
 	};
 	struct broker_request request = {
@@ -395,7 +474,9 @@ int broker_new(struct loop *loop, const struct broker_setup *setup, struct broke
 		goto fail;
 	*broker = (struct broker){
 		.loop = loop,
-		.watch = {.on_event = on_hang_up},
+		.watch = {.on_event = on_event},
+		.answer_ms = setup->answer_ms ? setup->answer_ms : BROKER_ANSWER_MS,
+		.read_ms = setup->answer_ms ? setup->answer_ms : BROKER_READ_MS,
 		.ifindex = setup->ifindex,
 		.log = setup->log,
 	};
@@ -414,9 +495,9 @@ int broker_new(struct loop *loop, const struct broker_setup *setup, struct broke
 		be_helper(pair[1], setup, setup->config);
 	close(pair[1]);
 	broker->fd = broker->watch.fd = pair[0];
-	error = await(broker, 0, &none, fault);
+	error = await(broker, 0, loop_clock().us + (int64_t)BROKER_READ_MS * 1000, &none, fault);
 	if (!error)
-		error = loop_watch_add(loop, &broker->watch, 0); /* EPOLLHUP is told unasked */
+		error = loop_watch_add(loop, &broker->watch, EPOLLIN);
 	if (error) {
 		close(broker->fd); /* ends the helper */
 		(void)waitpid(broker->pid, NULL, 0);
@@ -432,6 +513,27 @@ fail:
 		strerror(-error));
 }
 
+void broker_begin_stop(struct broker *broker)
+{
+	if (broker && !broker->stop_until_us)
+		broker->stop_until_us = loop_clock().us + (int64_t)BROKER_STOP_MS * 1000;
+}
+
+/* It answered that it ends, and is waited for; but who does not end after all holds up nobody. */
+static void await_end(struct broker *broker)
+{
+	int64_t until_us = loop_clock().us + (int64_t)END_MS * 1000;
+	struct broker_answer answer;
+	int error, fd = -1;
+
+	while ((error = receive(broker, until_us, &answer, &fd)) == 0) {
+		if (fd >= 0)
+			close(fd);
+	}
+	if (error == -EPIPE)
+		(void)waitpid(broker->pid, NULL, 0);
+}
+
 void broker_free(struct broker *broker)
 {
 	struct broker_request request = {.verb = BROKER_END};
@@ -439,12 +541,11 @@ void broker_free(struct broker *broker)
 	if (!broker)
 		return;
 	if (broker->fd >= 0) {
-		int error = ask(broker, &request, NULL, NULL);
+		if (ask(broker, &request, NULL, NULL) == 0)
+			await_end(broker);
 		loop_watch_remove(broker->loop, &broker->watch);
 		if (broker->fd >= 0)
-			close(broker->fd);
-		if (!error) /* it ends now; one that is stuck is not waited for */
-			(void)waitpid(broker->pid, NULL, 0);
+			close(broker->fd); /* ends it, when it has seen it */
 	}
 	free(broker);
 }

@@ -5,8 +5,10 @@
  *        broker.h   -- one request, fixed size (broker_msg.h) -->  checks it against the configuration it read itself
  *                   <-- one answer, perhaps a descriptor --------  does it
  *
- * Requests block until answered, at most BROKER_ANSWER_MS; they belong to start, stop, reload and orders, never to the
- * data path. If the helper dies the worker goes on with what it has, and requests fail with -EPIPE.
+ * Requests block until answered, at most BROKER_ANSWER_MS each (BROKER_READ_MS for the configuration), and packets wait
+ * meanwhile; so they belong to start, stop, reload and orders, never to the data path. One that is not answered in time
+ * fails with -ETIMEDOUT, and from then on so do all others, at once, until the helper has answered after all. If it dies
+ * the worker goes on with what it has, and requests fail with -EPIPE.
  */
 #ifndef VPND_BROKER_H
 #define VPND_BROKER_H
@@ -27,7 +29,11 @@ struct log;
 struct loop;
 
 enum {
-	BROKER_ANSWER_MS = 10000, /* a session dies after 15 s of silence */
+	BROKER_ANSWER_MS =
+		3000, /* netlink answers in microseconds; a session dies after 15 s of silence */
+	BROKER_READ_MS =
+		10000, /* for reading the configuration, which may be large; and for the helper's start */
+	BROKER_STOP_MS = 2000, /* all requests together, once the daemon stops */
 };
 
 struct broker_setup {
@@ -36,6 +42,7 @@ struct broker_setup {
 	struct config *config;		      /* in force; the helper's copy is the helper's own */
 	const struct control_socket *control; /* to be removed at the end; NULL = none */
 	unsigned extra;			      /* enum privileges_extra that the helper keeps */
+	int answer_ms; /* in place of BROKER_ANSWER_MS and BROKER_READ_MS; 0 = these */
 	const struct log *log;
 };
 
@@ -50,7 +57,13 @@ struct broker_setup {
 int broker_new(struct loop *loop, const struct broker_setup *setup, struct broker **ret_broker,
 	struct fault *fault);
 
-/** Lets the helper remove what it put on the host, and waits for its end. NULL is fine. */
+/**
+ * The daemon stops: all requests from now on together have BROKER_STOP_MS, then they fail at once. What they would have
+ * taken off the host goes with the device. NULL is fine.
+ */
+void broker_begin_stop(struct broker *broker);
+
+/** Lets the helper remove what it put on the host, and waits for its end, but not for a stuck one. NULL is fine. */
 void broker_free(struct broker *broker);
 
 /** False after the helper died. */

@@ -19,7 +19,6 @@ enum broker_verb {
 	BROKER_ADDRESS_ADD,    /* prefix */
 	BROKER_ADDRESS_REMOVE, /* prefix */
 	BROKER_ROUTE_ADD,      /* prefix, table, metric, protocol */
-	BROKER_ROUTE_REPLACE,  /* the same */
 	BROKER_ROUTE_REMOVE,   /* the same */
 	BROKER_READ_CONFIG,    /* answered with a descriptor: the record of what was read */
 	BROKER_KEEP_CONFIG,    /* the one read last is in force */

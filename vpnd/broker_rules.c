@@ -2,7 +2,8 @@
  * Two configurations count: the one in force and the one read last, because a reload takes away what the old one named
  * and adds what the new one names, and because the worker may find that it cannot take the new one over.
  *
- * Adding is held to what they name. Removing is held to the own interface and own protocol numbers: it can only undo.
+ * Adding is held to what they name, and never takes the place of what is there. Removing is held to the own interface and
+ * own protocol numbers: it can only undo.
  * The numbers are remembered since the start, so that routes of a configuration long gone can still be withdrawn.
  *
  * Rules need no keys: they are wiped as soon as the helper has handed them over.
@@ -135,7 +136,6 @@ int broker_rules_judge(
 			return 0;
 		return refuse(fault, "add an address");
 	case BROKER_ROUTE_ADD:
-	case BROKER_ROUTE_REPLACE:
 		/* the latest first: while a reload is applied it is the one that asks */
 		if (names_route(rules, rules->latest, request) ||
 			names_route(rules, rules->in_force, request))

@@ -136,8 +136,6 @@ static int serve(struct broker_server *server, const struct broker_request *requ
 		return change_address(server, request, false, fault);
 	case BROKER_ROUTE_ADD:
 		return change_route(server, request, HOST_ROUTE_ADD, fault);
-	case BROKER_ROUTE_REPLACE:
-		return change_route(server, request, HOST_ROUTE_REPLACE, fault);
 	case BROKER_ROUTE_REMOVE:
 		return change_route(server, request, HOST_ROUTE_REMOVE, fault);
 	case BROKER_READ_CONFIG:

@@ -14,8 +14,14 @@
 #include <errno.h>
 #include <string.h>
 
+/* A change failed. Where nobody makes changes, one of a thousand routes says it. */
 static void warn(struct device *device, const struct fault *fault)
 {
+	bool unheard = fault->err == -EPIPE || fault->err == -ETIMEDOUT;
+
+	if (unheard && device->unheard)
+		return;
+	device->unheard = unheard;
 	log_warn(device->log, "%s %s%s%s", fault->code, fault->text, fault->hint[0] ? "; " : "",
 		fault->hint);
 }
@@ -85,6 +91,8 @@ static void change_route(struct device *device, const struct config *config,
 		device->host.ctx, &route, add ? HOST_ROUTE_ADD : HOST_ROUTE_REMOVE, &fault);
 	if (error < 0)
 		warn(device, &fault);
+	else
+		device->unheard = false;
 }
 
 void device_peer_routes(struct device *device, const struct config *config,
@@ -108,8 +116,12 @@ static void all_routes(struct device *device, const struct config *config, bool 
 static int change_address(
 	struct device *device, const struct ip_prefix *address, bool add, struct fault *fault)
 {
-	return device->host.ops->address(
+	int error = device->host.ops->address(
 		device->host.ctx, device->tun.ifindex, address, add, fault);
+
+	if (error == 0)
+		device->unheard = false;
+	return error;
 }
 
 static void remove_addresses(struct device *device, const struct config *config)

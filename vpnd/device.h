@@ -27,6 +27,7 @@ struct device {
 		host; /* who changes link, addresses and routes; may be exchanged at any time */
 	const struct log *log; /* lent */
 	bool up;
+	bool unheard; /* whoever changes the host does not answer, and that was said */
 };
 
 /** Creates the interface, link down. `host` is netlink itself then. @return 0 or a negative errno with `*fault` filled */

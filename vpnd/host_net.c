@@ -28,8 +28,6 @@ static int route(void *ctx, const struct netlink_route *change, enum host_route_
 	switch (verb) {
 	case HOST_ROUTE_ADD:
 		return netlink_route_add(ctx, change, fault);
-	case HOST_ROUTE_REPLACE:
-		return netlink_route_replace(ctx, change, fault);
 	case HOST_ROUTE_REMOVE:
 		return netlink_route_remove(ctx, change, fault);
 	}

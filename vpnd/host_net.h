@@ -15,9 +15,8 @@ struct netlink;
 struct netlink_route;
 
 enum host_route_verb {
-	HOST_ROUTE_ADD,	    /* as netlink_route_add() */
-	HOST_ROUTE_REPLACE, /* as netlink_route_replace() */
-	HOST_ROUTE_REMOVE,  /* as netlink_route_remove() */
+	HOST_ROUTE_ADD,	   /* as netlink_route_add() */
+	HOST_ROUTE_REMOVE, /* as netlink_route_remove() */
 };
 
 /** All return 0 or a negative errno with `*fault` filled; all are idempotent and block until it is done. */

@@ -451,13 +451,6 @@ int netlink_route_add(
 	return err ? route_failed(netlink, err, "add", route, fault) : 0;
 }
 
-int netlink_route_replace(
-	struct netlink *netlink, const struct netlink_route *route, struct fault *fault)
-{
-	int err = change_route(netlink, route, NLM_F_CREATE | NLM_F_REPLACE);
-	return err ? route_failed(netlink, err, "set", route, fault) : 0;
-}
-
 int netlink_route_remove(
 	struct netlink *netlink, const struct netlink_route *route, struct fault *fault)
 {

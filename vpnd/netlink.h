@@ -67,10 +67,6 @@ int netlink_address_remove(
 int netlink_route_add(
 	struct netlink *netlink, const struct netlink_route *route, struct fault *fault);
 
-/** As netlink_route_add(), but takes the place of another's route. */
-int netlink_route_replace(
-	struct netlink *netlink, const struct netlink_route *route, struct fault *fault);
-
 /** Removes this route (same destination, table, metric, interface, protocol) and no other. */
 int netlink_route_remove(
 	struct netlink *netlink, const struct netlink_route *route, struct fault *fault);

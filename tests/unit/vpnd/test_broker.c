@@ -13,6 +13,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -64,7 +65,7 @@ static void put(const struct bench *b, const char *text)
 	cr_assert_eq(chmod(b->file, 0600), 0);
 }
 
-static void setup(struct bench *b, unsigned extra)
+static void setup_with(struct bench *b, unsigned extra, int answer_ms)
 {
 	struct tun_options options = {.name = "dev0"};
 	char path[100];
@@ -89,10 +90,16 @@ static void setup(struct bench *b, unsigned extra)
 		.config = b->config,
 		.control = &b->control,
 		.extra = extra,
+		.answer_ms = answer_ms,
 		.log = &b->log,
 	};
 	cr_assert_eq(broker_new(b->loop, &setup, &b->broker, &b->fault), 0, "%s", b->fault.text);
 	b->host = broker_host_net(b->broker);
+}
+
+static void setup(struct bench *b, unsigned extra)
+{
+	setup_with(b, extra, 0);
 }
 
 static void teardown(struct bench *b)
@@ -184,7 +191,7 @@ Test(broker, does_on_the_own_device_what_the_configuration_asks_for)
 	cr_assert_eq(b.host.ops->set_up(b.host.ctx, b.tun.ifindex, true, &b.fault), 0);
 	cr_assert_eq(route(&b, "10.1.0.0/16", 201, HOST_ROUTE_ADD), 0, "%s", b.fault.text);
 	cr_assert_eq(route(&b, "10.1.0.0/16", 201, HOST_ROUTE_ADD), 0, "again");
-	cr_assert_eq(route(&b, "fd01::/48", 201, HOST_ROUTE_REPLACE), 0);
+	cr_assert_eq(route(&b, "fd01::/48", 201, HOST_ROUTE_ADD), 0);
 	cr_assert(ip_says("link show dev0", "mtu 1298"));
 	cr_assert(ip_says("link show dev0", "[<,]UP"));
 	cr_assert(ip_says("addr show dev0", "10.0.0.1/24"));
@@ -367,6 +374,123 @@ Test(broker, a_helper_that_dies_is_noticed_by_a_request)
 	teardown(&b);
 }
 
+/* The worker's end of the pair: the only SEQPACKET socket here. */
+static int worker_end(void)
+{
+	for (int fd = 3; fd < 64; fd++) {
+		int type = 0;
+		socklen_t len = sizeof(type);
+		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET)
+			return fd;
+	}
+	cr_assert(false, "there is no pair");
+	return -1;
+}
+
+static bool said(const struct bench *b, const char *what, int times)
+{
+	const char *at = b->said;
+
+	for (; (at = strstr(at, what)) != NULL; at++)
+		times--;
+	return times == 0;
+}
+
+static void stop_process(pid_t pid)
+{
+	char path[64], line[256] = "";
+
+	cr_assert_eq(kill(pid, SIGSTOP), 0);
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	while (!strstr(line, ") T ")) { /* the signal is on its way */
+		FILE *file = fopen(path, "r");
+		cr_assert(file && fgets(line, sizeof(line), file));
+		(void)fclose(file);
+	}
+}
+
+/* One request is waited for; what comes after it is not even sent, until the answer is there after all. */
+Test(broker, a_stuck_helper_is_waited_for_once)
+{
+	struct bench b;
+	struct config *config = NULL;
+	int fd = -1;
+	const struct kcpvpn_endpoint local = {.family = 4};
+
+	setup_with(&b, 0, 200);
+	pid_t helper = helper_of(getpid());
+	stop_process(helper);
+	cr_assert_eq(address(&b, "10.0.0.1/24", true), -ETIMEDOUT);
+	cr_assert_str_eq(b.fault.code, "E-PRIV-5");
+	struct mono then = loop_clock();
+	for (int i = 0; i < 1000; i++)
+		cr_assert_eq(address(&b, "fd00::1/64", true), -ETIMEDOUT);
+	cr_assert_lt(mono_diff_us(loop_clock(), then), 1000 * 200000 / 10, "at once");
+	cr_assert_eq(broker_udp_socket(b.broker, &local, &fd, &b.fault), -ETIMEDOUT);
+	cr_assert_eq(
+		broker_load_config(b.broker, b.file, NULL, &config, &report, &b.fault), -ETIMEDOUT);
+	cr_assert(broker_alive(b.broker), "it may come back");
+	cr_assert(said(&b, "is stuck", 1), "%s", b.said);
+
+	cr_assert_eq(kill(helper, SIGCONT), 0);
+	cr_assert_geq(loop_turn(b.loop, true), 1, "the late answer");
+	cr_assert(said(&b, "answers again", 1), "%s", b.said);
+	cr_assert(ip_says("addr show dev0", "10.0.0.1/24"), "it was done late");
+	cr_assert_not(ip_says("addr show dev0", "fd00::1/64"), "it was never asked for");
+	cr_assert_eq(address(&b, "fd00::1/64", true), 0, "%s", b.fault.text);
+	teardown(&b);
+}
+
+/* The same without the loop, and once more. */
+Test(broker, a_request_finds_that_the_helper_is_back)
+{
+	struct bench b;
+
+	setup_with(&b, 0, 200);
+	pid_t helper = helper_of(getpid());
+	for (int i = 1; i <= 2; i++) {
+		struct pollfd late = {.fd = worker_end(), .events = POLLIN};
+		stop_process(helper);
+		cr_assert_eq(address(&b, "10.0.0.1/24", true), -ETIMEDOUT);
+		cr_assert_eq(kill(helper, SIGCONT), 0);
+		cr_assert_eq(poll(&late, 1, -1), 1);
+		cr_assert_eq(address(&b, "10.0.0.1/24", true), 0, "%s", b.fault.text);
+		cr_assert(said(&b, "is stuck", i) && said(&b, "answers again", i), "%s", b.said);
+	}
+	stop_process(helper);
+	cr_assert_eq(address(&b, "10.0.0.1/24", true), -ETIMEDOUT);
+	cr_assert_eq(kill(helper, SIGKILL), 0);
+	cr_assert_geq(loop_turn(b.loop, true), 1);
+	expect_gone(&b);
+	teardown(&b);
+}
+
+/* However much there is to ask for, and however long each may take. */
+Test(broker, the_end_has_one_deadline)
+{
+	struct bench b;
+
+	broker_begin_stop(NULL);
+	setup_with(&b, 0, 3600000);
+	pid_t helper = helper_of(getpid());
+	cr_assert_eq(address(&b, "10.0.0.1/24", true), 0);
+	stop_process(helper);
+	broker_begin_stop(b.broker);
+	struct mono then = loop_clock();
+	for (int i = 0; i < 1000; i++)
+		cr_assert_eq(address(&b, "10.0.0.1/24", false), -ETIMEDOUT);
+	broker_free(b.broker); /* waits for an hour, if it waits */
+	b.broker = NULL;
+	int64_t took_us = mono_diff_us(loop_clock(), then);
+	cr_assert_geq(took_us, (int64_t)BROKER_STOP_MS * 1000);
+	cr_assert_lt(took_us, (int64_t)600 * 1000000);
+	/* it sees that nobody asks any more, and tidies up */
+	cr_assert_eq(kill(helper, SIGCONT), 0);
+	cr_assert_eq(waitpid(helper, NULL, 0), helper);
+	cr_assert_eq(access(b.control.path, F_OK), -1);
+	teardown(&b);
+}
+
 /* Signals that a terminal or a service manager sends to all processes are not for the helper. */
 Test(broker, a_helper_outlives_signals_for_the_daemon)
 {
@@ -428,19 +552,6 @@ Test(broker, a_worker_that_vanishes_leaves_nothing)
 	cr_assert_eq(access(path, F_OK), -1, "socket and folder are gone");
 	(void)snprintf(command, sizeof(command), "rm -rf '%s'", folder);
 	cr_assert_eq(system(command), 0);
-}
-
-/* The worker's end of the pair: the only SEQPACKET socket here. */
-static int worker_end(void)
-{
-	for (int fd = 3; fd < 64; fd++) {
-		int type = 0;
-		socklen_t len = sizeof(type);
-		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET)
-			return fd;
-	}
-	cr_assert(false, "there is no pair");
-	return -1;
 }
 
 static int lowest_unused(void)

@@ -25,7 +25,6 @@ static struct broker_request sample(enum broker_verb verb)
 		request.value = 1400;
 		break;
 	case BROKER_ROUTE_ADD:
-	case BROKER_ROUTE_REPLACE:
 	case BROKER_ROUTE_REMOVE:
 		request.table = 254;
 		request.metric = 50;

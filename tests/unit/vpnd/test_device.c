@@ -308,6 +308,79 @@ Test(device, others_routes_are_left_alone)
 	config_free(config);
 }
 
+/* Changes that come to nobody; one that answers for its own reasons besides. */
+static int unheard_up(void *ctx, int ifindex, bool up, struct fault *fault)
+{
+	(void)ifindex, (void)up;
+	return fault_set(fault, *(int *)ctx, "E-TEST-1", NULL, "nobody is there");
+}
+
+static int unheard_mtu(void *ctx, int ifindex, uint32_t mtu_bytes, struct fault *fault)
+{
+	(void)mtu_bytes;
+	return unheard_up(ctx, ifindex, true, fault);
+}
+
+static int unheard_address(
+	void *ctx, int ifindex, const struct ip_prefix *address, bool add, struct fault *fault)
+{
+	(void)address, (void)add;
+	return unheard_up(ctx, ifindex, true, fault);
+}
+
+static int unheard_route(void *ctx, const struct netlink_route *route, enum host_route_verb verb,
+	struct fault *fault)
+{
+	(void)route, (void)verb;
+	return unheard_up(ctx, 0, true, fault);
+}
+
+static int lines_of(const char *text)
+{
+	int count = 0;
+
+	while ((text = strchr(text, '\n')) != NULL) {
+		text++;
+		count++;
+	}
+	return count;
+}
+
+Test(device, that_nobody_makes_changes_is_said_once)
+{
+	static const struct host_net_ops UNHEARD = {
+		unheard_up, unheard_mtu, unheard_address, unheard_route};
+	static const int ERRORS[] = {-EPIPE, -ETIMEDOUT};
+	struct config *config =
+		parse(HEAD "peers: {a: {allowed_ips: [10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16]}}\n");
+	struct bench b;
+	int error;
+
+	setup(&b);
+	struct host_net direct = b.device.host;
+	for (size_t i = 0; i < 2; i++) {
+		error = ERRORS[i];
+		b.warnings[0] = '\0';
+		cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+		cr_assert_str_eq(b.warnings, "");
+		b.device.host = (struct host_net){&UNHEARD, &error};
+		device_peer_routes(&b.device, config, &config->peers[0], false);
+		device_down(&b.device, config);
+		cr_assert_eq(lines_of(b.warnings), 1, "%s", b.warnings);
+		cr_assert(strstr(b.warnings, "nobody is there"));
+		b.device.host = direct; /* it is back, and what it says counts again */
+	}
+	error = -EPERM;
+	b.warnings[0] = '\0';
+	cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+	b.device.host = (struct host_net){&UNHEARD, &error};
+	device_peer_routes(&b.device, config, &config->peers[0], false);
+	cr_assert_eq(lines_of(b.warnings), 3, "each refusal has a reason of its own");
+	b.device.host = direct;
+	teardown(&b, config);
+	config_free(config);
+}
+
 Test(device, all_or_nothing)
 {
 	struct config *config = parse(HEAD "peers: {a: {allowed_ips: [10.1.0.0/16]}}\n");
