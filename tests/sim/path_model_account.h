@@ -28,6 +28,7 @@ struct watch_message {
 	uint32_t sent;	/* pieces that were on the wire */
 	uint32_t acked; /* pieces its sender knows to be acknowledged */
 	uint32_t taken; /* pieces its receiver took */
+	bool late;	/* one of its pieces is */
 	bool passed;	/* by a base on the wire */
 	bool given_up;	/* passed without being wholly acknowledged */
 	bool must;	/* it was whole at the receiver before a base passed it */
@@ -41,6 +42,7 @@ struct watch_item {
 	uint32_t sn;
 	uint32_t sent;
 	bool acked;
+	bool late; /* acknowledged so late that its sender may have forgotten what it was */
 	bool taken;
 	bool maybe; /* in a datagram of which a part was taken */
 };
@@ -87,6 +89,7 @@ struct watch_dgram {
 	bool probe; /* for the path MTU */
 	bool acked; /* a RACK that its sender got listed it */
 	uint8_t fate;
+	int64_t fate_at_us;
 	/* the receiver's side */
 	uint8_t got;   /* enum watch_got */
 	bool reported; /* a RACK listed it since it came */

@@ -62,7 +62,7 @@ static void on_fate(void *ctx, uint64_t pn, size_t bytes, bool lost)
 {
 	struct model_end *end = ctx;
 
-	watch_fate(end->watch, end->side, pn, bytes, lost);
+	watch_fate(end->watch, end->side, pn, bytes, lost, end->now);
 }
 
 /* ---- life ----------------------------------------------------------------------------------------------------------- */

@@ -389,7 +389,8 @@ void peer_take_rack(struct model_peer *peer, const struct model_rack *rack, stru
 		if (model_rack_lists(rack->received, rack->received_count, sent->pn) ||
 			model_rack_lists(rack->rebuilt, rack->rebuilt_count, sent->pn)) {
 			acknowledge(peer, sent);
-			if (sent->asks && sent->pn == rack->largest)
+			/* A delay that is as long as can be told tells nothing. */
+			if (sent->asks && sent->pn == rack->largest && rack->delay < UINT16_MAX)
 				sample_rtt(peer, now.us - sent->sent_at - rack->delay * 16);
 			newest = sent->pn;
 			any = true;

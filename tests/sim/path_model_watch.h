@@ -73,7 +73,8 @@ void watch_delivered(
 	struct path_watch *watch, unsigned side, const uint8_t *bytes, size_t len, struct mono now);
 
 /** The path told the fate of a datagram. */
-void watch_fate(struct path_watch *watch, unsigned side, uint64_t pn, size_t bytes, bool lost);
+void watch_fate(struct path_watch *watch, unsigned side, uint64_t pn, size_t bytes, bool lost,
+	struct mono now);
 
 /** Both directions of this side begin anew with instance `epoch`. */
 void watch_restart(struct path_watch *watch, unsigned side, uint32_t epoch, struct mono now);

@@ -11,10 +11,12 @@
 
 enum {
 	REPORT_US = 5000,
-	AGED_US = 60000000,  /* a receiver may free a lane that got nothing for so long */
-	LATE_US = 2000,	     /* timers of the simulation come that late */
-	REPEAT_US = 1200000, /* and 4 SRTT: a base is told again at least so often */
-	REPEATS = 50,	     /* then it may wait for news of the peer */
+	SRTT_MAX_US = 3000000,	/* no network of these runs is that slow */
+	AGED_US = 60000000,	/* a receiver may free a lane that got nothing for so long */
+	LATE_US = 2000,		/* timers of the simulation come that late */
+	REPEAT_US = 1200000,	/* and 4 SRTT: a base is told again at least so often */
+	REPEATS = 50,		/* then it may wait for news of the peer */
+	FORGOTTEN_US = 2900000, /* after that a sender may have forgotten a datagram */
 	KEPT_US =
 		80000000, /* before that the engine does not free a lane whose base is not known */
 	OVERDUE_US = 1300000, /* after its time a message is given up */
@@ -38,9 +40,11 @@ static void note_base_acked(struct path_watch *watch, unsigned side, struct watc
 }
 
 static void note_acked(struct path_watch *watch, unsigned side, struct watch_half *half,
-	uint64_t pn, struct mono now)
+	uint64_t pn, bool rebuilt, struct mono now)
 {
 	struct watch_dgram *dgram = &half->dgrams[pn];
+	bool late = now.us - dgram->at_us > FORGOTTEN_US ||
+		    (dgram->fate == FATE_LOST && !(rebuilt && dgram->fate_at_us == now.us));
 	struct watch_message *messages = watch->sides[side].messages;
 
 	dgram->acked = true;
@@ -55,8 +59,10 @@ static void note_acked(struct path_watch *watch, unsigned side, struct watch_hal
 		struct watch_message *m = &messages[item->message];
 		if (!item->acked) {
 			item->acked = true;
+			item->late = late;
+			m->late = m->late || late;
 			m->acked++;
-			if (now.us >= m->at_us + watch_shortest_us(&watch->sides[side]))
+			if (late || now.us >= m->at_us + watch_shortest_us(&watch->sides[side]))
 				half->inexact = true; /* its sender may have given it up */
 		}
 		if (m->ordered)
@@ -85,7 +91,7 @@ static void take_rack(
 									      : ranges[i].from;
 				pn <= ranges[i].to; pn++)
 				if (!half->dgrams[pn].acked) {
-					note_acked(watch, side, half, pn, now);
+					note_acked(watch, side, half, pn, list == 1, now);
 					news = true;
 				}
 	}
@@ -327,7 +333,8 @@ void watch_delivered(
 
 /* ---- fates ---------------------------------------------------------------------------------------------------------- */
 
-void watch_fate(struct path_watch *watch, unsigned side, uint64_t pn, size_t bytes, bool lost)
+void watch_fate(struct path_watch *watch, unsigned side, uint64_t pn, size_t bytes, bool lost,
+	struct mono now)
 {
 	struct watch_half *half = watch_current(watch, side);
 
@@ -345,6 +352,7 @@ void watch_fate(struct path_watch *watch, unsigned side, uint64_t pn, size_t byt
 		fprintf(stderr, "           %c learns that pn %" PRIu64 " is %s\n", 'A' + (int)side,
 			pn, lost ? "lost" : "there");
 	dgram->fate = lost ? FATE_LOST : FATE_ACKED;
+	dgram->fate_at_us = now.us;
 }
 
 /* ---- what should have happened -------------------------------------------------------------------------------------- */
@@ -388,6 +396,9 @@ void watch_tick(struct path_watch *watch, unsigned side, int64_t srtt_us, struct
 
 	if (srtt_us > s->srtt_max_us)
 		s->srtt_max_us = srtt_us;
+	if (srtt_us > SRTT_MAX_US)
+		watch_fail(watch, "side %c believes in an SRTT of %" PRId64 " us", 'A' + (int)side,
+			srtt_us);
 	int64_t since = coming->must_report_since;
 	if (since != INT64_MAX && now.us - since > REPORT_US + LATE_US &&
 		now.us - s->refused_at > 1100000)

@@ -88,7 +88,7 @@ static void judge_base(struct looking *look, int at, uint32_t una)
 		if (m->rel >= rel) {
 			if (m->rel > rel)
 				break;
-			if (m->acked == m->pieces)
+			if (m->acked == m->pieces && !m->late)
 				watch_fail(look->watch,
 					"pn %" PRIu64 ": base %u of lane %u stays before a message "
 					"that is acknowledged",
@@ -161,6 +161,32 @@ static void begin_lane(struct looking *look, struct watch_lane *lane, uint32_t s
 	judge_start(look, lane);
 }
 
+/*
+ * A lane may show itself by a piece inside a message, when the first is too long for the path just now. Content tells which it
+ * is; a few bytes may be found anywhere, then the base must agree.
+ */
+static int find_inside(struct looking *look, const struct model_seg *seg)
+{
+	int at = watch_find_lane(look->half, seg->conv);
+
+	if (at < 0 || look->half->lanes[at].start_known)
+		return -1;
+	struct watch_lane *lane = &look->half->lanes[at];
+	for (int i = 0; i < lane->message_count; i++) {
+		int message = lane->messages[i];
+		const struct watch_message *m = &look->watch->sides[look->side].messages[message];
+		uint32_t index = m->pieces - 1 - seg->frg;
+		uint32_t start = seg->sn - m->rel - index;
+		if (index >= m->pieces || (seg->len < 8 && start != seg->una) ||
+			!watch_content_is(look->watch, look->side, message, index * m->cut,
+				seg->body, seg->len))
+			continue;
+		begin_lane(look, lane, start);
+		return m->first_item + (int)index;
+	}
+	return -1;
+}
+
 /* The item of a PUSH; -1 after a failure. */
 static int find_push(struct looking *look, const struct model_seg *seg)
 {
@@ -194,6 +220,9 @@ static int find_push(struct looking *look, const struct model_seg *seg)
 			seg->sn - lane->start < lane->rel_next)
 			return lane->items[seg->sn - lane->start];
 	}
+	int inside = find_inside(look, seg);
+	if (inside >= 0)
+		return inside;
 	watch_fail(watch, "pn %" PRIu64 ": PUSH %u of lane %u is a piece of nothing", look->pn,
 		seg->sn, seg->conv);
 	return -1;
@@ -210,7 +239,7 @@ static void note_item(struct looking *look, int at)
 
 	look->flags |= flags[m->class];
 	look->items++;
-	if (item->acked)
+	if (item->acked && !item->late)
 		watch_fail(look->watch,
 			"pn %" PRIu64 ": sends piece %u of message %d that is acknowledged",
 			look->pn, item->index, item->message);
