@@ -308,21 +308,27 @@ void daemon_configure_log(struct daemon *daemon)
 
 /* ---- start and end ---------------------------------------------------------------------------------------------- */
 
-/* Where peers were is worth a warning if it cannot be remembered, and no more. */
+/*
+ * Where peers were is worth a warning if it cannot be remembered, and no more; not even that where the wire has no use for
+ * it. That may change with a reload, and then it is too late to open the folder.
+ */
 static int open_state(struct daemon *daemon, struct fault *fault)
 {
 	const struct log *log = &daemon->logger->log;
+	enum log_level level =
+		daemon->config->wire == CONFIG_WIRE_NATIVE ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG;
 	const char *network = daemon->config->name;
 	char path[STATE_FOLDER_PATH_BYTES];
 	struct fault why = {0};
 	int fd = -1;
 
 	if (state_folder_path(daemon->options->state, network, path) < 0)
-		log_warn(
-			log, "nothing is remembered over a restart: the folder's name is too long");
+		log_write(log, level,
+			"nothing is remembered over a restart: the folder's name is too long");
 	else if (state_folder_open(
 			 path, daemon->privileges->uid, daemon->privileges->gid, &fd, &why) < 0)
-		log_warn(log, "%s %s%s%s", why.code, why.text, why.hint[0] ? "; " : "", why.hint);
+		log_write(log, level, "%s %s%s%s", why.code, why.text, why.hint[0] ? "; " : "",
+			why.hint);
 	int error = state_file_open(daemon->loop, fd, network, log, &daemon->state);
 	return error < 0 ? fault_set(fault, error, "E-VPND-2", NULL, "out of memory") : 0;
 }
@@ -331,14 +337,12 @@ int daemon_wire_new(struct daemon *daemon, const struct config *config, struct w
 	struct fault *fault)
 {
 	const struct log *log = &daemon->logger->log;
-	int error = 0;
+	int error;
 
 	if (config->wire == CONFIG_WIRE_KCP_GO)
 		error = wire_kcp_go_new(daemon->loop, config, daemon->netlink, log,
 			&daemon->wire_events, ret_wire, fault);
-	else if (!daemon->state)
-		error = open_state(daemon, fault);
-	if (error == 0 && config->wire == CONFIG_WIRE_NATIVE)
+	else
 		error = wire_native_new(daemon->loop, config, daemon_mtu_most(config),
 			daemon->netlink, daemon->state, log, &daemon->wire_events, ret_wire, fault);
 	if (error == 0)
@@ -509,6 +513,8 @@ int daemon_new(const struct options *options, const struct privileges *privilege
 	if (error == 0)
 		error = start_helper(daemon, &fault);
 	if (error == 0)
+		error = open_state(daemon, &fault);
+	if (error == 0)
 		error = daemon_wire_new(daemon, config, &daemon->wire, &fault);
 	if (error == 0)
 		error = give_up_privileges(daemon, &fault);
@@ -553,6 +559,7 @@ void daemon_free(struct daemon *daemon)
 {
 	if (!daemon)
 		return;
+	broker_begin_stop(daemon->broker);
 	notify_close(&daemon->notify);
 	control_server_free(daemon->control);
 	daemon->control = NULL;

@@ -43,9 +43,10 @@ struct daemon {
 	struct packet_path path;
 	struct wire *wire; /* NULL only while stopping, after a reload that could not be undone */
 	struct wire_events wire_events;
-	struct state_file *state;  /* NULL = this wire remembers nothing */
+	struct state_file *state;  /* where peers were, for wires that ask */
 	uint16_t mtu_bytes;	   /* of the device */
 	bool mtu_probed;	   /* as a path was measured */
+	bool mtu_failed;	   /* could not be set the last time */
 	struct loop_timer mtu_due; /* to be made smaller */
 	struct loop_timer rest;	   /* gives back the memory of queues; armed while there is some */
 	struct control_server *control;

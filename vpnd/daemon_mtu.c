@@ -42,16 +42,21 @@ static bool best_path(const struct daemon *daemon, uint16_t *ret_bytes)
 	return true;
 }
 
-static void set(struct daemon *daemon, uint16_t bytes)
+/* It is tried again whenever a path changes, so a failure is said once. @return false if the device stays as it is */
+static bool set(struct daemon *daemon, uint16_t bytes)
 {
 	struct fault fault = {0};
+	bool failed = daemon->mtu_failed;
 
-	if (device_set_mtu(&daemon->device, bytes, &fault) < 0) {
-		log_warn(&daemon->logger->log, "%s %s", fault.code, fault.text);
-		return;
+	daemon->mtu_failed = device_set_mtu(&daemon->device, bytes, &fault) < 0;
+	if (daemon->mtu_failed) {
+		if (!failed)
+			log_warn(&daemon->logger->log, "%s %s", fault.code, fault.text);
+		return false;
 	}
 	daemon->mtu_bytes = bytes;
 	packet_path_set_mtu(&daemon->path, bytes);
+	return true;
 }
 
 static void set_probed(struct daemon *daemon, uint16_t bytes)
@@ -59,9 +64,9 @@ static void set_probed(struct daemon *daemon, uint16_t bytes)
 	daemon->mtu_probed = true;
 	if (bytes == daemon->mtu_bytes)
 		return;
-	log_info(&daemon->logger->log, "mtu of %s: %d, as the best path carries",
-		daemon->device.tun.name, bytes);
-	set(daemon, bytes);
+	if (set(daemon, bytes))
+		log_info(&daemon->logger->log, "mtu of %s: %d, as the best path carries",
+			daemon->device.tun.name, bytes);
 }
 
 void daemon_mtu_follow(struct daemon *daemon)
@@ -108,5 +113,5 @@ void daemon_mtu_begin(struct daemon *daemon)
 	log_warn(&daemon->logger->log,
 		"interface.mtu: %d takes effect at the next restart; %d until then",
 		daemon->mtu_bytes, daemon->path.mtu_bytes);
-	set(daemon, daemon->path.mtu_bytes);
+	(void)set(daemon, daemon->path.mtu_bytes);
 }

@@ -8,7 +8,8 @@
  *
  * A change of the host's network is worth a datagram to every peer only if the way to one of them is another than
  * before: the kernel also tells of refreshes that change nothing. So paths are compared, some peers at a time, and with
- * the first that differs the library is told, at most ten times a second. After a suspend it is told in any case: the
+ * the first that differs the library is told, at most ten times a second. What changes meanwhile is seen by the next
+ * comparison, which waits for the end of this one. After a suspend it is told in any case: the
  * world has moved on.
  *
  * Keepalive `auto` sends only where something on the way may forget us: the own address is private and the peer's is
@@ -29,8 +30,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
 	MESSAGE_PIECES = 128, /* of the longest message */
@@ -97,12 +100,19 @@ static enum wire_peer_state state_of(const struct native_peer *p)
 static uint32_t link_mtu(const struct native_wire *wire, int ifindex)
 {
 	struct ifreq request = {.ifr_ifindex = ifindex};
-	int fd = wire->listener_count > 0 ? wire->listeners[0]->udp.fd : -1;
+	int own = -1, fd = native_any_socket(wire);
+	uint32_t mtu = 0;
 
-	if (ifindex <= 0 || ioctl(fd, SIOCGIFNAME, &request) < 0 ||
-		ioctl(fd, SIOCGIFMTU, &request) < 0 || request.ifr_mtu <= 0)
+	if (ifindex <= 0)
 		return 0;
-	return (uint32_t)request.ifr_mtu;
+	if (fd < 0)
+		fd = own = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && ioctl(fd, SIOCGIFNAME, &request) == 0 &&
+		ioctl(fd, SIOCGIFMTU, &request) == 0 && request.ifr_mtu > 0)
+		mtu = (uint32_t)request.ifr_mtu;
+	if (own >= 0)
+		close(own);
+	return mtu;
 }
 
 void native_peer_look(struct native_peer *p)
@@ -442,12 +452,11 @@ static int set_config(struct wire *base, const struct config *config, struct fau
 	struct native_wire *wire = of(base);
 	int error = native_listen(wire, config, fault);
 
-	if (error < 0)
-		return error;
-	wire->config = config;
-	list_for_each (at, &wire->peers)
-		native_targets_set(list_entry(at, struct native_peer, in_wire));
-	return 0;
+	if (error == 0)
+		wire->config = config;
+	/* After a refusal too: a socket that had to make way in vain is another one now. */
+	native_targets_set_all(wire);
+	return error;
 }
 
 static enum wire_peer_state peer_state(const struct wire *base, const struct peer *peer)
@@ -555,25 +564,46 @@ static void tell_network(struct native_wire *wire)
 			: mono_max(now, mono_add_us(wire->told_at, WIRE_NATIVE_CHANGE_US)));
 }
 
+/* Unless one waits for its time already. Not more often than it makes sense: hosts with many routes tell of changes all
+   the time. */
+static void begin_sweep(struct native_wire *wire)
+{
+	struct mono at = loop_now(wire->loop);
+
+	if (!mono_is_never(wire->sweep.timer.at))
+		return;
+	if (!mono_is_never(wire->swept_at))
+		at = mono_max(at, mono_add_us(wire->swept_at, WIRE_NATIVE_CHANGE_US));
+	loop_timer_arm(wire->loop, &wire->sweep, at);
+}
+
 static void on_sweep(struct loop_timer *timer, struct mono now)
 {
 	struct native_wire *wire = list_entry(timer, struct native_wire, sweep);
 
+	if (wire->sweep_next == &wire->peers) { /* a new one begins */
+		wire->sweep_next = wire->peers.next;
+		wire->sweep_again = false;
+		wire->swept_at = now;
+	}
 	for (int i = 0; i < SWEEP_PEERS && wire->sweep_next != &wire->peers; i++) {
 		struct native_peer *p = list_entry(wire->sweep_next, struct native_peer, in_wire);
 		wire->sweep_next = wire->sweep_next->next;
 		native_peer_look(p);
+		/* Even if the way to where it is has not changed: those to its other addresses may have, into the tunnel
+		   or out of it. */
+		native_targets_set(p);
+		follow_keepalive(p);
 		if (!p->way_changed)
 			continue;
 		p->way_changed = false;
 		log_debug(wire->log, "peer %s: the way to it changed", p->peer->name);
 		tell_network(wire);
-		native_targets_set(p);
-		if (keepalive_us(p) != p->keepalive_us)
-			native_peer_configure(p);
 	}
 	if (wire->sweep_next != &wire->peers)
 		loop_timer_arm(wire->loop, timer, mono_add_us(now, SWEEP_PAUSE_US));
+	else if (wire->sweep_again)
+		begin_sweep(wire);
 }
 
 static void network_changed(struct wire *base, bool slept)
@@ -585,8 +615,12 @@ static void network_changed(struct wire *base, bool slept)
 		log_info(wire->log, "the host was suspended: calling all peers");
 		tell_network(wire);
 	}
-	wire->sweep_next = wire->peers.next;
-	loop_timer_arm(wire->loop, &wire->sweep, loop_now(wire->loop));
+	native_listen_again(wire);
+	/* One that runs goes on to its end, or peers at the end of the list would never have their turn. */
+	if (wire->sweep_next != &wire->peers)
+		wire->sweep_again = true;
+	else
+		begin_sweep(wire);
 }
 
 /* ---- making it -------------------------------------------------------------------------------------------------- */
@@ -601,6 +635,7 @@ static void wire_free(struct wire *base)
 	loop_timer_disarm(wire->loop, &wire->sweep);
 	loop_timer_disarm(wire->loop, &wire->trouble);
 	loop_timer_disarm(wire->loop, &wire->tell);
+	loop_timer_disarm(wire->loop, &wire->reopen);
 	if (wire->native)
 		native_listen_end(wire);
 	resolver_free(wire->resolver);
@@ -683,12 +718,14 @@ int wire_native_new(struct loop *loop, const struct config *config, uint16_t mtu
 	wire->log = log;
 	wire->mtu_bytes = mtu_bytes;
 	wire->told_at = MONO_NEVER;
+	wire->swept_at = MONO_NEVER;
 	list_init(&wire->peers);
 	wire->sweep_next = &wire->peers;
 	loop_timer_init(&wire->timer, on_deadline);
 	loop_timer_init(&wire->sweep, on_sweep);
 	loop_timer_init(&wire->trouble, on_trouble);
 	loop_timer_init(&wire->tell, on_tell);
+	native_listen_init(wire);
 	int error = make_native(wire, fault);
 	if (error == 0)
 		error = native_listen(wire, config, fault);

@@ -25,6 +25,8 @@ struct peer;
 struct state_file;
 
 enum {
+	NATIVE_REOPEN_US = 10000000,	/* how often a missing listener is tried again */
+	NATIVE_REOPEN_MIN_US = 1000000, /* if the network changes all the time */
 	NATIVE_NAME_ADDRESSES =
 		4, /* of one name that are called; hosts with more have them for load, not for reach */
 	NATIVE_TOO_BIG_MAX = 16, /* refused sizes that wait to be told to the library */
@@ -70,6 +72,7 @@ struct native_peer {
 	size_t name_count;
 	size_t name_first; /* the first of those that are called, if there are more than can be */
 	size_t names_open; /* questions without an answer yet */
+	bool inside;	   /* all its addresses are reached by the tunnel itself: said once */
 	struct mono asked_at;	     /* when names were last asked; MONO_NEVER = never */
 	int64_t pause_us;	     /* before the next question, after one that brought nothing */
 	struct loop_timer names_due; /* ask again */
@@ -90,11 +93,16 @@ struct native_wire {
 	struct kcpvpn_native *native;
 	struct udp_batch *batch;
 	struct resolver *resolver;
-	struct native_socket **listeners; /* each in memory of its own: a socket must not move */
+	/* For each address of config->listen in its order, each in memory of its own: a socket must not move. NULL: it
+	   had to make way for a reload that was refused, and could not be opened again yet. */
+	struct native_socket **listeners;
 	size_t listener_count;
+	struct loop_timer reopen; /* armed while one is missing */
+	struct mono reopened_at;  /* last try; MONO_NEVER = none */
 	struct native_socket *
 		spare; /* for addresses of a family that no listener serves; NULL = not needed yet */
 	bool no_spare;		 /* the host gave none: not tried again before a change */
+	bool no_spare_said;	 /* logged once until there is one */
 	uint16_t mtu_bytes;	 /* most of an inner packet that we take */
 	struct loop_timer timer; /* the library's deadline */
 	struct list peers;	 /* struct native_peer */
@@ -105,15 +113,28 @@ struct native_wire {
 
 	struct loop_timer sweep; /* looks at some peers' paths, after the network changed */
 	struct list *sweep_next; /* the next of them; the head of the list = done */
+	bool sweep_again;	 /* something changed since this one began */
+	struct mono swept_at;	 /* when the last one began; MONO_NEVER = never */
 	struct mono told_at; /* when the library was last told of a change; MONO_NEVER = never */
 	struct loop_timer trouble; /* look at peers that are called; armed while there are some */
 	struct loop_timer tell;	   /* tell it again */
 };
 
 /* wire_native_sockets.c */
-/** Listens on exactly the addresses of `config`: keeps those open already, all or nothing. */
+/** Prepares what the others need. */
+void native_listen_init(struct native_wire *wire);
+/**
+ * Listens on exactly the addresses of `config`: keeps those open already, all or nothing. Sockets may have been closed
+ * and opened again either way, so all peers' targets are to be set anew.
+ */
 int native_listen(struct native_wire *wire, const struct config *config, struct fault *fault);
+/** The host's network changed: what is missing is tried again soon. */
+void native_listen_again(struct native_wire *wire);
+/** Address `index` that should be listened on and is not, from 0 on. @return NULL behind the last */
+const struct kcpvpn_endpoint *native_listen_missing(const struct native_wire *wire, size_t index);
 void native_listen_end(struct native_wire *wire);
+/** Any descriptor that answers questions about interfaces; -1 = there is none. */
+int native_any_socket(const struct native_wire *wire);
 /**
  * The socket that reaches `remote`, opening one if it must.
  *
@@ -124,11 +145,15 @@ const struct kcpvpn_udp_port *native_port_for(struct native_wire *wire,
 	const struct kcpvpn_endpoint *remote, const struct kcpvpn_endpoint *source);
 
 /* wire_native_targets.c */
+#define NATIVE_INSIDE_TEXT                                                                         \
+	"all its addresses are reached by the tunnel itself, so it cannot be called: a route, or " \
+	"allowed_ips of a peer, holds them"
 /** Takes over the endpoints of the peer's configuration and begins to ask for names. @return 0 or -ENOMEM */
 int native_targets_start(struct native_peer *p);
 void native_targets_stop(struct native_peer *p);
 /** Gives the library the addresses as they are known now. */
 void native_targets_set(struct native_peer *p);
+void native_targets_set_all(struct native_wire *wire);
 /** The configuration may be another: takes over what differs. @return 0 or -ENOMEM */
 int native_targets_changed(struct native_peer *p);
 /** No address answers: names may mean others by now. */

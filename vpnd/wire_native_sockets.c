@@ -1,7 +1,8 @@
 /*
  * The sockets of the native wire. All peers share those that `listen` asks for, so that a peer sees us come from the
  * port it knows; without any there is one for both families on a port of the host's choice. A change opens what is new
- * before it closes what is gone, so that a port that is taken leaves everything as it was.
+ * before it closes what is gone, so that a port that is taken leaves everything as it was. Only where an own listener that
+ * leaves stands in the way of a new one it is closed first; if that was in vain, it is opened again, now or later.
  *
  * Who listens on addresses of one family only can still call peers of the other: a socket on any port is opened for that
  * when the first such address comes up, not before.
@@ -108,44 +109,6 @@ static void end(struct native_socket *socket)
 
 /* ---- listening -------------------------------------------------------------------------------------------------- */
 
-/* The socket that listens on this address already, taken out of the list. NULL if there is none. */
-static struct native_socket *take(struct native_wire *wire, const struct kcpvpn_endpoint *address)
-{
-	for (size_t i = 0; i < wire->listener_count; i++) {
-		struct native_socket *socket = wire->listeners[i];
-		if (socket && kcpvpn_endpoint_equal(&socket->listen, address)) {
-			wire->listeners[i] = NULL;
-			return socket;
-		}
-	}
-	return NULL;
-}
-
-static void put_back(struct native_wire *wire, struct native_socket *socket)
-{
-	for (size_t i = 0; i < wire->listener_count; i++) {
-		if (!wire->listeners[i]) {
-			wire->listeners[i] = socket;
-			return;
-		}
-	}
-}
-
-/* Ends listeners that are leaving and hold this port. @return whether there was one */
-static bool free_port(struct native_wire *wire, uint16_t port)
-{
-	bool any = false;
-
-	for (size_t i = 0; i < wire->listener_count; i++) {
-		if (!wire->listeners[i] || wire->listeners[i]->listen.port != port)
-			continue;
-		end(wire->listeners[i]);
-		wire->listeners[i] = NULL;
-		any = true;
-	}
-	return any;
-}
-
 static const struct kcpvpn_endpoint *addresses_of(const struct config *config, size_t *ret_count)
 {
 	static const struct kcpvpn_endpoint any = {.family = 6};
@@ -154,29 +117,141 @@ static const struct kcpvpn_endpoint *addresses_of(const struct config *config, s
 	return config->listen.count > 0 ? config->listen.items : &any;
 }
 
-/* After a failure: listeners that had to leave for their port come back as far as that can be. */
-static void restore(struct native_wire *wire)
+static bool among(
+	struct native_socket *const *sockets, size_t count, const struct native_socket *socket)
 {
-	struct fault fault = {0};
-	size_t count;
-	int error;
-	const struct kcpvpn_endpoint *old = addresses_of(wire->config, &count);
+	for (size_t i = 0; i < count; i++) {
+		if (sockets[i] == socket)
+			return true;
+	}
+	return false;
+}
+
+/* The socket that listens on this address already and is not in `taken`. NULL if there is none. */
+static struct native_socket *open_already(const struct native_wire *wire,
+	const struct kcpvpn_endpoint *address, struct native_socket *const *taken, size_t count)
+{
+	for (size_t i = 0; i < wire->listener_count; i++) {
+		struct native_socket *socket = wire->listeners[i];
+		if (socket && kcpvpn_endpoint_equal(&socket->listen, address) &&
+			!among(taken, count, socket))
+			return socket;
+	}
+	return NULL;
+}
+
+/* Whether a listener that leaves, as it is not in `staying`, holds this port. @end_them  and ends those that do */
+static bool leaving_holds(struct native_wire *wire, uint16_t port,
+	struct native_socket *const *staying, size_t count, bool end_them)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < wire->listener_count; i++) {
+		struct native_socket *socket = wire->listeners[i];
+		if (!socket || socket->listen.port != port || among(staying, count, socket))
+			continue;
+		any = true;
+		if (!end_them)
+			continue;
+		end(socket);
+		wire->listeners[i] = NULL;
+	}
+	return any;
+}
+
+/*
+ * Opens what `now` lacks. In the first round nothing is closed, so that what fails fails without a trace; what an own
+ * listener that leaves stands in the way of ([::]:p and 192.0.2.1:p exclude each other) waits for the second.
+ */
+static int open_missing(struct native_wire *wire, const struct kcpvpn_endpoint *addresses,
+	struct native_socket **now, size_t count, struct fault *fault)
+{
+	for (int round = 0; round < 2; round++) {
+		for (size_t i = 0; i < count; i++) {
+			uint16_t port = addresses[i].port;
+			int error = 0;
+			if (now[i])
+				continue;
+			if (round > 0)
+				(void)leaving_holds(wire, port, now, count, true);
+			now[i] = open_one(wire, &addresses[i], fault, &error);
+			if (!now[i] && (round > 0 || error != -EADDRINUSE ||
+					       !leaving_holds(wire, port, now, count, false)))
+				return error;
+		}
+	}
+	return 0;
+}
+
+/* Opens listeners that had to make way. @return how many are missing still */
+static size_t restore(struct native_wire *wire, bool say)
+{
+	size_t count, missing = 0;
+	const struct kcpvpn_endpoint *addresses = addresses_of(wire->config, &count);
+	char text[KCPVPN_ENDPOINT_TEXT_BYTES];
 
 	for (size_t i = 0; i < count && i < wire->listener_count; i++) {
-		bool there = false;
-		for (size_t k = 0; k < wire->listener_count; k++)
-			there |= wire->listeners[k] &&
-				 kcpvpn_endpoint_equal(&wire->listeners[k]->listen, &old[i]);
-		struct native_socket *socket =
-			there ? NULL : open_one(wire, &old[i], &fault, &error);
-		if (socket)
-			put_back(wire, socket);
+		struct fault fault = {0};
+		int error;
+		if (wire->listeners[i])
+			continue;
+		wire->listeners[i] = open_one(wire, &addresses[i], &fault, &error);
+		if (wire->listeners[i])
+			continue;
+		missing++;
+		if (say)
+			log_error(wire->log,
+				"no longer listening on %s, which had to make way for settings "
+				"that were refused: %s; trying again",
+				kcpvpn_endpoint_format(&addresses[i], text), fault.text);
 	}
+	return missing;
+}
+
+static void on_reopen(struct loop_timer *timer, struct mono now)
+{
+	struct native_wire *wire = list_entry(timer, struct native_wire, reopen);
+
+	wire->reopened_at = now;
+	if (restore(wire, false) > 0)
+		loop_timer_arm(wire->loop, timer, mono_add_us(now, NATIVE_REOPEN_US));
+	else
+		log_info(wire->log, "listening on all addresses again");
+	native_targets_set_all(wire);
+}
+
+void native_listen_init(struct native_wire *wire)
+{
+	loop_timer_init(&wire->reopen, on_reopen);
+	wire->reopened_at = MONO_NEVER;
+}
+
+void native_listen_again(struct native_wire *wire)
+{
+	struct mono at = loop_now(wire->loop);
+
+	if (mono_is_never(wire->reopen.timer.at))
+		return;
+	if (!mono_is_never(wire->reopened_at))
+		at = mono_max(at, mono_add_us(wire->reopened_at, NATIVE_REOPEN_MIN_US));
+	loop_timer_arm(wire->loop, &wire->reopen, mono_min(at, wire->reopen.timer.at));
+}
+
+const struct kcpvpn_endpoint *native_listen_missing(const struct native_wire *wire, size_t index)
+{
+	size_t count;
+	const struct kcpvpn_endpoint *addresses = addresses_of(wire->config, &count);
+
+	for (size_t i = 0; i < count && i < wire->listener_count; i++) {
+		if (!wire->listeners[i] && index-- == 0)
+			return &addresses[i];
+	}
+	return NULL;
 }
 
 int native_listen(struct native_wire *wire, const struct config *config, struct fault *fault)
 {
-	size_t count, done;
+	size_t count;
 	const struct kcpvpn_endpoint *addresses = addresses_of(config, &count);
 	struct native_socket **now = calloc(count, sizeof(struct native_socket *));
 	bool *kept = calloc(count, sizeof(bool));
@@ -186,36 +261,33 @@ int native_listen(struct native_wire *wire, const struct config *config, struct 
 		error = fault_set(fault, -ENOMEM, "E-WIRE-2", NULL, "out of memory");
 		goto free_lists;
 	}
-	for (done = 0; done < count; done++) {
-		now[done] = take(wire, &addresses[done]);
-		kept[done] = now[done] != NULL;
-		if (!now[done])
-			now[done] = open_one(wire, &addresses[done], fault, &error);
-		/* The port may be taken by an own listener that leaves: [::]:p and 192.0.2.1:p exclude each other. */
-		if (!now[done] && error == -EADDRINUSE && free_port(wire, addresses[done].port))
-			now[done] = open_one(wire, &addresses[done], fault, &error);
-		if (!now[done])
-			goto undo;
+	for (size_t i = 0; i < count; i++) {
+		now[i] = open_already(wire, &addresses[i], now, i);
+		kept[i] = now[i] != NULL;
 	}
+	error = open_missing(wire, addresses, now, count, fault);
+	if (error < 0)
+		goto undo;
 	for (size_t i = 0; i < wire->listener_count; i++) {
-		if (wire->listeners[i])
+		if (wire->listeners[i] && !among(now, count, wire->listeners[i]))
 			end(wire->listeners[i]);
 	}
 	free(wire->listeners);
 	wire->listeners = now;
 	wire->listener_count = count;
 	wire->no_spare = false;
+	loop_timer_disarm(wire->loop, &wire->reopen);
 	free(kept);
 	return 0;
 
 undo:
-	while (done-- > 0) {
-		if (kept[done])
-			put_back(wire, now[done]);
-		else
-			end(now[done]);
+	for (size_t i = 0; i < count; i++) {
+		if (now[i] && !kept[i])
+			end(now[i]);
 	}
-	restore(wire);
+	if (restore(wire, true) > 0)
+		loop_timer_arm(wire->loop, &wire->reopen,
+			mono_add_us(loop_now(wire->loop), NATIVE_REOPEN_US));
 free_lists:
 	free(kept);
 	free(now);
@@ -234,6 +306,15 @@ void native_listen_end(struct native_wire *wire)
 	if (wire->spare)
 		end(wire->spare);
 	wire->spare = NULL;
+}
+
+int native_any_socket(const struct native_wire *wire)
+{
+	for (size_t i = 0; i < wire->listener_count; i++) {
+		if (wire->listeners[i])
+			return wire->listeners[i]->udp.fd;
+	}
+	return wire->spare ? wire->spare->udp.fd : -1;
 }
 
 /* ---- which of them ---------------------------------------------------------------------------------------------- */
@@ -277,9 +358,10 @@ const struct kcpvpn_udp_port *native_port_for(struct native_wire *wire,
 	if (!wire->spare && !wire->no_spare) {
 		wire->spare = open_one(wire, &any, &fault, &error);
 		wire->no_spare = !wire->spare;
-		if (!wire->spare)
+		if (!wire->spare && !wire->no_spare_said)
 			log_warn(wire->log, "no socket for calling IPv%u addresses: %s",
 				remote->family, fault.text);
+		wire->no_spare_said = !wire->spare;
 	}
 	return wire->spare && suits(wire->spare, remote, source) > 0 ? &wire->spare->udp.kcpvpn
 								     : NULL;

@@ -75,6 +75,8 @@ void native_peer_status(
 	add_drops(status, &from);
 	if (from.trouble)
 		(void)control_strings_add(&status->warnings, from.trouble);
+	if (p->inside)
+		(void)control_strings_add(&status->warnings, NATIVE_INSIDE_TEXT);
 }
 
 static void add_listener(const struct native_socket *socket, struct control_status *status)
@@ -97,10 +99,18 @@ void native_status(const struct wire *base, struct control_status *status)
 {
 	const struct native_wire *wire = (const struct native_wire *)base;
 	struct kcpvpn_native_stats stats;
+	const struct kcpvpn_endpoint *missing;
+	char text[KCPVPN_ENDPOINT_TEXT_BYTES];
 
 	for (size_t i = 0; i < wire->listener_count; i++)
 		add_listener(wire->listeners[i], status);
 	add_listener(wire->spare, status);
+	for (size_t i = 0; (missing = native_listen_missing(wire, i)) != NULL; i++)
+		(void)control_strings_addf(&status->warnings,
+			"not listening on %s: the socket had to make way for settings that were "
+			"refused, "
+			"and cannot be opened again; trying",
+			kcpvpn_endpoint_format(missing, text));
 	kcpvpn_native_stats(wire->native, &stats);
 	if (!kcpvpn_native_keys_locked(wire->native))
 		(void)control_strings_add(&status->warnings,

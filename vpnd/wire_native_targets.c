@@ -51,7 +51,8 @@ bool native_address_private(const struct kcpvpn_endpoint *endpoint)
 struct list_of_targets {
 	struct kcpvpn_target items[KCPVPN_NATIVE_TARGETS_MAX];
 	size_t count;
-	bool cut; /* there was more */
+	bool cut;      /* there was more */
+	size_t inside; /* that were left out */
 };
 
 static void add(
@@ -70,8 +71,7 @@ static void add(
 	}
 	if (netlink_path(wire->netlink, remote, 0, &path, NULL) == 0 && path.ifindex != 0 &&
 		path.ifindex == wire->wire.own_ifindex) {
-		log_debug(wire->log, "peer %s: an address of it is reached by the tunnel itself",
-			p->peer->name);
+		list->inside++;
 		return;
 	}
 	const struct kcpvpn_udp_port *port = native_port_for(wire, remote, &path.source);
@@ -98,7 +98,17 @@ void native_targets_set(struct native_peer *p)
 	struct list_of_targets list = {0};
 
 	fill(p, &list);
+	bool inside = list.count == 0 && list.inside > 0;
+	if (inside && !p->inside)
+		log_warn(p->wire->log, "peer %s: %s", p->peer->name, NATIVE_INSIDE_TEXT);
+	p->inside = inside;
 	kcpvpn_peer_set_targets(p->handle, list.items, list.count, native_now(p->wire));
+}
+
+void native_targets_set_all(struct native_wire *wire)
+{
+	list_for_each (at, &wire->peers)
+		native_targets_set(list_entry(at, struct native_peer, in_wire));
 }
 
 bool native_targets_where(const struct native_peer *p, struct kcpvpn_endpoint *ret_remote)
@@ -221,9 +231,10 @@ static void ask(struct native_peer *p)
 		name->query.on_answer = on_answer;
 		if (resolver_ask(p->wire->resolver, &name->query, name->text) < 0) {
 			p->names_open--;
+			if (!name->failed)
+				log_warn(p->wire->log, "peer %s: cannot ask for %s; trying again",
+					p->peer->name, name->text);
 			name->failed = true;
-			log_warn(p->wire->log, "peer %s: cannot ask for %s; trying again",
-				p->peer->name, name->text);
 		}
 	}
 	answered(p);
@@ -271,6 +282,20 @@ static void text_of(const struct config_endpoint *endpoint, char text[RESOLVER_N
 		endpoint->host, endpoint->port);
 }
 
+static void forget_endpoints(struct native_peer *p)
+{
+	for (size_t i = 0; i < p->name_count; i++) {
+		resolver_cancel(p->wire->resolver, &p->names[i].query);
+		free(p->names[i].text);
+	}
+	loop_timer_disarm(p->wire->loop, &p->names_due);
+	free(p->names);
+	p->names = NULL;
+	p->name_count = p->name_first = p->names_open = 0;
+	p->pause_us = 0;
+	p->asked_at = MONO_NEVER;
+}
+
 /* Reads the endpoints of the configuration. @return 0 or -ENOMEM */
 static int read_endpoints(struct native_peer *p)
 {
@@ -288,26 +313,14 @@ static int read_endpoints(struct native_peer *p)
 		name->owner = p;
 		text_of(&endpoints->items[i], text);
 		name->text = strdup(text);
-		if (!name->text)
-			return -ENOMEM; /* what is there is freed with the peer */
+		if (!name->text) {
+			forget_endpoints(p); /* a name without its text must not be asked for */
+			return -ENOMEM;
+		}
 		name->numeric = resolver_parse_numeric(name->text, &name->found[0]) == 0;
 		name->count = name->numeric;
 	}
 	return 0;
-}
-
-static void forget_endpoints(struct native_peer *p)
-{
-	for (size_t i = 0; i < p->name_count; i++) {
-		resolver_cancel(p->wire->resolver, &p->names[i].query);
-		free(p->names[i].text);
-	}
-	loop_timer_disarm(p->wire->loop, &p->names_due);
-	free(p->names);
-	p->names = NULL;
-	p->name_count = p->name_first = p->names_open = 0;
-	p->pause_us = 0;
-	p->asked_at = MONO_NEVER;
 }
 
 static bool same_endpoints(const struct native_peer *p)

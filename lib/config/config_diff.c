@@ -88,6 +88,12 @@ static int add_global(struct config_diff *diff, const struct config_row *row, un
 	return 0;
 }
 
+/* On the native wire peers tell each other when they shake hands how long packets may be. */
+static unsigned mtu_effects(const struct config *config)
+{
+	return config->wire == CONFIG_WIRE_NATIVE ? CONFIG_EFFECT_SESSIONS : 0;
+}
+
 static int diff_globals(
 	const struct config *before, const struct config *after, struct config_diff *diff)
 {
@@ -113,7 +119,7 @@ static int diff_globals(
 	if (error)
 		return error;
 	if (before->interface.mtu_bytes != after->interface.mtu_bytes)
-		diff->effects |= CONFIG_EFFECT_LINK;
+		diff->effects |= CONFIG_EFFECT_LINK | mtu_effects(after);
 	return 0;
 }
 

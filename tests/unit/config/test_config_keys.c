@@ -3,6 +3,7 @@
 #include "config/config_secrets.h"
 #include "config_fixture.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -488,10 +489,17 @@ Test(key_files, on_disk)
 	size_t len = 0;
 	cr_assert_eq(
 		reader->read_file(NULL, link, 10, CONFIG_READ_REGULAR, &data, &len, &st), -EINVAL);
-	cr_assert_eq(reader->read_file(NULL, link, 10, 0, &data, &len, &st), 0);
-	cr_assert(!st.regular);
-	cr_assert_eq(st.mode, 0u);
-	free(data);
+	cr_assert_eq(reader->read_file(NULL, link, 10, 0, &data, &len, &st), -EINVAL);
+	/* nor does one hold a configuration, with a writer or without */
+	cr_assert(config_load(link, NULL, &c, &report) < 0);
+	cr_assert_eq(report.read_error, -EINVAL);
+	cr_assert(strstr(report.errors[0].text, "it is not a regular file"), "%s",
+		report.errors[0].text);
+	int writer = open(link, O_RDWR);
+	cr_assert(writer >= 0);
+	cr_assert_eq(reader->read_file(NULL, link, 10, 0, &data, &len, &st), -EINVAL);
+	cr_assert_eq(reader->read_file(NULL, "/dev/null", 10, 0, &data, &len, &st), -EINVAL);
+	(void)close(writer);
 	cr_assert_eq(unlink(link), 0);
 	cr_assert_eq(mkdir(link, 0700), 0);
 	cr_assert(config_load(path, NULL, &c, &report) < 0);
@@ -700,6 +708,10 @@ Test(key_diff, what_each_key_does)
 			"a: session.keepalive auto -> 25s"},
 		{HEAD "transport: {deadline: 1s}\n", A, CONFIG_EFFECT_LIVE, CONFIG_PEER_TRANSPORT,
 			"a: transport.deadline auto -> 1000ms"},
+		/* peers tell each other when they shake hands */
+		{HEAD "interface: {mtu: 1300}\n", A, CONFIG_EFFECT_LINK | CONFIG_EFFECT_SESSIONS, 0,
+			NULL},
+		{HEAD "interface: {mtu: 1400}\n", A, CONFIG_EFFECT_LINK, 0, NULL}, /* as it was */
 		{HEAD, "public_key: " PUBLIC_A ", transport: {padding: full}", 0,
 			CONFIG_PEER_TRANSPORT, "a: transport.padding none -> full"},
 		{HEAD, "public_key: " PUBLIC_A ", preshared_key_file: a.psk", 0,

@@ -30,6 +30,20 @@ enum {
 	PEERS_MAX = 8,
 };
 
+/* The host's own, but for a failure on demand. */
+static int strdups_left = -1; /* -1 = any number */
+
+char *strdup(const char *text);
+
+char *strdup(const char *text)
+{
+	size_t len = strlen(text) + 1;
+	char *copy = strdups_left == 0 ? NULL : malloc(len);
+
+	strdups_left -= strdups_left > 0;
+	return copy ? memcpy(copy, text, len) : NULL;
+}
+
 struct bench {
 	struct loop *loop;
 	struct netlink *netlink;
@@ -482,6 +496,9 @@ Test(wire_native, a_change_that_changes_nothing_is_not_told)
 		run_round(&b);
 	}
 	cr_assert_eq(fake->network_changes, 0);
+	struct native_wire *wire = (struct native_wire *)b.wire;
+	loop_timer_disarm(b.loop, &wire->sweep);
+	wire->swept_at = MONO_NEVER;		  /* long ago */
 	route(&b, &b.uplink, "0.0.0.0/0", false); /* away */
 	b.wire->ops->network_changed(b.wire, false);
 	for (int i = 0; i < 3; i++)
@@ -507,6 +524,91 @@ Test(wire_native, a_change_that_changes_nothing_is_not_told)
 	b.wire->ops->network_changed(b.wire, true); /* it slept: whatever the routes say */
 	while (fake->network_changes < 3)
 		cr_assert(loop_turn(b.loop, true) >= 0);
+	teardown(&b);
+}
+
+Test(wire_native, changes_all_the_time_keep_no_peer_from_its_turn)
+{
+	static const char *const peers[] = {
+		", endpoints: [\"198.51.100.1:1\"]", ", endpoints: [\"198.51.100.2:1\"]", NULL};
+	struct bench b;
+
+	setup(&b);
+	start(&b, "", peers);
+	struct native_wire *wire = (struct native_wire *)b.wire;
+	struct native_peer *last = b.peers[1]->wire;
+	b.wire->ops->network_changed(b.wire, false);
+	run_round(&b);
+	struct mono began = wire->swept_at;
+	cr_assert_eq(wire->sweep_next, &wire->peers);
+
+	/* In the middle of the list, when more peers are there than are looked at in one go. */
+	wire->sweep_next = &last->in_wire;
+	loop_timer_arm(b.loop, &wire->sweep, loop_now(b.loop));
+	b.wire->ops->network_changed(b.wire, false);
+	cr_assert_eq(wire->sweep_next, &last->in_wire, "it goes on");
+	run_round(&b);
+	cr_assert_eq(wire->sweep_next, &wire->peers);
+	cr_assert_eq(wire->swept_at.us, began.us);
+	/* then comes another, in its time, and one only */
+	b.wire->ops->network_changed(b.wire, false);
+	b.wire->ops->network_changed(b.wire, false);
+	while (wire->swept_at.us == began.us)
+		cr_assert(loop_turn(b.loop, true) >= 0);
+	cr_assert(mono_diff_us(wire->swept_at, began) >= WIRE_NATIVE_CHANGE_US);
+	cr_assert(mono_is_never(wire->sweep.timer.at));
+	teardown(&b);
+}
+
+/* Whether the status of all, or of the first peer, warns of something that begins like this. */
+static bool warned(struct bench *b, bool peer, const char *text)
+{
+	struct control_status status;
+	bool any = false;
+
+	control_status_init(&status);
+	struct control_peer *to = control_status_add_peer(&status, "p");
+	b->wire->ops->peer_status(b->wire, b->peers[0], to);
+	b->wire->ops->status(b->wire, &status);
+	const struct control_strings *list = peer ? &to->warnings : &status.warnings;
+	for (size_t i = 0; i < list->count; i++)
+		any |= strncmp(list->items[i], text, strlen(text)) == 0;
+	control_status_fini(&status);
+	return any;
+}
+
+Test(wire_native, a_way_that_leads_into_the_tunnel_later_is_none)
+{
+	static const char *const peers[] = {
+		", endpoints: [\"198.51.100.1:1\", \"203.0.113.5:1\"]", NULL};
+	struct bench b;
+
+	setup(&b);
+	link_up(&b, &b.other, "own0", "10.0.0.1/24");
+	start(&b, "", peers);
+	b.wire->own_ifindex = b.other.ifindex;
+	int before = b.warnings;
+	struct native_wire *wire = (struct native_wire *)b.wire;
+	route(&b, &b.other, "203.0.113.0/24", true); /* the way to the first is the same */
+	for (int i = 0; i < 2; i++) {
+		loop_timer_disarm(b.loop, &wire->sweep);
+		wire->swept_at = MONO_NEVER;
+		b.wire->ops->network_changed(b.wire, false);
+		run_round(&b);
+	}
+	cr_assert_str_eq(targets(fake_peer(1)), "198.51.100.1:1");
+	cr_assert_eq(b.warnings, before);
+	cr_assert(!warned(&b, true, "all its addresses are reached by the tunnel"));
+	route(&b, &b.other, "198.51.100.0/24", true);
+	for (int i = 0; i < 3; i++) {
+		loop_timer_disarm(b.loop, &wire->sweep);
+		wire->swept_at = MONO_NEVER;
+		b.wire->ops->network_changed(b.wire, false);
+		run_round(&b);
+	}
+	cr_assert_eq(fake_peer(1)->target_count, 0);
+	cr_assert_eq(b.warnings, before + 1, "said once");
+	cr_assert(warned(&b, true, "all its addresses are reached by the tunnel"));
 	teardown(&b);
 }
 
@@ -833,6 +935,151 @@ Test(wire_native, a_port_that_is_taken_changes_nothing)
 	cr_assert_eq(fake->last_port, fake_peer(1)->targets[0].port);
 	udp_socket_close(&taken);
 	udp_batch_free(batch);
+	teardown(&b);
+}
+
+static void take_port(struct udp_socket *taken, struct udp_batch *batch, const char *address)
+{
+	struct udp_socket_options options;
+	struct fault fault = {0};
+
+	udp_socket_options_init(&options);
+	options.local = endpoint_of(address);
+	cr_assert_eq(udp_socket_open(taken, &options, batch, &fault), 0, "%s", fault.text);
+}
+
+static void refused_reload(struct bench *b, const char *global, const char *const *peers)
+{
+	struct fault fault = {0};
+	struct config *other = parse(global, peers);
+
+	cr_assert_eq(b->wire->ops->set_config(b->wire, other, &fault), -EADDRINUSE);
+	config_free(other);
+}
+
+Test(wire_native, a_refused_reload_closes_nothing_before_it_must)
+{
+	static const char *const peers[] = {", endpoints: [\"198.51.100.1:1\"]", NULL};
+	struct udp_socket taken = {.fd = -1};
+	struct udp_batch *batch = udp_batch_new(100, 0, 0);
+	struct bench b;
+
+	setup(&b);
+	start(&b, "listen: [\"192.168.1.2:5000\"]\n", peers);
+	take_port(&taken, batch, "192.168.1.2:6000");
+	refused_reload(&b, "listen: [\"0.0.0.0:5000\", \"192.168.1.2:6000\"]\n", peers);
+	cr_assert_eq(fake->closed_count, 0, "its own port was not in the way of the other");
+	cr_assert_eq(listening_port(&b, 0), 5000);
+	/* Without the other one it can be had: the old one makes way. */
+	reload(&b, "listen: [\"0.0.0.0:5000\"]\n", peers);
+	cr_assert_eq(fake->closed_count, 1);
+	knock("192.168.1.2:1", 5000, "y", 1);
+	while (fake->datagrams < 1)
+		cr_assert(loop_turn(b.loop, true) >= 0);
+	cr_assert_eq(fake->last_port, fake_peer(1)->targets[0].port);
+	udp_socket_close(&taken);
+	udp_batch_free(batch);
+	teardown(&b);
+}
+
+Test(wire_native, after_a_refused_reload_peers_are_called_by_ports_that_are_open)
+{
+	static const char *const peers[] = {", endpoints: [\"198.51.100.1:1\"]", NULL};
+	struct udp_socket taken = {.fd = -1};
+	struct udp_batch *batch = udp_batch_new(100, 0, 0);
+	struct bench b;
+
+	setup(&b);
+	start(&b, "listen: [\"192.168.1.2:5000\"]\n", peers);
+	take_port(&taken, batch, "127.0.0.1:5000");
+	refused_reload(&b, "listen: [\"0.0.0.0:5000\"]\n", peers);
+	cr_assert_eq(fake->closed_count, 1, "it had to make way");
+	cr_assert_eq(listener_count(&b), 1);
+	knock("192.168.1.2:1", 5000, "y", 1);
+	while (fake->datagrams < 1)
+		cr_assert(loop_turn(b.loop, true) >= 0);
+	cr_assert_eq(fake_peer(1)->target_count, 1);
+	cr_assert_eq(fake->last_port, fake_peer(1)->targets[0].port);
+	cr_assert(!warned(&b, false, "not listening on"));
+	udp_socket_close(&taken);
+	udp_batch_free(batch);
+	teardown(&b);
+}
+
+Test(wire_native, a_listener_that_cannot_come_back_is_tried_again)
+{
+	static const char *const peers[] = {"", NULL};
+	struct udp_socket taken = {.fd = -1};
+	struct udp_batch *batch = udp_batch_new(100, 0, 0);
+	struct bench b;
+	struct fault fault = {0};
+	struct ip_prefix address = prefix_of("192.0.2.77/32");
+
+	setup(&b);
+	cr_assert_eq(netlink_address_add(b.netlink, b.uplink.ifindex, &address, &fault), 0);
+	start(&b, "listen: [\"192.0.2.77:5000\"]\n", peers);
+	take_port(&taken, batch, "127.0.0.1:5000");
+	cr_assert_eq(netlink_address_remove(b.netlink, b.uplink.ifindex, &address, &fault), 0);
+	int before = b.warnings;
+	refused_reload(&b, "listen: [\"0.0.0.0:5000\"]\n", peers);
+	cr_assert_eq(listener_count(&b), 0);
+	cr_assert_eq(b.warnings, before + 1);
+	cr_assert(warned(&b, false, "not listening on 192.0.2.77:5000"));
+	/* Nothing is open, and the host is asked all the same. */
+	fake_peer(1)->endpoint = endpoint_of("203.0.113.7:7");
+	fake_peer(1)->events = KCPVPN_PEER_EVENT_ENDPOINT;
+	run_round(&b);
+	cr_assert_eq(fake_peer(1)->link_mtu, 1500);
+	for (int i = 0; i < 3; i++) {
+		b.wire->ops->network_changed(b.wire, false);
+		run_round(&b);
+	}
+	cr_assert_eq(b.warnings, before + 1, "said once");
+	/* A second refusal finds the gap and leaves it. */
+	refused_reload(&b, "listen: [\"0.0.0.0:5000\"]\n", peers);
+	cr_assert_eq(listener_count(&b), 1, "the spare one for the peer that is known by now");
+
+	struct mono began = loop_now(b.loop);
+	cr_assert_eq(netlink_address_add(b.netlink, b.uplink.ifindex, &address, &fault), 0);
+	b.wire->ops->network_changed(b.wire, false);
+	while (warned(&b, false, "not listening on"))
+		cr_assert(loop_turn(b.loop, true) >= 0);
+	cr_assert(mono_diff_us(loop_now(b.loop), began) < NATIVE_REOPEN_US / 2);
+	cr_assert_eq(listening_port(&b, 0), 5000);
+	const struct native_wire *wire = (const struct native_wire *)b.wire;
+	cr_assert(mono_is_never(wire->reopen.timer.at));
+	udp_socket_close(&taken);
+	udp_batch_free(batch);
+	teardown(&b);
+}
+
+Test(wire_native, without_memory_for_a_name_none_is_asked_for)
+{
+	static const char *const before[] = {", endpoints: [\"198.51.100.1:1\"]", NULL};
+	static const char *const after[] = {
+		", endpoints: [\"198.51.100.2:1\", \"localhost:2\", \"localhost:3\"]", NULL};
+	struct bench b;
+
+	setup(&b);
+	start(&b, "", before);
+	struct config *config = parse("", after);
+	config_free(b.before);
+	b.before = b.config;
+	b.config = config;
+	struct fault fault = {0};
+	cr_assert_eq(b.wire->ops->set_config(b.wire, config, &fault), 0);
+	peer_set_config(b.peers[0], &config->peers[0]);
+	strdups_left = 1;
+	b.wire->ops->peers_changed(b.wire);
+	strdups_left = -1;
+	const struct native_peer *p = b.peers[0]->wire;
+	cr_assert_eq(p->name_count, 0);
+	cr_assert_eq(p->names, NULL);
+	fake_peer(1)->events = KCPVPN_PEER_EVENT_NAMES;
+	run_round(&b);
+	b.wire->ops->peers_changed(b.wire); /* with memory again */
+	cr_assert_eq(p->name_count, 3);
+	cr_assert_str_eq(targets(fake_peer(1)), "198.51.100.2:1");
 	teardown(&b);
 }
 
