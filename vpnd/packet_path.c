@@ -6,6 +6,10 @@
  * Whatever the two sides send is judged here, once, for every wire. A packet from a peer must be exactly one IP packet
  * and come from an address that `allowed_ips` gives to that peer; a packet from the host goes to the peer that owns
  * its destination.
+ *
+ * All queues share the slots. When these are used up, room is made in the longest queue: a peer that is up but takes
+ * nothing, because its path or itself is stuck, costs the others nothing but what they would not need. Finding the
+ * longest takes a walk over the peers that have something waiting, so one walk makes room for many packets.
  */
 #include "vpnd/packet_path.h"
 
@@ -28,15 +32,22 @@ void packet_path_init(
 	path->icmp_refilled_at = now;
 	allowed_ips_init(&path->owners);
 	list_init(&path->pump);
+	list_init(&path->waiting);
 	/* At least one byte more than the MTU, so that a packet that is longer shows as cut. */
 	size_t room =
 		mtu_bytes < PACKET_PATH_SLOT_BYTES ? PACKET_PATH_SLOT_BYTES : (size_t)mtu_bytes + 1;
 	pool_init(&path->packets, ingress_slot_bytes(room), PACKET_PATH_QUEUED_MAX);
 }
 
+/* Room for one packet in a slot. */
+static size_t slot_room(const struct packet_path *path)
+{
+	return path->packets.slot_bytes - ingress_slot_bytes(0);
+}
+
 void packet_path_set_mtu(struct packet_path *path, uint16_t mtu_bytes)
 {
-	size_t room = path->packets.slot_bytes - ingress_slot_bytes(0);
+	size_t room = slot_room(path);
 
 	path->mtu_bytes = mtu_bytes < room ? mtu_bytes : (uint16_t)(room - 1);
 }
@@ -115,6 +126,64 @@ static bool too_big(const struct packet_path *path, const struct peer *peer, uin
 	       (peer->most_bytes > 0 && packet->len > peer->most_bytes);
 }
 
+/* @return the queue with the most packets, NULL if nothing waits */
+static struct ingress *longest_queue(struct packet_path *path)
+{
+	struct ingress *longest = NULL;
+
+	list_for_each_safe (at, &path->waiting) {
+		struct peer *peer = list_entry(at, struct peer, in_waiting);
+		if (ingress_empty(&peer->queue))
+			list_remove(at);
+		else if (!longest || peer->queue.backlog_packets > longest->backlog_packets)
+			longest = &peer->queue;
+	}
+	return longest;
+}
+
+/*
+ * Drops packets of the longest queue. If that is short there are very many, and each that is half as long at least loses
+ * a packet, until the walk has paid.
+ */
+static void make_room(struct packet_path *path)
+{
+	struct ingress *longest = longest_queue(path);
+
+	if (!longest)
+		return;
+	size_t half = longest->backlog_packets / 2;
+	size_t room = ingress_drop_longest(longest, PACKET_PATH_ROOM_BATCH);
+	list_for_each (at, &path->waiting) {
+		struct ingress *queue = &list_entry(at, struct peer, in_waiting)->queue;
+		if (room >= PACKET_PATH_ROOM_BATCH / 4)
+			break;
+		if (queue->backlog_packets > half)
+			room += ingress_drop_longest(queue, 1);
+	}
+}
+
+/* Queues a packet, behind no others that are too old to be sent. Takes the slot. */
+static void queue_packet(struct packet_path *path, struct peer *peer, struct ingress_packet *packet,
+	const struct ip_header *header, struct mono now)
+{
+	struct ingress *queue = &peer->queue;
+
+	/* Nobody takes packets out of the queue of a peer that is away: it must not use up what the others need. */
+	if (queue->backlog_packets >= PACKET_PATH_AWAY_MAX &&
+		path->wire->ops->peer_state(path->wire, peer) != WIRE_PEER_UP)
+		ingress_clear(queue);
+	/* One that is up may take none for long; looked at now and then, as it costs a walk over the flows. */
+	if (!ingress_empty(queue) &&
+		mono_diff_us(now, peer->expired_at) > queue->options.wait_max_us) {
+		peer->expired_at = now;
+		ingress_expire(queue, now);
+	}
+	(void)ingress_push(queue, packet, header, now);
+	if (!list_linked(&peer->in_waiting))
+		list_add_tail(&path->waiting, &peer->in_waiting);
+	packet_path_writable(path, peer);
+}
+
 /* Queues one packet from the host, or drops it and says why. Takes the slot. */
 static void route_packet(struct packet_path *path, struct ingress_packet *packet, struct mono now)
 {
@@ -152,31 +221,43 @@ static void route_packet(struct packet_path *path, struct ingress_packet *packet
 		return;
 	}
 	(void)tcp_mss_clamp(packet->data, &header, mtu_bytes);
-	/* Nobody takes packets out of the queue of a peer that is away: it must not use up what the others need. */
-	if (peer->queue.backlog_packets >= PACKET_PATH_AWAY_MAX &&
-		path->wire->ops->peer_state(path->wire, peer) != WIRE_PEER_UP)
-		ingress_clear(&peer->queue);
-	(void)ingress_push(&peer->queue, packet, &header, now);
-	packet_path_writable(path, peer);
+	queue_packet(path, peer, packet, &header, now);
+}
+
+/*
+ * Reads the next packet where no slot is free: nothing is dropped for a packet that is not there.
+ *
+ * @ret_packet  NULL = there was no memory for it
+ * @return      as tun_read()
+ */
+static ssize_t read_crowded(struct packet_path *path, struct ingress_packet **ret_packet)
+{
+	ssize_t n = tun_read(path->tun, path->scratch, slot_room(path));
+
+	*ret_packet = NULL;
+	if (n <= 0)
+		return n;
+	make_room(path);
+	*ret_packet = ingress_packet_take(&path->packets);
+	if (*ret_packet)
+		memcpy((*ret_packet)->data, path->scratch, (size_t)n);
+	else
+		path->counters.no_memory++;
+	return n;
 }
 
 int packet_path_read_tun(struct packet_path *path, struct mono now)
 {
 	for (int i = 0; i < PACKET_PATH_TUN_BATCH; i++) {
 		struct ingress_packet *packet = ingress_packet_take(&path->packets);
-		if (!packet) {
-			uint8_t spare[64];
-			ssize_t n = tun_read(path->tun, spare, sizeof(spare));
-			if (n <= 0)
-				return n == -ENODEV ? -ENODEV : 0;
-			path->counters.no_memory++;
-			continue;
-		}
-		ssize_t n = tun_read(path->tun, packet->data, packet->capacity);
+		ssize_t n = packet ? tun_read(path->tun, packet->data, packet->capacity)
+				   : read_crowded(path, &packet);
 		if (n <= 0) {
 			pool_return(&path->packets, packet);
 			return n == -ENODEV ? -ENODEV : 0;
 		}
+		if (!packet)
+			continue;
 		packet->len = (uint32_t)n;
 		route_packet(path, packet, now);
 	}
@@ -241,12 +322,10 @@ void packet_path_pump(struct packet_path *path, struct mono now)
 
 void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono now)
 {
-	if (!ingress_empty(&peer->queue) &&
-		path->wire->ops->peer_state(path->wire, peer) != WIRE_PEER_UP) {
-		struct mono oldest = ingress_oldest(&peer->queue);
-		if (mono_diff_us(now, oldest) > peer->queue.options.wait_max_us)
-			ingress_clear(&peer->queue);
-	}
+	(void)path;
+	ingress_expire(&peer->queue, now);
+	if (ingress_empty(&peer->queue))
+		list_remove(&peer->in_waiting);
 	ingress_trim(&peer->queue);
 }
 

@@ -32,6 +32,7 @@ enum {
 	PACKET_PATH_QUEUED_MAX = 16384,	 /* packets that wait for all peers together */
 	PACKET_PATH_PEER_MTU_MIN = 1280, /* what a shorter path cuts in pieces */
 	PACKET_PATH_AWAY_MAX = 64,	 /* packets that wait for a peer that is not there */
+	PACKET_PATH_ROOM_BATCH = 64,	 /* packets dropped at once where all slots are taken */
 };
 
 struct packet_path_counters {
@@ -39,7 +40,7 @@ struct packet_path_counters {
 	uint64_t malformed[IP_VERDICTS]; /* from the host: not an IP packet */
 	uint64_t
 		multicast; /* from the host: multicast and link-local, which the tunnel does not carry */
-	uint64_t no_memory; /* from the host: too much waits already */
+	uint64_t no_memory; /* from the host: there was no slot, and nothing to drop for one */
 	uint64_t icmp_sent;
 	uint64_t icmp_limited; /* ICMP errors not sent for there were too many */
 };
@@ -50,11 +51,13 @@ struct packet_path {
 	struct allowed_ips owners; /* inner address -> struct peer */
 	struct pool packets;	   /* that wait in queues */
 	struct list pump;	   /* peers with packets waiting whose wire was ready */
+	struct list waiting;	   /* all peers with packets waiting, and some without */
 	struct packet_path_counters counters;
 	uint16_t mtu_bytes; /* largest inner packet of the device */
 	uint32_t icmp_tokens;
 	struct mono icmp_refilled_at;
-	uint8_t scratch[65536]; /* a message of several pieces, put together */
+	uint8_t scratch
+		[65536]; /* a message of several pieces, put together; a packet without a slot */
 };
 
 /** @tun  may be closed as long as nothing is read or written   @mtu_bytes  of the device */
@@ -81,8 +84,8 @@ void packet_path_pump(struct packet_path *path, struct mono now);
 void packet_path_writable(struct packet_path *path, struct peer *peer);
 
 /**
- * To be called once in a while for every peer: gives back the memory of a queue that is empty, and drops what has waited
- * too long for a peer that is not there.
+ * To be called once in a while for every peer: drops what has waited too long, whoever does not take it, and gives back the
+ * memory of a queue that is empty.
  */
 void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono now);
 

@@ -35,6 +35,7 @@ struct peer *peer_new(
 		return NULL;
 	list_init(&peer->in_daemon);
 	list_init(&peer->in_pump);
+	list_init(&peer->in_waiting);
 	peer->config = config;
 	(void)snprintf(peer->name, sizeof(peer->name), "%s", config->name);
 	options.wait_max_us = (int64_t)config->transport.queue_ms * 1000;
@@ -48,6 +49,7 @@ void peer_free(struct peer *peer)
 		return;
 	list_remove(&peer->in_daemon);
 	list_remove(&peer->in_pump);
+	list_remove(&peer->in_waiting);
 	ingress_fini(&peer->queue);
 	free(peer);
 }

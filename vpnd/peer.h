@@ -36,12 +36,14 @@ struct peer_counters {
 struct peer {
 	struct list in_daemon;
 	struct list in_pump;		  /* has packets waiting and may send */
+	struct list in_waiting;		  /* has packets waiting, or had */
 	const struct config_peer *config; /* of the configuration in force */
 	char name[CONFIG_NAME_MAX + 1];
 	struct ingress queue;
 	struct peer_counters counters;
 	void *wire;		 /* the wire's own state */
 	struct mono tuned_at;	 /* when the queue was last told of the measured path */
+	struct mono expired_at;	 /* when what is too old was last looked for */
 	uint32_t path_mtu_bytes; /* longest packet in one piece on its path; 0 = not measured */
 	uint32_t most_bytes;	 /* longest packet that it takes at all; 0 = unknown */
 	int64_t queue_us;	 /* how long the packet that left last had waited */

@@ -12,7 +12,7 @@
  *
  * Bounds: `packets_max` and `bytes_max` hold at each return of ingress_push(): what is too much is taken from the head
  * of the flow with the most bytes, many packets at once, because finding that flow costs a walk over the table.
- * `wait_max_us` holds at ingress_pop(): nothing older comes out.
+ * `wait_max_us` holds at ingress_pop(): nothing older comes out. Where nobody pops, ingress_expire() gives the memory back.
  *
  * Invariants: a flow is in one of the two lists if it has packets; backlog counters are the sums over the flows.
  *
@@ -212,18 +212,34 @@ static bool over_bounds(const struct ingress *queue)
 	       queue->backlog_bytes > queue->options.bytes_max;
 }
 
-/* Drops half of the longest flow, at most a batch, then as much as the bounds still ask for. */
-static void drop_overflow(struct ingress *queue)
+size_t ingress_drop_longest(struct ingress *queue, size_t max)
 {
-	while (over_bounds(queue)) {
-		struct ingress_flow *flow = longest_flow(queue);
-		uint32_t enough = flow->backlog_bytes / 2;
+	struct ingress_flow *flow = longest_flow(queue);
+	uint32_t enough = flow ? flow->backlog_bytes / 2 : 0;
+	size_t count = 0;
 
-		for (int i = 0; i < INGRESS_OVERFLOW_BATCH && flow->head; i++) {
-			pool_return(queue->pool, take_head(queue, flow));
-			queue->counters.dropped_overflow++;
-			if (flow->backlog_bytes <= enough)
-				break;
+	while (flow && flow->head && count < max) {
+		pool_return(queue->pool, take_head(queue, flow));
+		queue->counters.dropped_overflow++;
+		count++;
+		if (flow->backlog_bytes <= enough)
+			break;
+	}
+	return count;
+}
+
+void ingress_expire(struct ingress *queue, struct mono now)
+{
+	const struct list *const lists[] = {&queue->new_flows, &queue->old_flows};
+
+	for (size_t i = 0; i < 2; i++) {
+		list_for_each (node, lists[i]) {
+			struct ingress_flow *flow = list_entry(node, struct ingress_flow, node);
+			while (flow->head && mono_diff_us(now, flow->head->queued_at) >
+						     queue->options.wait_max_us) {
+				pool_return(queue->pool, take_head(queue, flow));
+				queue->counters.dropped_old++;
+			}
 		}
 	}
 }
@@ -251,7 +267,9 @@ bool ingress_push(struct ingress *queue, struct ingress_packet *packet,
 	}
 	if (!over_bounds(queue))
 		return true;
-	drop_overflow(queue);
+	/* half of the longest flow, at most a batch, then as much as the bounds still ask for */
+	while (over_bounds(queue))
+		(void)ingress_drop_longest(queue, INGRESS_OVERFLOW_BATCH);
 	return false;
 }
 
@@ -418,20 +436,4 @@ struct ingress_packet *ingress_pop(struct ingress *queue, struct mono now)
 		queue->counters.popped_bytes += packet->len;
 		return packet;
 	}
-}
-
-struct mono ingress_oldest(const struct ingress *queue)
-{
-	struct mono oldest = MONO_NEVER;
-	const struct list *const lists[] = {&queue->new_flows, &queue->old_flows};
-
-	for (size_t i = 0; i < 2; i++) {
-		list_for_each (node, lists[i]) {
-			const struct ingress_flow *flow =
-				list_entry(node, struct ingress_flow, node);
-			if (flow->head)
-				oldest = mono_min(oldest, flow->head->queued_at);
-		}
-	}
-	return oldest;
 }

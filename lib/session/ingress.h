@@ -52,8 +52,8 @@ struct ingress_options {
 	int64_t interval_us;
 	uint32_t packets_max;
 	uint32_t bytes_max;
-	int64_t wait_max_us; /* transport.queue: what waited longer is dropped when its turn comes */
-	bool ecn;	     /* mark packets that can be marked instead of dropping them by CoDel */
+	int64_t wait_max_us; /* transport.queue: what waited longer is dropped, at the latest when its turn comes */
+	bool ecn; /* mark packets that can be marked instead of dropping them by CoDel */
 };
 
 /** The constants above, ECN on. */
@@ -67,7 +67,8 @@ struct ingress_counters {
 	uint64_t pushed_bytes;
 	uint64_t popped_packets;
 	uint64_t popped_bytes;
-	uint64_t dropped_overflow; /* from the longest flow, at packets_max or bytes_max */
+	uint64_t
+		dropped_overflow; /* from the longest flow: at packets_max or bytes_max, or for others */
 	uint64_t dropped_codel;
 	uint64_t dropped_old;	  /* waited longer than wait_max_us */
 	uint64_t dropped_memory;  /* no memory for the flow table */
@@ -127,6 +128,18 @@ bool ingress_push(struct ingress *queue, struct ingress_packet *packet,
  */
 struct ingress_packet *ingress_pop(struct ingress *queue, struct mono now);
 
+/**
+ * Makes room for the packets of other queues: drops from the head of the longest flow, up to half of its bytes, but one
+ * packet at least. Counted as overflow.
+ *
+ * @max     packets, above 0
+ * @return  packets dropped; 0 = nothing waits
+ */
+size_t ingress_drop_longest(struct ingress *queue, size_t max);
+
+/** Drops what has waited longer than wait_max_us, also where nobody pops; costs a walk over the flows in use. */
+void ingress_expire(struct ingress *queue, struct mono now);
+
 /** Drops everything that waits (the peer is gone). */
 void ingress_clear(struct ingress *queue);
 
@@ -143,8 +156,5 @@ static inline bool ingress_empty(const struct ingress *queue)
 {
 	return queue->backlog_packets == 0;
 }
-
-/** @return when the packet that waits longest was queued, MONO_NEVER without packets; costs a walk over the flows in use */
-struct mono ingress_oldest(const struct ingress *queue);
 
 #endif

@@ -92,10 +92,8 @@ Test(ingress, keeps_the_order_within_a_flow)
 	setup(&b, &INGRESS_DEFAULTS);
 	cr_assert_eq(b.queue.flows, NULL, "an idle queue has no table");
 	cr_assert_eq(ingress_pop(&b.queue, now), NULL);
-	cr_assert(mono_is_never(ingress_oldest(&b.queue)));
 	for (uint32_t i = 0; i < 200; i++)
 		cr_assert(push(&b, packet_of(&b, 7, i, 100), now));
-	cr_assert_eq(ingress_oldest(&b.queue).us, now.us);
 	cr_assert_eq(b.queue.backlog_bytes, 20000);
 	for (uint32_t i = 0; i < 200; i++) {
 		packet = ingress_pop(&b.queue, now);
@@ -328,6 +326,61 @@ Test(ingress, bounds_on_packets_and_bytes_hit_the_longest)
 	cr_assert(!push(&b, packet_of(&b, 1, 0, 1400), now));
 	cr_assert(ingress_empty(&b.queue));
 	check_books(&b.queue);
+	teardown(&b);
+}
+
+Test(ingress, room_for_others_comes_from_the_longest_flow)
+{
+	struct bench b;
+	struct mono now = mono_at_ms(5);
+
+	setup(&b, &INGRESS_DEFAULTS);
+	cr_assert_eq(ingress_drop_longest(&b.queue, 10), 0, "nothing waits");
+	push(&b, packet_of(&b, 2, 0, 100), now);
+	for (uint32_t i = 0; i < 40; i++)
+		push(&b, packet_of(&b, 1, i, 100), now);
+	cr_assert_eq(ingress_drop_longest(&b.queue, 5), 5);
+	cr_assert_eq(ingress_drop_longest(&b.queue, 1000), 18, "half of 35");
+	cr_assert_eq(b.queue.backlog_packets, 18);
+	cr_assert_eq(b.queue.counters.dropped_overflow, 23);
+	struct ingress_packet *packet = ingress_pop(&b.queue, now);
+	cr_assert_eq(flow_of(packet), 2, "the short one was not touched");
+	give_back(&b, packet);
+	packet = ingress_pop(&b.queue, now);
+	cr_assert_eq(load_be32(packet->data + 28), 23, "the oldest went");
+	give_back(&b, packet);
+	while (ingress_drop_longest(&b.queue, 1) > 0)
+		;
+	cr_assert(ingress_empty(&b.queue));
+	check_books(&b.queue);
+	teardown(&b);
+}
+
+Test(ingress, what_is_too_old_goes_without_a_pop)
+{
+	struct bench b;
+	struct mono now = mono_at_ms(5);
+	struct ingress_options options = INGRESS_DEFAULTS;
+
+	options.wait_max_us = 50000;
+	setup(&b, &options);
+	ingress_expire(&b.queue, now);
+	for (uint16_t i = 0; i < 30; i++)
+		push(&b, packet_of(&b, i % 3, i, 100), mono_add_ms(now, i));
+	ingress_expire(&b.queue, mono_add_ms(now, 50));
+	cr_assert_eq(b.queue.backlog_packets, 30, "not too old yet");
+	ingress_expire(&b.queue, mono_add_ms(now, 60));
+	cr_assert_eq(b.queue.backlog_packets, 20);
+	cr_assert_eq(b.queue.counters.dropped_old, 10);
+	struct ingress_packet *packet = ingress_pop(&b.queue, mono_add_ms(now, 60));
+	cr_assert(load_be32(packet->data + 28) >= 10);
+	give_back(&b, packet);
+	ingress_expire(&b.queue, mono_add_ms(now, 1000));
+	cr_assert(ingress_empty(&b.queue));
+	check_books(&b.queue);
+	cr_assert_eq(ingress_pop(&b.queue, mono_add_ms(now, 1000)), NULL);
+	cr_assert(push(&b, packet_of(&b, 1, 0, 100), mono_add_ms(now, 1000)),
+		"and all works as before");
 	teardown(&b);
 }
 

@@ -10,6 +10,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -593,13 +594,14 @@ Test(packet_path, rest_gives_memory_back)
 	from_host(&b, "10.2.0.1", 60);
 	from_host(&b, "10.3.0.1", 60);
 	packet_path_pump(&b.path, b.now);
-	b.now = mono_add_us(b.now, 10000000);
+	b.now = mono_add_us(b.now, INGRESS_WAIT_MAX_US);
 	packet_path_rest(&b.path, b.peers[0], b.now);
 	packet_path_rest(&b.path, b.peers[1], b.now);
-	cr_assert(b.peers[0]->queue.flows, "what waits for a peer that is up stays");
+	cr_assert(b.peers[0]->queue.flows, "what waits stays");
 	cr_assert_eq(b.peers[1]->queue.flows, NULL);
-	b.wire.state[0] = WIRE_PEER_IDLE;
-	packet_path_rest(&b.path, b.peers[0], b.now);
+	b.now = mono_add_us(b.now, 1);
+	packet_path_rest(&b.path, b.peers[0], b.now); /* it is up, and takes nothing */
+	cr_assert_eq(b.peers[0]->queue.counters.dropped_old, 1);
 	cr_assert_eq(b.peers[0]->queue.flows, NULL);
 	cr_assert_eq(b.path.packets.slots_used, 0);
 	pool_trim(&b.path.packets, 0);
@@ -619,12 +621,97 @@ Test(packet_path, a_pool_that_is_used_up_loses_packets_only)
 	b.path.packets.slots_max = 100;
 	for (int i = 0; i < 150; i++)
 		from_host(&b, i % 2 ? "10.2.0.1" : "10.3.0.1", 60);
-	cr_assert_eq(b.path.counters.no_memory, 50);
+	cr_assert_eq(b.path.counters.no_memory, 0);
+	cr_assert_leq(b.path.packets.slots_used, 100);
+	cr_assert_geq(b.path.packets.slots_used, 100 - PACKET_PATH_ROOM_BATCH);
+	size_t waiting = b.path.packets.slots_used;
 	b.wire.ready[0] = b.wire.ready[1] = true;
 	packet_path_pump(&b.path, b.now);
-	cr_assert_eq(b.wire.sent[0] + b.wire.sent[1], 100);
+	cr_assert_eq(b.wire.sent[0] + b.wire.sent[1], waiting);
 	from_host(&b, "10.2.0.1", 60);
 	packet_path_pump(&b.path, b.now);
-	cr_assert_eq(b.wire.sent[0] + b.wire.sent[1], 101);
+	cr_assert_eq(b.wire.sent[0] + b.wire.sent[1], waiting + 1);
+	b.path.packets.slots_max = 0; /* as without memory */
+	from_host(&b, "10.2.0.1", 60);
+	cr_assert_eq(b.path.counters.no_memory, 1);
+	teardown(&b);
+}
+
+/* A peer that is up but takes nothing (its path hangs, its machine sleeps) while the host goes on sending to it. */
+Test(packet_path, peers_that_are_stuck_take_nothing_from_others)
+{
+	struct bench b;
+
+	setup(&b);
+	b.path.packets.slots_max = 200;
+	b.wire.ready[0] = false;
+	for (int i = 0; i < 1000; i++) {
+		from_host(&b, "10.2.0.1", 60);
+		packet_path_pump(&b.path, b.now);
+	}
+	for (size_t i = 1; i <= 1000; i++) {
+		from_host(&b, "10.2.0.1", 60);
+		from_host(&b, "10.3.0.1", 60);
+		packet_path_pump(&b.path, b.now);
+		cr_assert_eq(b.wire.sent[1], i);
+	}
+	/* Nor where the other must wait a little itself. */
+	b.wire.ready[1] = false;
+	for (int i = 0; i < 20; i++)
+		from_host(&b, "10.3.0.1", 60);
+	for (int i = 0; i < 1000; i++)
+		from_host(&b, "10.2.0.1", 60);
+	cr_assert_eq(b.peers[1]->queue.backlog_packets, 20);
+	cr_assert_eq(b.path.counters.no_memory, 0);
+	/* The newest of the stuck one still wait. */
+	cr_assert_gt(b.peers[0]->queue.backlog_packets, 20);
+	teardown(&b);
+}
+
+/* Many queues, none of them long: what there is is shared, and everybody gets a slot. */
+Test(packet_path, many_short_queues_make_room_for_another)
+{
+	enum { PEERS = 300 };
+	struct rand_source rnd = {fill_random, NULL};
+	static struct peer *peers[PEERS];
+	char to[16];
+	struct bench b;
+
+	setup(&b);
+	b.path.packets.slots_max = PEERS;
+	b.wire.ready[0] = false; /* and all others whose name begins with a */
+	for (size_t i = 0; i < PEERS; i++) {
+		struct ip_prefix own;
+		peers[i] = peer_new(&b.config->peers[0], &b.path.packets, &rnd);
+		cr_assert(peers[i]);
+		(void)snprintf(to, sizeof(to), "10.5.%zu.%zu", i / 250, i % 250);
+		cr_assert_eq(ip_prefix_parse(to, &own), 0);
+		cr_assert_eq(allowed_ips_insert(&b.path.owners, &own, peers[i]), 0);
+		from_host(&b, to, 60);
+	}
+	cr_assert_eq(b.path.packets.slots_used, PEERS, "nothing goes before more comes");
+	from_host(&b, "10.3.0.1", 60);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.wire.sent[1], 1);
+	cr_assert_eq(b.path.counters.no_memory, 0);
+	cr_assert_leq(b.path.packets.slots_used, PEERS - PACKET_PATH_ROOM_BATCH / 4,
+		"one walk pays for many packets");
+	for (size_t i = 0; i < PEERS; i++)
+		peer_free(peers[i]);
+	teardown(&b);
+}
+
+Test(packet_path, what_is_too_old_is_dropped_where_more_comes)
+{
+	struct bench b;
+
+	setup(&b);
+	b.wire.ready[0] = false;
+	for (int i = 0; i < 50; i++)
+		from_host(&b, "10.2.0.1", 60);
+	b.now = mono_add_us(b.now, INGRESS_WAIT_MAX_US + 1);
+	from_host(&b, "10.2.0.1", 60);
+	cr_assert_eq(b.peers[0]->queue.backlog_packets, 1);
+	cr_assert_eq(b.peers[0]->queue.counters.dropped_old, 50);
 	teardown(&b);
 }
