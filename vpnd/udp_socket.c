@@ -240,16 +240,21 @@ int udp_socket_prepare(const struct kcpvpn_endpoint *local, int *ret_fd, struct 
 
 /*
  * The door that was set first; what it cannot do is tried here, where it may go with smaller buffers. A descriptor
- * that comes for a port is bound to it.
+ * that comes for a port is bound to it. Why a low port was refused is known behind that door only: tried here, it would
+ * fail for want of rights, whatever the reason; that is the reason only if nobody is behind it.
  */
 static int new_descriptor(const struct kcpvpn_endpoint *local)
 {
 	struct kcpvpn_endpoint family = {.family = local->family};
+	bool low = local->port > 0 && local->port < IPPORT_RESERVED;
 	int fd;
 
-	if (opener.open && opener.open(opener.ctx, local, &fd) == 0)
+	int err = opener.open ? opener.open(opener.ctx, local, &fd) : -EPIPE;
+	if (!err)
 		return fd;
-	int err = udp_socket_prepare(&family, &fd, NULL);
+	if (low && err != -EPIPE && err != -ETIMEDOUT)
+		return err;
+	err = udp_socket_prepare(&family, &fd, NULL);
 	return err ? err : fd;
 }
 

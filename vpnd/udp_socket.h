@@ -114,12 +114,12 @@ int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *
  */
 int udp_socket_prepare(const struct kcpvpn_endpoint *local, int *ret_fd, struct fault *fault);
 
-/** Does for this process what udp_socket_prepare() does, or fails. */
+/** Does for this process what udp_socket_prepare() does. @return 0 or a negative errno */
 typedef int (*udp_socket_open_fn)(void *ctx, const struct kcpvpn_endpoint *local, int *ret_fd);
 
 /**
  * From now on descriptors of this process are asked for here first, because somebody else is allowed more; if that fails,
- * it does what it can by itself. NULL = no longer. For all threads: set it while there is one.
+ * it does what it can by itself, but for a port below 1024, unless nobody answers (-EPIPE, -ETIMEDOUT). NULL = no longer. For all threads: set it while there is one.
  */
 void udp_socket_set_opener(udp_socket_open_fn open, void *ctx);
 

@@ -352,6 +352,51 @@ static int option(const struct udp_socket *socket, int level, int name)
 	return value;
 }
 
+static int refuse(void *ctx, const struct kcpvpn_endpoint *local, int *ret_fd)
+{
+	(void)local, (void)ret_fd;
+	return *(const int *)ctx;
+}
+
+/* Only who may open low ports knows what is wrong with them; this process is root, so its own try would succeed. */
+Test(udp_socket, the_reason_of_who_opens_low_ports_is_passed_on)
+{
+	static const int MEANT[] = {-EADDRINUSE, -EADDRNOTAVAIL, -EPERM, -EAFNOSUPPORT};
+	static const int NOBODY_THERE[] = {-EPIPE, -ETIMEDOUT};
+	struct udp_socket_options options;
+	struct bench b;
+	int error;
+
+	setup(&b);
+	udp_socket_options_init(&options);
+	udp_socket_set_opener(refuse, &error);
+	for (size_t i = 0; i < 4; i++) {
+		error = MEANT[i];
+		options.local = endpoint_of("127.0.0.1:443");
+		cr_assert_eq(udp_socket_open(&b.a, &options, b.batch, &b.fault), error);
+		options.local.port = 1024; /* what everybody may */
+		cr_assert_eq(
+			udp_socket_open(&b.a, &options, b.batch, &b.fault), 0, "%s", b.fault.text);
+		udp_socket_close(&b.a);
+		options.local.port = 0;
+		cr_assert_eq(
+			udp_socket_open(&b.a, &options, b.batch, &b.fault), 0, "%s", b.fault.text);
+		udp_socket_close(&b.a);
+	}
+	error = -EADDRINUSE;
+	options.local = endpoint_of("127.0.0.1:1023");
+	cr_assert_eq(udp_socket_open(&b.a, &options, b.batch, &b.fault), error);
+	cr_assert_str_eq(b.fault.code, "E-UDP-1");
+	for (size_t i = 0; i < 2; i++) {
+		error = NOBODY_THERE[i];
+		cr_assert_eq(
+			udp_socket_open(&b.a, &options, b.batch, &b.fault), 0, "%s", b.fault.text);
+		udp_socket_close(&b.a);
+	}
+	udp_socket_set_opener(NULL, NULL);
+	teardown(&b);
+}
+
 Test(udp_socket, options_reach_the_socket)
 {
 	struct udp_socket_options options;
