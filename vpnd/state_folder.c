@@ -1,6 +1,7 @@
 /*
  * The folder is opened first and then looked at by its descriptor, never by its name again: who may write above it could
- * exchange it in between. It is given away only if it is known to be for this: the worker's already, or root's or
+ * exchange it in between. The same holds for the files in it: while they are handed over the folder is root's, so that
+ * nobody exchanges them, and each is looked at and given by one descriptor. The folder is given away only if it is known to be for this: the worker's already, or root's or
  * nobody's (there was no user `vpnd` then) with nothing in it but files of states. Service managers give it back to root
  * before each start, so this is what happens every time. Any other is left as it is: --state /etc must not give /etc
  * away.
@@ -112,9 +113,17 @@ struct owner {
 static bool hand_over(int folder, const char *name, const void *ctx)
 {
 	const struct owner *owner = ctx;
-	int failed = fchownat(folder, name, owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW);
+	struct stat st;
+	int fd = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
-	(void)failed; /* the worker will find that it cannot read it */
+	if (fd < 0)
+		return true;
+	/* a file with a second name may be anybody's; what is left out the worker finds that it cannot read */
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1) {
+		int failed = fchownat(fd, "", owner->uid, owner->gid, AT_EMPTY_PATH);
+		(void)failed;
+	}
+	close(fd);
 	return true;
 }
 
@@ -135,7 +144,8 @@ static int give(int fd, uid_t uid, gid_t gid)
 	int other = for_each(fd, is_state, NULL);
 	if (other)
 		return other < 0 ? other : -ENOTEMPTY;
-	if (fchmod(fd, FOLDER_MODE) < 0) /* from here on nobody else can put anything into it */
+	/* from here on nobody else can put anything into it */
+	if (fchown(fd, geteuid(), getegid()) < 0 || fchmod(fd, FOLDER_MODE) < 0)
 		return -errno;
 	(void)for_each(fd, hand_over, &owner);
 	return fchown(fd, uid, gid) < 0 ? -errno : 0;

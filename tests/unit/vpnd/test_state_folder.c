@@ -4,10 +4,12 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { WORKER = 12345, NOBODY = 65534 };
@@ -172,4 +174,40 @@ Test(state_folder, what_is_no_folder_is_an_error, .init = setup, .fini = teardow
 	cr_assert_eq(symlink(at("real"), at("way")), 0);
 	cr_assert_lt(open_for(at("way"), NULL), 0, "a link may be exchanged");
 	cr_assert_eq(look(at("real")).st_uid, 0);
+}
+
+/* The owner of yesterday puts another's file in place of his while it is handed over. */
+static void exchange_files(const char *victim)
+{
+	for (;;) {
+		if (link(victim, at("link")) < 0)
+			_exit(1);
+		(void)rename(at("link"), at("f/x.peers"));
+		(void)unlink(at("link")); /* both names of one file: nothing was renamed */
+		int fd = open(at("own"), O_WRONLY | O_CREAT, 0600);
+		if (fd >= 0)
+			close(fd);
+		(void)rename(at("own"), at("f/x.peers"));
+	}
+}
+
+Test(state_folder, a_file_that_is_exchanged_meanwhile_is_not_given_away, .init = setup,
+	.fini = teardown)
+{
+	int given = 0;
+
+	touch(at("victim"), 0);
+	cr_assert_eq(mkdir(at("f"), 0700), 0);
+	pid_t pid = fork();
+	if (pid == 0)
+		exchange_files(strdup(at("victim")));
+	cr_assert_gt(pid, 0);
+	for (int i = 0; i < 3000; i++) {
+		given += open_for(at("f"), NULL) == 0;
+		cr_assert_eq(look(at("victim")).st_uid, 0, "round %d", i);
+		cr_assert_eq(chown(at("f"), 0, 0), 0);
+	}
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	cr_assert_eq(waitpid(pid, NULL, 0), pid);
+	cr_assert_gt(given, 0);
 }
