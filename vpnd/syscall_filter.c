@@ -26,6 +26,7 @@
 #include "vpnd/syscall_filter.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <sched.h>
@@ -76,9 +77,9 @@ static const int BOTH[] = {
 	SCMP_SYS(_llseek), SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
 	SCMP_SYS(fstatat64), SCMP_SYS(statx), SCMP_SYS(statfs), SCMP_SYS(fstatfs), SCMP_SYS(access),
 	SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(readlink), SCMP_SYS(readlinkat),
-	SCMP_SYS(getdents64), SCMP_SYS(getcwd), SCMP_SYS(fcntl), SCMP_SYS(fcntl64),
-	SCMP_SYS(ftruncate), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(flock), SCMP_SYS(dup),
-	SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(rmdir),
+	SCMP_SYS(getdents64), SCMP_SYS(getcwd), SCMP_SYS(ftruncate), SCMP_SYS(fsync),
+	SCMP_SYS(fdatasync), SCMP_SYS(flock), SCMP_SYS(dup), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
+	SCMP_SYS(rmdir),
 	/* sockets */
 	SCMP_SYS(bind), SCMP_SYS(connect), SCMP_SYS(getsockname), SCMP_SYS(getpeername),
 	SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(sendto), SCMP_SYS(recvfrom),
@@ -135,6 +136,26 @@ static const int KILLED_PLAIN[] = {
 /* Requests that only read; TUNGETIFF tells the device's name of today. */
 static const unsigned IOCTLS[] = {FIONREAD, FIONBIO, TCGETS, TIOCGWINSZ, SIOCGIFFLAGS, SIOCGIFINDEX,
 	SIOCGIFNAME, SIOCGIFCONF, SIOCGIFADDR, SIOCGIFMTU, TUNGETIFF};
+
+/* Descriptors' flags and copies, and locks; no signals to others (F_SETOWN), no leases. */
+static const unsigned FCNTLS[] = {
+	F_GETFL,
+	F_SETFL,
+	F_GETFD,
+	F_SETFD,
+	F_DUPFD_CLOEXEC,
+	F_GETLK,
+	F_SETLK,
+	F_SETLKW,
+	F_OFD_GETLK,
+	F_OFD_SETLK,
+	F_OFD_SETLKW,
+#if F_GETLK64 != F_GETLK
+	F_GETLK64,
+	F_SETLK64,
+	F_SETLKW64,
+#endif
+};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -194,6 +215,21 @@ static bool add_memory(scmp_filter_ctx ctx)
 		       ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, masked(2, PROT_EXEC, 0)) != 0;
 }
 
+static bool add_fcntl(scmp_filter_ctx ctx)
+{
+	static const int CALLS[] = {SCMP_SYS(fcntl), SCMP_SYS(fcntl64)};
+
+	for (size_t i = 0; i < COUNT(CALLS); i++) {
+		for (size_t k = 0; k < COUNT(FCNTLS); k++) {
+			int error = seccomp_rule_add(
+				ctx, SCMP_ACT_ALLOW, CALLS[i], 1, is(1, FCNTLS[k]));
+			if (error && error != -EDOM && error != -ENOSYS)
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Calls of which some forms are allowed. */
 static bool add_parts(scmp_filter_ctx ctx)
 {
@@ -208,7 +244,7 @@ static bool add_parts(scmp_filter_ctx ctx)
 		       ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, masked(2, UINT64_MAX, 0)) ||
 	       seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, is(0, PR_SET_NAME)) ||
 	       seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, is(0, PR_GET_DUMPABLE)) ||
-	       add_sockets(ctx) || add_memory(ctx);
+	       add_fcntl(ctx) || add_sockets(ctx) || add_memory(ctx);
 }
 
 static bool add_killed(scmp_filter_ctx ctx)

@@ -312,6 +312,15 @@ static int try_unknown(void)
 		return 8;
 	if (!fails_with(prctl(PR_SET_DUMPABLE, 1), ENOSYS))
 		return 9;
+	int fd = open("/etc/hosts", O_RDONLY | O_CLOEXEC);
+	if (!fails_with(fcntl(fd, F_SETOWN, getppid()), ENOSYS))
+		return 10;
+	if (!fails_with(fcntl(fd, F_SETSIG, SIGTERM), ENOSYS))
+		return 11;
+	if (!fails_with(fcntl(fd, F_SETLEASE, F_RDLCK), ENOSYS))
+		return 12;
+	if (!fails_with(fcntl(fd, F_NOTIFY, 0), ENOSYS))
+		return 13;
 	return 0;
 }
 
@@ -414,8 +423,13 @@ static int use_files(void)
 {
 	int fd = open("/etc/hosts", O_RDONLY | O_CLOEXEC);
 	char byte;
+	struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
 	if (fd < 0 || read(fd, &byte, 1) < 0)
 		return 2;
+	if (fcntl(fd, F_GETFD) != FD_CLOEXEC || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
+		fcntl(fd, F_GETFL) < 0 || fcntl(fd, F_DUPFD_CLOEXEC, 0) < 0 ||
+		fcntl(fd, F_SETLK, &whole) < 0)
+		return 4;
 	return close(fd) == 0 ? 0 : 3;
 }
 
