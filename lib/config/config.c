@@ -167,6 +167,11 @@ static bool has_source(const struct loader *l, const char *path)
 	return false;
 }
 
+static const char *why_unread(int error)
+{
+	return error == -EINVAL ? "it is not a regular file" : err_str(error);
+}
+
 static int include_file(struct loader *l, const char *path, struct finding_place place)
 {
 	char *data = NULL;
@@ -190,7 +195,7 @@ static int include_file(struct loader *l, const char *path, struct finding_place
 		return error;
 	if (error) {
 		findings_error(&l->findings, CONFIG_E_READ, place, NULL,
-			"the included file %s cannot be read: %s", path, err_str(error));
+			"the included file %s cannot be read: %s", path, why_unread(error));
 		if (!l->findings.report->read_error)
 			l->findings.report->read_error = error;
 		return 0;
@@ -355,7 +360,7 @@ static int refuse_file(struct config_report *report, const char *path, int error
 			"the file is larger than %d MiB", CONFIG_FILE_MAX_BYTES >> 20);
 	else
 		findings_error(&findings, CONFIG_E_READ, loader_file(0), NULL, "cannot be read: %s",
-			err_str(error));
+			why_unread(error));
 	free(source.path);
 	report->read_error = error;
 	return -ERR_CONFIG;

@@ -1,6 +1,6 @@
 /*
  * The default reader: the one place of this layer that touches the file system, for programs that have
- * no reader of their own. Nothing here blocks on a device: only regular files and pipes (`<(...)`) are
+ * no reader of their own. Nothing here blocks on a device or waits for a writer: only regular files are
  * read, up to a bound. Symbolic links are followed, because credentials and configuration management
  * use them; what counts is the file that was opened, so modes are those of the descriptor.
  */
@@ -83,7 +83,7 @@ static int default_read_file(void *ctx, const char *path, size_t max_bytes, unsi
 	struct stat st;
 	int error = find_file(path, buffer, &path);
 
-	(void)ctx;
+	(void)ctx, (void)flags;
 	if (error)
 		return error;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -93,17 +93,14 @@ static int default_read_file(void *ctx, const char *path, size_t max_bytes, unsi
 		error = -errno;
 	else if (S_ISDIR(st.st_mode))
 		error = -EISDIR;
-	else if (!S_ISREG(st.st_mode) && (!S_ISFIFO(st.st_mode) || flags & CONFIG_READ_REGULAR))
+	else if (!S_ISREG(st.st_mode)) /* a pipe without a writer would never end */
 		error = -EINVAL;
-	else if (fcntl(fd, F_SETFL, 0) < 0)
-		error = -errno;
 	if (!error)
 		error = read_all(fd, max_bytes, ret_data, ret_len);
 	if (!error) {
-		bool regular = S_ISREG(st.st_mode);
 		*ret_stat = (struct config_file_stat){
-			.regular = regular,
-			.mode = regular ? st.st_mode & 07777 : 0,
+			.regular = true,
+			.mode = st.st_mode & 07777,
 		};
 	}
 	(void)close(fd);

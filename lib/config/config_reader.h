@@ -34,7 +34,7 @@ enum config_read_flag {
 
 /** What the kernel says about a file that was read, taken from the open file. */
 struct config_file_stat {
-	bool regular;  /* false: a pipe, whose modes say nothing about who can read it */
+	bool regular;  /* false: its modes say nothing about who can read it */
 	unsigned mode; /* permission bits 07777; 0 where unknown */
 };
 
@@ -72,8 +72,8 @@ struct config_reader {
 };
 
 /**
- * open, read, glob; credentials in $CREDENTIALS_DIRECTORY. Refuses what is neither a regular file nor
- * a pipe, and never waits for a device. Without `public_half`. Static: copy it to change it.
+ * open, read, glob; credentials in $CREDENTIALS_DIRECTORY. Refuses what is not a regular file (-EINVAL):
+ * it never waits for a device or for a pipe's writer. Without `public_half`. Static: copy it to change it.
  */
 const struct config_reader *config_reader_default(void);
 
