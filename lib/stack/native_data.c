@@ -222,6 +222,8 @@ void native_data_session_lost(struct kcpvpn_peer *peer, struct mono now)
 	data->wants_confirm = false;
 	data->confirm_at = MONO_NEVER;
 	liveness_stop(&data->live);
+	if (data->path)
+		kcp_path_hush(data->path);
 	used(peer, now);
 	native_peer_judge(peer);
 	native_peer_touch(peer);
@@ -291,7 +293,7 @@ static void look_for_life(struct kcpvpn_peer *peer, struct mono now)
 
 /*
  * Without a session nothing is acknowledged any more: what waits or flies is given up in its time, and then the memory goes,
- * too. An answer that is still owed is none of that: it costs nothing, and leaves with the next session if there is one.
+ * too. A question that falls due meanwhile is none of that: it costs nothing, and leaves with the next session if there is one.
  */
 static bool holds(const struct native_data_state *data)
 {

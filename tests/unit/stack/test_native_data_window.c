@@ -1,5 +1,7 @@
 /* The replay window of a session as it grows from the small one in the session to the whole on the heap: nothing that came is
  * taken twice, and nothing that did not come is refused while it is near enough to the top. */
+#include "kcp/kcp_path_state.h"
+#include "native_pair.h"
 #include "stack/native_state.h"
 
 #include <criterion/criterion.h>
@@ -125,6 +127,60 @@ Test(native_window, what_was_refused_leaves_no_trace)
 	cr_assert(native_window_commit(data, 100000 - 11));
 	cr_assert_not(native_window_commit(data, 100000 - 10));
 	end();
+}
+
+/* As after a time without memory: the small window was left behind. */
+Test(native_window, what_was_outrun_is_refused)
+{
+	struct native_session_data *data = fresh();
+
+	cr_assert(native_window_commit(data, 1000));
+	cr_assert_eq(replay_commit(&data->window, 5000), REPLAY_FRESH);
+	cr_assert_not(native_window_fresh(data, 1000));
+	cr_assert_not(native_window_commit(data, 1000));
+	cr_assert_not(native_window_fresh(data, 2000), "nobody knows");
+	cr_assert(native_window_commit(data, 4999));
+	cr_assert(native_window_commit(data, 5300));
+	cr_assert_not(is_small(data));
+	cr_assert_not(native_window_commit(data, 1000));
+	cr_assert_not(native_window_commit(data, 4999));
+	cr_assert(native_window_commit(data, 5299));
+	end();
+}
+
+/* End 0's first datagram, kept back. */
+static uint8_t kept[1500];
+static size_t kept_len;
+
+static bool keep_first_data(
+	struct native_end *from, const struct kcpvpn_endpoint *to, uint8_t *bytes, size_t len)
+{
+	(void)to;
+	if (from->number != 0 || bytes[0] != 0x0c || kept_len > 0)
+		return true;
+	memcpy(kept, bytes, len);
+	kept_len = len;
+	return false;
+}
+
+Test(native_window, a_datagram_far_before_the_first_gets_in)
+{
+	static struct native_pair pair;
+	struct kcpvpn_peer_status before, after;
+
+	kept_len = 0;
+	native_pair_open(&pair, 3, NULL);
+	pair.filter = keep_first_data;
+	native_pair_run(&pair, 1000);
+	cr_assert_gt(kept_len, 0);
+	kcp_sent_skip(&pair.ends[0].peers[1]->data.path->sent, 1000);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 1000000));
+	kcpvpn_peer_status(pair.ends[1].peers[0], &before);
+	native_pair_inject(&pair.ends[1], &pair.ends[0].address, kept, kept_len);
+	kcpvpn_peer_status(pair.ends[1].peers[0], &after);
+	cr_assert_eq(after.in_datagrams, before.in_datagrams + 1);
+	cr_assert_eq(after.drop_replay, 0);
+	native_pair_fini(&pair);
 }
 
 Test(native_window, agrees_with_a_set)
