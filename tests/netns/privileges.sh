@@ -110,6 +110,25 @@ expect "a key that others can read is refused" $? == 5
 check "and it is said how to mend it" grep -q "chmod" "$RUN_DIR/said"
 chmod 600 "$RUN_DIR/a.key"
 
+# ---- a helper that hangs: one request waits, packets flow on, and all is well when it is back ----
+kill -STOP "$helper"
+SECONDS=0
+ctl a --timeout 60s down b >"$RUN_DIR/said" 2>&1
+ctl a --timeout 60s up b >>"$RUN_DIR/said" 2>&1
+ctl a --timeout 60s reload >"$RUN_DIR/said" 2>&1
+expect "reload with a helper that hangs" $? == 1
+check "it says why" grep -qE 'E-PRIV-5.*helper' "$RUN_DIR/said"
+expect "seconds that three orders took" $SECONDS '<' 9 # one request of 3 s
+joined "$NS_A" 10.99.0.2
+all_answer "with a helper that hangs" "$NS_A" 10.99.0.2 20 -i 0.01
+check "the log has it, once" [ "$(grep -c 'stuck: packets flow on' "$(vpnd_log a)")" = 1 ]
+kill -CONT "$helper"
+helper_is_back() { grep -q 'the helper process answers again' "$(vpnd_log a)"; }
+wait_for "the log says that it is back" 5 helper_is_back && pass "the log says that it is back"
+check "reload, as it tells" ctl a reload
+check "the route is there" new_route
+joined "$NS_A" 10.99.0.2
+
 # ---- a helper that is killed: packets flow on, orders fail with a reason ----
 kill -KILL "$helper"
 helper_is_missed() { status a '.warnings[]' | grep -q 'helper process is gone'; }
@@ -123,6 +142,20 @@ check "no zombie is left" [ -z "$(pgrep -P "$worker")" ]
 check "it ends in order all the same" vpnd_stop a
 check "and its device with it" [ -z "$(in_ns "$NS_A" ip -o link show kcp0 2>/dev/null)" ]
 rm -r "$RUN_DIR/control/a" # the one thing that takes the helper
+
+# ---- a helper that hangs at the end: nobody waits for it ----
+lines=$(($(wc -l <"$(vpnd_log a)") + 1))
+vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
+helper=$(helper_of a)
+kill -STOP "$helper"
+SECONDS=0
+check "it ends in order" vpnd_stop a
+expect "seconds that took" $SECONDS '<' 5
+check "device, address and route are gone" [ -z "$(in_ns "$NS_A" ip -o link show kcp0 2>/dev/null)" ]
+expect "lines about it in the log" "$(sed -n "$lines,\$p" "$(vpnd_log a)" | grep -cE 'E-PRIV-5|is stuck')" '<=' 2
+kill -CONT "$helper"
+wait_for "the helper removes the control socket after all" 5 test ! -e "$RUN_DIR/control/a" &&
+	pass "the helper removes the control socket after all"
 
 # ---- a worker that is killed: the helper cleans up and ends ----
 vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
@@ -153,6 +186,9 @@ is "helper of a low port" "$(helper_of b)" CapPrm 0000000000001400 # and CAP_NET
 sed -i "s|^identity: {|&network_key_file: $RUN_DIR/net.key, |" "$RUN_DIR/b.yaml"
 check "a reload that opens the port anew" ctl b reload
 check "it listens there" [ -n "$(in_ns "$NS_B" ss -Hluan 'sport = :443')" ]
+sed -i 's/0\.0\.0\.0:443/192.0.2.2:443/' "$RUN_DIR/b.yaml" # while [::]:443 and this overlap, one must go first
+ctl b reload >"$RUN_DIR/said" 2>&1 ||
+	check "a low port that is in use: the reason is the helper's" grep -qE 'E-UDP-1' "$RUN_DIR/said"
 check "B ends in order" vpnd_stop b
 
 # ---- a file that is somebody else's: as root without all rights, which containers are given ----
