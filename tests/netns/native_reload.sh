@@ -10,7 +10,7 @@
 . "$(dirname "$0")/lib_sites.sh"
 
 lab_start --delay 2ms --seed 3
-key_a=$(native_key a) key_b=$(native_key b) MTU=auto
+key_a=$(native_key a) key_b=$(native_key b) MTU=auto somebody=''
 a_conf() {
 	native a 1 'session: {dead_after: 3s}' "$@" \
 		"peers: {b: {public_key: \"$key_b\", endpoints: [\"$OUTER_B4:5000\"], allowed_ips: [10.99.0.2]}}"
