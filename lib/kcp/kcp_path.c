@@ -365,6 +365,15 @@ uint64_t kcp_path_take_pn(
 		flags = KCP_SENT_ASKS | KCP_SENT_FLIES;
 	else if (extra == KCP_PATH_EXTRA_MTU_PROBE)
 		flags = KCP_SENT_ASKS | KCP_SENT_UNCOUNTED;
+	if (bytes == 0 && flags == 0) {
+		/* A keepalive that nothing before it waits with needs no record: whoever only keeps a mapping alive would
+		 * hold the ring for ever. */
+		kcp_sent_trim(&path->sent, now);
+		if (path->sent.first == path->sent.next) {
+			kcp_sent_skip(&path->sent, pn + 1);
+			return pn;
+		}
+	}
 	if (!kcp_sent_reserve(&path->sent, 0, &kcp_path_sent_events, &moment, now)) {
 		kcp_sent_skip(&path->sent, pn + 1);
 		return pn;
@@ -426,7 +435,7 @@ struct mono kcp_path_trim(struct kcp_path *path, struct mono now)
 	next = mono_min(next, trim_lanes_in(path, now));
 	next = mono_min(next, kcp_dgram_out_trim(&path->dgrams, &path->start_sn, now));
 	next = mono_min(next, kcp_dgram_in_trim(&path->dgrams_in, now));
-	kcp_sent_trim(&path->sent, now);
+	next = mono_min(next, kcp_sent_trim(&path->sent, now));
 	for (int i = 0; i < KCP_PATH_CLASSES; i++) {
 		if (kcp_refs_count(&path->queues.again[i]) == 0)
 			kcp_refs_fini(&path->queues.again[i]);
@@ -439,6 +448,11 @@ struct mono kcp_path_trim(struct kcp_path *path, struct mono now)
 	if (kcp_ready_count(&path->ready) + path->in.held == 0)
 		kcp_ring_free(&path->ready.ring);
 	return next;
+}
+
+bool kcp_path_spare(const struct kcp_path *path)
+{
+	return kcp_sent_bytes(&path->sent) > 0 || !kcp_path_idle(path);
 }
 
 size_t kcp_path_memory_bytes(const struct kcp_path *path)

@@ -199,6 +199,9 @@ void kcp_path_restart(struct kcp_path *path, uint32_t rx_credit_bytes, uint32_t 
  */
 struct mono kcp_path_trim(struct kcp_path *path, struct mono now);
 
+/** Whether kcp_path_trim() may find something: what carried, asked or reported anything has taken memory for it. */
+bool kcp_path_spare(const struct kcp_path *path);
+
 /** Bytes of this path on the heap, payload slots not counted. */
 size_t kcp_path_memory_bytes(const struct kcp_path *path);
 

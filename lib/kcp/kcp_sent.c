@@ -154,16 +154,20 @@ static void land(struct kcp_sent *sent, struct kcp_sent_record *record)
 
 /* ---- adding and forgetting -------------------------------------------------------------------------------------- */
 
+/* The last time at which a record that is not acknowledged serves; MONO_NEVER: until it is acknowledged or lost. */
+static struct mono serves_until(const struct kcp_sent_record *record)
+{
+	if (record->flags & KCP_SENT_LOST)
+		return mono_add_us(record->at, KCP_SENT_KEEP_US);
+	if (record->flags & (KCP_SENT_FLIES | KCP_SENT_HOLE))
+		return MONO_NEVER;
+	return mono_add_us(record->at, KCP_SENT_QUIET_US);
+}
+
 /* Whether the oldest record has served. */
 static bool served(const struct kcp_sent_record *record, struct mono now)
 {
-	if (record->flags & KCP_SENT_ACKED)
-		return true;
-	if (record->flags & KCP_SENT_LOST)
-		return mono_diff_us(now, record->at) > KCP_SENT_KEEP_US;
-	if (record->flags & (KCP_SENT_FLIES | KCP_SENT_HOLE))
-		return false;
-	return mono_diff_us(now, record->at) > KCP_SENT_QUIET_US;
+	return (record->flags & KCP_SENT_ACKED) || mono_before(serves_until(record), now);
 }
 
 static void drop_first(struct kcp_sent *sent)
@@ -202,13 +206,14 @@ static void declare_lost(
 	events->lost(ctx, pn, record);
 }
 
-void kcp_sent_trim(struct kcp_sent *sent, struct mono now)
+struct mono kcp_sent_trim(struct kcp_sent *sent, struct mono now)
 {
 	forget_served(sent, now);
-	if (sent->first == sent->next) {
-		kcp_ring_free(&sent->ring);
-		kcp_refs_fini(&sent->refs);
-	}
+	if (sent->first < sent->next)
+		return mono_add_us(serves_until(at(sent, (uint32_t)sent->first)), 1);
+	kcp_ring_free(&sent->ring);
+	kcp_refs_fini(&sent->refs);
+	return MONO_NEVER;
 }
 
 bool kcp_sent_reserve(struct kcp_sent *sent, uint32_t refs, const struct kcp_sent_events *events,

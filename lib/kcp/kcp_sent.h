@@ -106,8 +106,8 @@ void kcp_sent_init(struct kcp_sent *sent);
 /** Frees everything; numbers begin at 0 again. The round-trip time stays. */
 void kcp_sent_reset(struct kcp_sent *sent);
 
-/** Frees what is not in use. */
-void kcp_sent_trim(struct kcp_sent *sent, struct mono now);
+/** Frees what is not in use. @return when the next call can free more; MONO_NEVER if only a report can change anything */
+struct mono kcp_sent_trim(struct kcp_sent *sent, struct mono now);
 
 size_t kcp_sent_bytes(const struct kcp_sent *sent);
 

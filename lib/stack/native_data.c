@@ -26,9 +26,14 @@ enum {
 	SLOT_OVERHEAD_BYTES = 2 * POOL_ALIGN_BYTES - 1, /* of a pool: list node, rounding */
 	PATH_SHARE = 4,		 /* one peer holds at most a quarter of all slots, each way */
 	PATH_SLOTS_MOST = 12288, /* more than 16 MiB of grant in full datagrams */
-	PATH_SLOTS_LEAST = 1024,
+	SLOTS_LEAST = 1024,	 /* of all peers */
+	/* What the grant of the start allows, in the smallest pieces that are charged as such. */
+	PATH_SLOTS_LEAST = 2048,
 	CONFIRMS = 4,
 };
+
+_Static_assert((int)PATH_SLOTS_LEAST >= NATIVE_RX_CREDIT_BYTES / KCP_PATH_CHARGE_BYTES,
+	"a peer that keeps to its first grant must not meet the bound of slots");
 
 /* From one PING to the next, after the first word; in all 0.2, 0.4, 0.8, 1.6 s. */
 static const int64_t confirm_gap_us[CONFIRMS] = {200000, 200000, 400000, 800000};
@@ -44,8 +49,8 @@ int native_data_node_init(struct kcpvpn_native *native)
 
 	if (error < 0)
 		return error;
-	if (slots < PATH_SLOTS_LEAST)
-		slots = PATH_SLOTS_LEAST;
+	if (slots < SLOTS_LEAST)
+		slots = SLOTS_LEAST;
 	pool_init(&node->slots, slot_bytes, slots);
 	size_t share = slots / PATH_SHARE;
 	node->path_slots_max = share > PATH_SLOTS_MOST	  ? PATH_SLOTS_MOST
@@ -152,7 +157,7 @@ bool native_data_have_path(struct kcpvpn_peer *peer)
 	return kcp_path_new(&config, &io, &data->path) == 0;
 }
 
-/* Something was carried: what it took is given back some time after the last such. */
+/* Something was carried, asked or reported: what it took is given back some time after the last such. */
 static void used(struct kcpvpn_peer *peer, struct mono now)
 {
 	peer->data.trim_at = mono_min(peer->data.trim_at, mono_add_us(now, NATIVE_TRIM_AFTER_US));
@@ -352,7 +357,7 @@ void native_data_flush(struct kcpvpn_peer *peer, struct mono now)
 		data->wants_confirm = false;
 		native_control_ping(peer, now);
 	}
-	if (kcp_path_slots(data->path) > 0)
+	if (kcp_path_spare(data->path))
 		used(peer, now);
 	if (path_mtu_take_change(&data->mtu)) /* a port refused a datagram meanwhile */
 		native_path_apply_mtu(peer);

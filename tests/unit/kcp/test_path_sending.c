@@ -551,7 +551,7 @@ Test(path_sending, loss_is_estimated_with_quiet_ones)
 	measure();
 	for (int round = 0; round < 500; round++) {
 		uint64_t first = kcp_path_next_pn(rig.path);
-		kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_QUIET, 0, rig.now);
+		kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_QUIET, 24, rig.now);
 		kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_MTU_PROBE, 1000, rig.now);
 		for (int i = 0; i < 4; i++)
 			kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_ASKS, 100, rig.now);
@@ -563,6 +563,42 @@ Test(path_sending, loss_is_estimated_with_quiet_ones)
 	cr_assert_eq(stats->lost_datagrams, 0, "MTU probes count nowhere");
 	uint32_t ppm = kcp_path_loss_ppm(rig.path);
 	cr_assert(ppm > 195000 && ppm < 205000, "one in five, not %u", ppm);
+}
+
+/* A keepalive with nothing else out takes a number but no memory; one among others is recorded. A
+ * record that nobody need answer goes in its time. */
+Test(path_sending, keepalives_take_no_memory)
+{
+	measure();
+	kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_QUIET, 100, rig.now); /* a report, say */
+	cr_assert(kcp_path_spare(rig.path));
+	for (struct mono at = rig.now; !mono_is_never(at); at = kcp_path_trim(rig.path, at)) {
+		cr_assert(!mono_before(at, rig.now));
+		rig.now = at;
+	}
+	cr_assert_not(kcp_path_spare(rig.path));
+	size_t least = kcp_path_memory_bytes(rig.path);
+	uint64_t next = kcp_path_next_pn(rig.path);
+	for (uint64_t i = 0; i < 200; i++) {
+		cr_assert_eq(
+			kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_QUIET, 0, rig.now), next + i);
+		cr_assert_eq(kcp_path_memory_bytes(rig.path), least);
+		cr_assert(mono_is_never(kcp_path_next_deadline(rig.path)));
+		rig.now = mono_add_us(rig.now, 25000 * MS);
+	}
+	/* Their report says nothing new, and harms nothing. */
+	rig_rack(&rig, next + 100, next + 200);
+	cr_assert_eq(kcp_path_memory_bytes(rig.path), least);
+	cr_assert_eq(kcp_path_loss_ppm(rig.path), 0);
+	/* With a datagram in flight the number between is followed, lost and counted. */
+	kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_ASKS, 100, rig.now);
+	kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_QUIET, 0, rig.now);
+	for (int i = 0; i < 3; i++)
+		kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_ASKS, 100, rig.now);
+	rig_run(&rig, MS);
+	rig_rack(&rig, next + 202, next + 205);
+	cr_assert_eq(kcp_path_stats(rig.path)->lost_quiet, 1);
+	cr_assert_eq(kcp_path_stats(rig.path)->lost_datagrams, 1);
 }
 
 /* A base that nobody hears rests after a while; with its lane goes what it was charged. */
