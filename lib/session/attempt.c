@@ -119,9 +119,11 @@ void attempt_answered(struct attempt *attempt, bool newest, struct mono now)
 {
 	if (newest)
 		attempt->repeat_at = MONO_NEVER;
+	int64_t patience_us =
+		attempt->made <= ATTEMPT_FIRST ? ATTEMPT_CONFIRM_FIRST_US : ATTEMPT_CONFIRM_US;
 	/* Whose answers come to nothing again and again waits as long as who gets none. */
 	if (attempt_running(attempt) && attempt->made < ATTEMPT_STEADY)
-		attempt->new_at = mono_min(attempt->new_at, mono_add_us(now, ATTEMPT_CONFIRM_US));
+		attempt->new_at = mono_min(attempt->new_at, mono_add_us(now, patience_us));
 }
 
 void attempt_wait(struct attempt *attempt, struct mono at)

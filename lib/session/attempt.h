@@ -12,7 +12,7 @@
  *     attempt_start      -> running       counts anew, a new attempt is due now
  *     attempt_made       -                repeats and the next attempt are scheduled
  *     attempt_repeated   -                the next repeat, or none
- *     attempt_answered   -                no repeats; while the period is short, a new attempt in 3 s if nothing confirms
+ *     attempt_answered   -                no repeats; while the period is short, a new attempt in 1.7 or 3 s if nothing confirms
  *     attempt_stop       -                -> stopped
  *
  * Source: lib/PROTOCOL.md, "Handshake rules".
@@ -32,9 +32,12 @@ enum {
 	ATTEMPT_STEADY = 5, /* attempts at the short period before it grows */
 	ATTEMPT_PERIOD_US =
 		6000000, /* from one attempt to the next, at first and while a session works */
-	ATTEMPT_CONFIRM_US =
-		3000000,	    /* an answer that nothing confirmed is worth so much patience */
-	ATTEMPT_LIFE_US = 15000000, /* an answer to an older INIT is not looked at */
+	/* An answer that nothing confirmed is worth so much patience: at first a little more than the caller's PINGs take,
+	 * so that two calls that crossed a restart are made again within two seconds. */
+	ATTEMPT_CONFIRM_FIRST_US = 1700000,
+	ATTEMPT_FIRST = 2, /* attempts so hasty; not all, or the period would grow early */
+	ATTEMPT_CONFIRM_US = 3000000,
+	ATTEMPT_LIFE_US = 15000000,    /* an answer to an older INIT is not looked at */
 	ATTEMPT_REACH_ALL = UINT8_MAX, /* every address at once */
 };
 

@@ -178,16 +178,23 @@ Test(attempt, answer_ends_the_repeats_and_asks_for_confirmation)
 	/* an answer to the one before: this one goes on */
 	attempt_answered(&attempt, false, now);
 	cr_assert_not(mono_is_never(attempt.repeat_at));
-	cr_assert_eq(attempt.new_at.us, 4000000);
+	cr_assert_eq(attempt.new_at.us, 2700000);
 	attempt_answered(&attempt, true, now);
 	cr_assert(mono_is_never(attempt.repeat_at));
-	cr_assert_eq(attempt_next_deadline(&attempt).us, 4000000);
+	cr_assert_eq(attempt_next_deadline(&attempt).us, 2700000);
 	/* it never comes later by an answer */
-	attempt_answered(&attempt, true, mono_at_us(3900000));
-	cr_assert_eq(attempt_next_deadline(&attempt).us, 4000000);
+	attempt_answered(&attempt, true, mono_at_us(2600000));
+	cr_assert_eq(attempt_next_deadline(&attempt).us, 2700000);
 	attempt_stop(&attempt);
 	attempt_answered(&attempt, true, now);
 	cr_assert_not(attempt_running(&attempt));
+	/* the first two are hasty */
+	attempt_start(&attempt, 1, now);
+	for (int i = 1; i < ATTEMPT_STEADY; i++) {
+		attempt_made(&attempt, false, now, &RND);
+		attempt_answered(&attempt, true, now);
+		cr_assert_eq(attempt_next_deadline(&attempt).us, i <= 2 ? 2700000 : 4000000);
+	}
 	/* who has tried for long goes on waiting long */
 	attempt_start(&attempt, 1, now);
 	for (int i = 0; i < ATTEMPT_STEADY; i++)
