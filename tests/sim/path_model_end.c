@@ -14,6 +14,7 @@ enum {
 	CONTROL_BAD = 0xff, /* first byte of a body that is refused */
 	CONTROL_ASK = 1,
 	CONTROL_ANSWER = 2,
+	END_SLOTS_SPARE = 256, /* held by a side that has memory for more */
 };
 
 /* ---- what a path calls ---------------------------------------------------------------------------------------------- */
@@ -51,6 +52,8 @@ static void on_control(void *ctx, const uint8_t *body, size_t len, uint64_t pn)
 	struct model_end *end = ctx;
 
 	(void)pn;
+	if (len > 0 && body[0] == CONTROL_BAD)
+		watch_fail(end->watch, "a CONTROL that was refused is acted on");
 	for (size_t i = 1; i < len; i++)
 		if (body[i] != (uint8_t)(body[0] + i))
 			watch_fail(end->watch, "a CONTROL is not what was sent");
@@ -87,6 +90,7 @@ void end_open(struct model_end *end, unsigned side, enum model_kind kind,
 	end->carry_ctx = carry_ctx;
 	end->config = *config;
 	end->epoch = 0;
+	end->stale = true;
 	end->reading = true;
 	end->refusing = false;
 	end->deaf_call = false;
@@ -131,6 +135,7 @@ void end_close(struct model_end *end)
 
 void end_restart(struct model_end *end, uint32_t epoch, struct mono now)
 {
+	end->stale = true;
 	end->now = now;
 	end->epoch = epoch;
 	watch_restart(end->watch, end->side, epoch, now);
@@ -241,6 +246,7 @@ static void judge_charge(struct model_end *end, struct mono now)
 
 void end_turn(struct model_end *end, struct mono now)
 {
+	end->stale = true;
 	end->now = now;
 	if (end->path && kcp_path_stats(end->path)->holes_given_up > end->holes) {
 		end->holes = kcp_path_stats(end->path)->holes_given_up;
@@ -271,6 +277,7 @@ enum kcp_path_verdict end_input(struct model_end *end, uint64_t pn, const uint8_
 {
 	enum kcp_path_verdict verdict;
 
+	end->stale = true;
 	end->now = now;
 	end->deaf_call = true;
 	if (end->peer)
@@ -279,11 +286,15 @@ enum kcp_path_verdict end_input(struct model_end *end, uint64_t pn, const uint8_
 		verdict = kcp_path_input(end->path, pn, bytes, len, ce, rebuilt, now);
 	end->deaf_call = false;
 	watch_in(end->watch, end->side, pn, bytes, len, verdict, ce, rebuilt, now);
+	if (verdict == KCP_PATH_NO_MEMORY && kcp_path_slots(end->path) < END_SLOTS_SPARE)
+		watch_fail(end->watch, "pn %llu finds no memory though little is held",
+			(unsigned long long)pn);
 	return verdict;
 }
 
 void end_input_done(struct model_end *end, struct mono now)
 {
+	end->stale = true;
 	end->now = now;
 	if (end->peer)
 		model_peer_input_done(end->peer, now);
@@ -293,13 +304,18 @@ void end_input_done(struct model_end *end, struct mono now)
 
 /* ---- time and settings ---------------------------------------------------------------------------------------------- */
 
-struct mono end_next_deadline(const struct model_end *end)
+struct mono end_next_deadline(struct model_end *end)
 {
-	return end->peer ? model_peer_next_deadline(end->peer) : kcp_path_next_deadline(end->path);
+	if (end->stale)
+		end->next_at = end->peer ? model_peer_next_deadline(end->peer)
+					 : kcp_path_next_deadline(end->path);
+	end->stale = false;
+	return end->next_at;
 }
 
 void end_on_deadline(struct model_end *end, struct mono now)
 {
+	end->stale = true;
 	end->now = now;
 	if (end->peer)
 		model_peer_on_deadline(end->peer, now);
@@ -309,6 +325,7 @@ void end_on_deadline(struct model_end *end, struct mono now)
 
 void end_trim(struct model_end *end, struct mono now)
 {
+	end->stale = true;
 	if (end->peer)
 		model_peer_trim(end->peer, now);
 	else
@@ -317,6 +334,7 @@ void end_trim(struct model_end *end, struct mono now)
 
 void end_set_mtu(struct model_end *end, uint32_t payload_bytes, uint32_t piece_bytes, bool final)
 {
+	end->stale = true;
 	end->config.payload_bytes = payload_bytes;
 	end->config.piece_bytes = piece_bytes;
 	watch_set_mtu(end->watch, end->side, payload_bytes, piece_bytes, final);
@@ -331,15 +349,31 @@ void end_set_bulk_deadline(struct model_end *end, int64_t deadline_us)
 {
 	if (!end->path)
 		return;
+	end->stale = true;
 	end->config.bulk_deadline_us = deadline_us;
 	watch_set_bulk_deadline(end->watch, end->side, deadline_us);
 	kcp_path_set_bulk_deadline(end->path, deadline_us);
+}
+
+void end_reset_route(struct model_end *end, struct mono now)
+{
+	end->stale = true;
+	if (end->path)
+		kcp_path_reset_route(end->path, now);
+}
+
+void end_hint_rtt(struct model_end *end, int64_t rtt_us)
+{
+	end->stale = true;
+	if (end->path)
+		kcp_path_hint_rtt(end->path, rtt_us);
 }
 
 void end_control(struct model_end *end, uint8_t first, size_t len)
 {
 	uint8_t body[KCP_PATH_CONTROL_MAX_BYTES];
 
+	end->stale = true;
 	for (size_t i = 0; i < len; i++)
 		body[i] = (uint8_t)(first + i);
 	if (end->peer) {
@@ -353,6 +387,7 @@ void end_control(struct model_end *end, uint8_t first, size_t len)
 
 void end_wask(struct model_end *end)
 {
+	end->stale = true;
 	if (end->peer)
 		model_peer_wask(end->peer);
 	else
@@ -370,6 +405,7 @@ void end_send_own(struct model_end *end, enum kcp_path_extra extra, uint8_t firs
 
 	if (end->refusing)
 		return;
+	end->stale = true;
 	end->now = now;
 	for (size_t i = 0; i < len; i++)
 		body[i] = (uint8_t)(first + i);

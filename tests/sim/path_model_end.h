@@ -54,7 +54,9 @@ struct model_end {
 	struct end_config config;
 	uint32_t epoch;
 	bool reading;
-	bool refusing;		     /* begin() gives nothing */
+	bool refusing; /* begin() gives nothing */
+	bool stale;    /* next_at is to be asked for again */
+	struct mono next_at;
 	bool deaf_call;		     /* within a call that may not put out anything */
 	uint64_t holes;		     /* the engine gave up over its memory bound */
 	struct end_queue waiting[2]; /* small ones without order; all others */
@@ -77,11 +79,13 @@ enum kcp_path_verdict end_input(struct model_end *end, uint64_t pn, const uint8_
 	size_t len, bool ce, bool rebuilt, struct mono now);
 void end_input_done(struct model_end *end, struct mono now);
 
-struct mono end_next_deadline(const struct model_end *end);
+struct mono end_next_deadline(struct model_end *end);
 void end_on_deadline(struct model_end *end, struct mono now);
 void end_trim(struct model_end *end, struct mono now);
 void end_set_mtu(struct model_end *end, uint32_t payload_bytes, uint32_t piece_bytes, bool final);
 void end_set_bulk_deadline(struct model_end *end, int64_t deadline_us);
+void end_reset_route(struct model_end *end, struct mono now);
+void end_hint_rtt(struct model_end *end, int64_t rtt_us);
 void end_control(struct model_end *end, uint8_t first, size_t len);
 void end_wask(struct model_end *end);
 

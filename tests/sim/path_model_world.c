@@ -294,7 +294,7 @@ static void arrivals(struct path_world *world)
 		}
 }
 
-static int64_t wake_at(const struct path_world *world, unsigned side)
+static int64_t wake_at(struct path_world *world, unsigned side)
 {
 	struct mono at = end_next_deadline(&world->ends[side]);
 
@@ -512,13 +512,11 @@ static void one_whim(struct path_world *world)
 	} else if (whim < 95) {
 		write_flood(world);
 	} else if (whim < 96) {
-		if (end->path)
-			kcp_path_reset_route(end->path, world->now);
+		end_reset_route(end, world->now);
 	} else if (whim < 97) {
 		end_set_bulk_deadline(end, (int64_t)below(world, 4) * 400000);
 	} else if (whim < 98) {
-		if (end->path)
-			kcp_path_hint_rtt(end->path, 1000 + (int64_t)below(world, 500000));
+		end_hint_rtt(end, 1000 + (int64_t)below(world, 500000));
 	} else {
 		/* A long silence, in which lanes come of age. */
 		run_until(world, world->now.us + 29500000 + (int64_t)below(world, 33000000));
