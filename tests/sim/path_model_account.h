@@ -193,6 +193,9 @@ int watch_find_lane(const struct watch_half *half, uint32_t conv);
 /** The shortest time after which a side may give up a message. */
 int64_t watch_shortest_us(const struct watch_side *side);
 
+/** The longest time after which it must. */
+int64_t watch_longest_us(const struct watch_side *side);
+
 /** Returns charges that are certainly not due any more. */
 void watch_settle(struct path_watch *watch, unsigned side, struct watch_half *half, int lane);
 

@@ -244,21 +244,28 @@ static void judge_charge(struct model_end *end, struct mono now)
 		watch_charge_settled(end->watch, end->side);
 }
 
+static void flush(struct model_end *end, struct mono now)
+{
+	if (end->peer) {
+		model_peer_flush(end->peer, now);
+		return;
+	}
+	uint64_t refused = kcp_path_stats(end->path)->no_buffer;
+	kcp_path_flush(end->path, now);
+	if (kcp_path_stats(end->path)->no_buffer > refused &&
+		mono_is_never(kcp_path_next_deadline(end->path)))
+		watch_fail(end->watch, "side %c found no buffer and does not try again",
+			'A' + (int)end->side);
+}
+
 void end_turn(struct model_end *end, struct mono now)
 {
 	end->stale = true;
 	end->now = now;
-	if (end->path && kcp_path_stats(end->path)->holes_given_up > end->holes) {
-		end->holes = kcp_path_stats(end->path)->holes_given_up;
-		watch_note_holes(end->watch, end->side);
-	}
 	if (end->reading)
 		read_all(end);
 	offer_all(end, now);
-	if (end->peer)
-		model_peer_flush(end->peer, now);
-	else
-		kcp_path_flush(end->path, now);
+	flush(end, now);
 	judge_charge(end, now);
 	watch_tick(end->watch, end->side, end_srtt_us(end), now);
 	if (end->path) {
@@ -285,6 +292,10 @@ enum kcp_path_verdict end_input(struct model_end *end, uint64_t pn, const uint8_
 	else
 		verdict = kcp_path_input(end->path, pn, bytes, len, ce, rebuilt, now);
 	end->deaf_call = false;
+	if (end->path && kcp_path_stats(end->path)->holes_given_up > end->holes) {
+		end->holes = kcp_path_stats(end->path)->holes_given_up;
+		watch_note_holes(end->watch, end->side);
+	}
 	watch_in(end->watch, end->side, pn, bytes, len, verdict, ce, rebuilt, now);
 	if (verdict == KCP_PATH_NO_MEMORY && kcp_path_slots(end->path) < END_SLOTS_SPARE)
 		watch_fail(end->watch, "pn %llu finds no memory though little is held",

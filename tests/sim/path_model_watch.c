@@ -224,11 +224,16 @@ int watch_find_lane(const struct watch_half *half, uint32_t conv)
 	return -1;
 }
 
-static bool all_settled(const struct path_watch *watch, unsigned side, const struct watch_lane *l)
+/* Whether nothing of a lane can be under way: a message that was never sent was given up, sooner or later. */
+static bool all_settled(const struct path_watch *watch, unsigned side,
+	const struct watch_lane *lane, struct mono now)
 {
-	for (int i = l->open; i < l->message_count; i++) {
-		const struct watch_message *m = &watch->sides[side].messages[l->messages[i]];
-		if (m->acked < m->pieces && !m->given_up && m->sent > 0)
+	const struct watch_side *s = &watch->sides[side];
+
+	for (int i = lane->open; i < lane->message_count; i++) {
+		const struct watch_message *m = &s->messages[lane->messages[i]];
+		if (m->acked < m->pieces &&
+			(m->sent > 0 || now.us - m->at_us <= watch_longest_us(s)))
 			return false;
 	}
 	return true;
@@ -242,7 +247,7 @@ static void put_in_lane(struct path_watch *watch, unsigned side, struct watch_ha
 
 	/* A lane that was freed in the meantime begins somewhere else. */
 	if (at < 0 || (now.us - half->lanes[at].accepted_at >= FREED_US &&
-			      all_settled(watch, side, &half->lanes[at])))
+			      all_settled(watch, side, &half->lanes[at], now)))
 		at = add_lane(watch, half, m->flow, at);
 	struct watch_lane *lane = &half->lanes[at];
 	lane->accepted_at = now.us;
@@ -350,8 +355,8 @@ uint64_t watch_charged(const struct path_watch *watch, unsigned side, struct mon
 	uint64_t charged = half->charged;
 	for (int l = 0; charged > 0 && l < half->lane_count; l++) {
 		const struct watch_lane *lane = &half->lanes[l];
-		bool freed =
-			now.us - lane->accepted_at >= FREED_US && all_settled(watch, side, lane);
+		bool freed = now.us - lane->accepted_at >= FREED_US &&
+			     all_settled(watch, side, lane, now);
 		for (int i = lane->returned; i < lane->message_count; i++) {
 			const struct watch_message *m = &s->messages[lane->messages[i]];
 			if (freed)
@@ -372,6 +377,15 @@ int64_t watch_shortest_us(const struct watch_side *side)
 void watch_charge_settled(struct path_watch *watch, unsigned side)
 {
 	watch_current(watch, side)->inexact = false;
+}
+
+int64_t watch_longest_us(const struct watch_side *side)
+{
+	int64_t longest = side->bulk_max_us;
+
+	if (longest < 4 * side->srtt_max_us)
+		longest = 4 * side->srtt_max_us;
+	return longest < 1000000 ? 1000000 : longest;
 }
 
 bool watch_charge_exact(const struct path_watch *watch, unsigned side, struct mono now)

@@ -119,7 +119,7 @@ static void see_base(struct watch_half *coming, int at, uint32_t una, struct mon
 
 	note_age(lane, now);
 	lane->seen_at = now.us;
-	if (rel <= lane->rel_next && rel > lane->una_seen)
+	if (lane->start_known && rel <= lane->rel_next && rel > lane->una_seen)
 		lane->una_seen = rel;
 	/* It stands above all of the lane's life before. */
 	for (int before = lane->previous; before >= 0; before = coming->lanes[before].previous)
@@ -373,12 +373,7 @@ static void tick_lane(
 	const struct watch_message *m = &s->messages[lane->messages[lane->open]];
 	if (m->acked == m->pieces || m->sent == 0)
 		return;
-	int64_t longest = s->bulk_max_us;
-	if (longest < 4 * s->srtt_max_us)
-		longest = 4 * s->srtt_max_us;
-	if (longest < 1000000)
-		longest = 1000000;
-	if (now.us - m->at_us > longest + OVERDUE_US)
+	if (now.us - m->at_us > watch_longest_us(s) + OVERDUE_US)
 		watch_fail(watch, "message at sn %u of lane %u is not given up",
 			lane->start + m->rel, lane->conv);
 }

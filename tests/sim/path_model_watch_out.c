@@ -10,6 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
+enum {
+	FORGOTTEN = 500, /* numbers below the largest that a receiver may have forgotten */
+};
+
 /* One datagram under judgement. */
 struct looking {
 	struct path_watch *watch;
@@ -334,8 +338,8 @@ static void look_fwd(struct looking *look, const struct model_seg *seg)
 		judge_base(look, l, seg->una);
 		return;
 	}
-	/* Of a life of which nothing was sent: nobody can know where it is. */
-	add_ref(half, (struct watch_ref){.item = -1, .lane = -1});
+	/* Of a life of which nothing was sent: all that is known is that it stands above the lives before. */
+	add_ref(half, (struct watch_ref){.item = -1, .lane = newest});
 }
 
 /* ---- RACK ----------------------------------------------------------------------------------------------------------- */
@@ -387,11 +391,13 @@ static void look_rack(struct looking *look, const struct model_seg *seg)
 	for (int i = 0;
 		i < coming->news_count && rack.received_count < full && rack.rebuilt_count < full;
 		i++)
-		if (!coming->dgrams[coming->news[i]].reported)
+		if (!coming->dgrams[coming->news[i]].reported &&
+			coming->news[i] + FORGOTTEN > rack.largest)
 			watch_fail(watch, "pn %" PRIu64 ": RACK without the new %" PRIu64, look->pn,
 				coming->news[i]);
 	for (unsigned i = 0; i < coming->arrival_count && rack.received_count < full; i++)
-		if (!model_rack_lists(rack.received, rack.received_count, coming->arrivals[i]))
+		if (coming->arrivals[i] + FORGOTTEN > rack.largest &&
+			!model_rack_lists(rack.received, rack.received_count, coming->arrivals[i]))
 			watch_fail(watch, "pn %" PRIu64 ": RACK without the recent %" PRIu64,
 				look->pn, coming->arrivals[i]);
 	coming->news_count = 0;
