@@ -167,8 +167,11 @@ void kcp_lane_carried(struct kcp_lane *lane, uint64_t pn, int64_t repeat_us, str
 	lane->fwd_at = mono_add_us(now, repeat_us);
 }
 
-bool kcp_lane_tires(struct kcp_lane *lane)
+bool kcp_lane_tires(struct kcp_lane *lane, uint32_t heard)
 {
+	if (lane->heard != heard)
+		lane->told = 0;
+	lane->heard = heard;
 	if (lane->told < KCP_LANE_TELL_MAX)
 		return false;
 	lane->fwd_at = MONO_NEVER;

@@ -35,7 +35,8 @@ struct kcp_lane {
 	uint64_t
 		edge_pn; /* first number that carried a base at or above the edge; UINT64_MAX = none */
 
-	uint32_t told; /* times the base was repeated since the edge opened, or there was news */
+	uint32_t told;	/* times the base was repeated since the edge opened, or there was news */
+	uint32_t heard; /* which news that was */
 	struct mono fwd_at;  /* when to tell the base on its own, if edge_open */
 	struct mono idle_at; /* the base reached its next number, or it was made */
 	struct list active;  /* while una != nxt */
@@ -84,8 +85,12 @@ uint64_t kcp_lane_give_up(struct kcp_lane *lane, struct pool *pool, uint32_t sn,
 /** The datagram `pn` carries the base. @repeat_us  when it must be repeated if not acknowledged */
 void kcp_lane_carried(struct kcp_lane *lane, uint64_t pn, int64_t repeat_us, struct mono now);
 
-/** Whether a base was repeated for long enough; then fwd_at is never, until kcp_lane_wake() or a new piece. */
-bool kcp_lane_tires(struct kcp_lane *lane);
+/**
+ * Whether a base was repeated for long enough; then fwd_at is never, until kcp_lane_wake() or a new piece.
+ *
+ * @heard  datagrams from the peer, to be compared only: what was repeated before the last of them does not count
+ */
+bool kcp_lane_tires(struct kcp_lane *lane, uint32_t heard);
 
 /** There is news of the peer: an open edge is told at once, and repeated again. */
 void kcp_lane_wake(struct kcp_lane *lane, struct mono now);

@@ -43,7 +43,7 @@ static bool bases_due(struct kcp_path *path, struct mono now)
 		return false;
 	list_for_each (node, &path->forward) {
 		struct kcp_lane *lane = list_entry(node, struct kcp_lane, forward);
-		if (mono_due(lane->fwd_at, now) && kcp_lane_tires(lane))
+		if (mono_due(lane->fwd_at, now) && kcp_lane_tires(lane, path->heard))
 			path->forward_tired = true;
 		next = mono_min(next, lane->fwd_at);
 	}

@@ -378,6 +378,7 @@ static enum kcp_path_verdict input(struct kcp_path *path, uint64_t pn, const voi
 		kcp_seen_add(&path->seen, pn, true, path->sent.srtt_us, now);
 		return KCP_PATH_ALREADY;
 	}
+	path->heard++;
 	kcp_path_wake_bases(path, now);
 	path->stats.in_bytes += len;
 	kcp_grant_arrived(&path->grant, len, path->sent.srtt_us, now);

@@ -60,6 +60,7 @@ struct kcp_path {
 	struct mono expire_at;	/* no message in a lane expires before; may be early */
 	struct mono forward_at; /* no base must be told before; may be early */
 	bool forward_tired;	/* some base is not repeated any more */
+	uint32_t heard;		/* datagrams of the peer that were taken, modulo 2^32 */
 	struct mono swept_at;	/* idle lanes were last looked for */
 	uint32_t start_sn;	/* of new lanes and flows: highest next number of any freed one */
 	uint32_t tx_slots;
