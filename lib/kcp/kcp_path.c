@@ -182,9 +182,8 @@ static struct mono trim_lanes(struct kcp_path *path, struct mono now)
 
 	while ((lane = kcp_table_next(&path->lanes, &i)) != NULL) {
 		struct mono free_at = mono_add_us(lane->idle_at, KCP_LANE_IDLE_US);
-		bool told = !lane->edge_open || mono_is_never(lane->fwd_at);
-		if (kcp_lane_span(lane) > 0 || !told)
-			continue;
+		if (kcp_lane_span(lane) > 0 || lane->edge_open)
+			continue; /* the peer may hold pieces that only this base gives up */
 		if (!mono_due(free_at, now)) {
 			kcp_ring_free(&lane->sender.ring);
 			next = mono_min(next, free_at);
