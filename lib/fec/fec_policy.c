@@ -1,0 +1,378 @@
+/*
+ * Two schedules and three budgets.
+ *
+ * Thin. A source of RT or CTL causes one to three repairs by loss, the first at once and the others 5 ms apart, so that a
+ * short burst does not take them all. Each covers the last six sources, so a source of a call that lost its own repairs still
+ * has those of the next ones.
+ *
+ * Bulk. Each source earns a part of a repair, and whole ones are sent. The part is 1.25 times what is lost for each that
+ * comes through, and a bit; at less than once that figure a window fills with what cannot be solved and repairs are
+ * worth less than the bytes they take, so a cap does not scale it down below: it switches it off. A tail repair after a short silence serves
+ * the ends of responses, on account of the credit to come; when there is none left it counts as urgent.
+ *
+ * Budgets are buckets of bytes. `share` holds max_overhead: it is filled by what is sent beside repairs. `urgent` is
+ * filled by time and lets a lone call or an interactive flow be protected although its repairs are several times its bytes: 200 kb/s,
+ * which is also what the engine lets pass a full window. Beyond that thin repairs pay from `share`, and from `thin`, a
+ * tenth of the path's rate, so that they never crowd out what they protect. When the thin budgets get low, the third repair of
+ * a source goes first, then the second.
+ *
+ * A repair may be due while the path does not let it go: thin ones wait in their ring and fall out of it with age, bulk
+ * ones are owed up to a bound. They wait behind nothing but the path: whoever asks for repairs has put out the sources before.
+ */
+#include "fec/fec_policy.h"
+
+#include <assert.h>
+
+enum {
+	DATAGRAM_BYTES = 1500,
+	URGENT_SAVED_US = 200000, /* of the timed budgets may be saved up */
+	SHARE_SAVED_BYTES = 32 * DATAGRAM_BYTES,
+	TAIL_CREDIT_MIN = -2, /* so many tail repairs are lent */
+};
+
+static const struct {
+	double from; /* design loss */
+	unsigned repairs;
+} thin_steps[] = {{0.12, 3}, {0.02, 2}, {0, 1}};
+
+static unsigned bounded(unsigned value, unsigned least, unsigned most)
+{
+	return value < least ? least : value > most ? most : value;
+}
+
+void fec_policy_init(struct fec_policy *p, const struct fec_policy_config *config, struct mono now)
+{
+	*p = (struct fec_policy){.filled_at = now, .tail_at = MONO_NEVER};
+	p->urgent.bytes_max = FEC_POLICY_URGENT_BYTES * (URGENT_SAVED_US / 1e6);
+	p->urgent.bytes = p->urgent.bytes_max;
+	fec_policy_configure(p, config);
+}
+
+void fec_policy_configure(struct fec_policy *p, const struct fec_policy_config *config)
+{
+	p->config = (struct fec_policy_config){
+		.mode = config->mode,
+		.data = bounded(config->data, 1, 64),
+		.parity = bounded(config->parity, 0, 32),
+		.max_overhead_percent = bounded(config->max_overhead_percent, 0, 200),
+		.tail_us = config->tail_us > 0 ? config->tail_us : 0,
+	};
+	p->share.bytes_max = p->config.max_overhead_percent > 0 ? SHARE_SAVED_BYTES : 0;
+	if (p->share.bytes > p->share.bytes_max)
+		p->share.bytes = p->share.bytes_max;
+}
+
+void fec_policy_set_path(struct fec_policy *p, const struct fec_policy_path *path)
+{
+	p->path = *path;
+	p->thin.bytes_max =
+		(double)path->rate_bytes / FEC_POLICY_URGENT_SHARE * (URGENT_SAVED_US / 1e6);
+	if (p->thin.bytes > p->thin.bytes_max)
+		p->thin.bytes = p->thin.bytes_max;
+}
+
+/* ---- rates ------------------------------------------------------------------------------------------------------- */
+
+static bool enabled(const struct fec_policy *p)
+{
+	if (p->config.max_overhead_percent == 0)
+		return false;
+	switch (p->config.mode) {
+	case FEC_POLICY_OFF:
+		return false;
+	case FEC_POLICY_FIXED:
+		return p->config.parity > 0;
+	case FEC_POLICY_ADAPTIVE:
+		return p->path.lossy;
+	}
+	return false;
+}
+
+static double fixed_rate(const struct fec_policy *p)
+{
+	return (double)p->config.parity / p->config.data;
+}
+
+static unsigned thin_repairs(const struct fec_policy *p)
+{
+	unsigned i = 0;
+
+	while (p->path.loss < thin_steps[i].from)
+		i++;
+	return thin_steps[i].repairs;
+}
+
+static double bulk_rate(const struct fec_policy *p)
+{
+	double cap = p->config.max_overhead_percent / 100.0;
+
+	if (p->config.mode == FEC_POLICY_FIXED)
+		return fixed_rate(p) < cap ? fixed_rate(p) : cap;
+	if (p->path.srtt_us < FEC_POLICY_BULK_SRTT_US &&
+		p->path.used_percent >= FEC_POLICY_BULK_USED_PERCENT)
+		return 0;
+	double least = p->path.loss / (1 - p->path.loss);
+	double rate = 1.25 * least + 0.03;
+	rate = rate < 0.6 ? rate : 0.6;
+	if (rate > cap)
+		rate = cap >= least ? cap : 0;
+	return rate;
+}
+
+double fec_policy_rate(const struct fec_policy *p, enum fec_policy_encoder encoder)
+{
+	if (!enabled(p))
+		return 0;
+	if (encoder == FEC_POLICY_BULK)
+		return bulk_rate(p);
+	return p->config.mode == FEC_POLICY_FIXED ? fixed_rate(p) : thin_repairs(p);
+}
+
+bool fec_policy_protects(const struct fec_policy *p, enum fec_policy_encoder encoder)
+{
+	return fec_policy_rate(p, encoder) > 0;
+}
+
+/* ---- budgets ----------------------------------------------------------------------------------------------------- */
+
+static void fill(struct fec_policy_bucket *bucket, double bytes)
+{
+	bucket->bytes += bytes;
+	if (bucket->bytes > bucket->bytes_max)
+		bucket->bytes = bucket->bytes_max;
+}
+
+static void fill_by_time(struct fec_policy *p, struct mono now)
+{
+	double seconds = (double)mono_diff_us(now, p->filled_at) / 1e6;
+
+	if (seconds <= 0)
+		return;
+	p->filled_at = now;
+	fill(&p->urgent, seconds * FEC_POLICY_URGENT_BYTES);
+	fill(&p->thin, seconds * (double)p->path.rate_bytes / FEC_POLICY_URGENT_SHARE);
+}
+
+static void fill_by_bytes(struct fec_policy *p, size_t bytes)
+{
+	p->stats.other_bytes += bytes;
+	fill(&p->share, (double)bytes * p->config.max_overhead_percent / 100);
+}
+
+static double least_of(double a, double b)
+{
+	return a < b ? a : b;
+}
+
+/* How full the budgets of thin repairs are, 0 .. 1. */
+static double thin_level(const struct fec_policy *p)
+{
+	double beyond = least_of(p->thin.bytes, p->share.bytes);
+	double beyond_max = least_of(p->thin.bytes_max, p->share.bytes_max);
+
+	return ((p->urgent.bytes > 0 ? p->urgent.bytes : 0) + (beyond > 0 ? beyond : 0)) /
+	       (p->urgent.bytes_max + beyond_max);
+}
+
+/* Whether the budgets let a thin repair go that is the rank-th of its source. */
+static bool thin_affordable(const struct fec_policy *p, unsigned rank)
+{
+	static const double reserve[FEC_POLICY_THIN_REPAIRS_MAX] = {0, 0.3, 0.6};
+
+	return thin_level(p) > reserve[rank];
+}
+
+static bool tail_affordable(const struct fec_policy *p)
+{
+	return p->urgent.bytes > p->urgent.bytes_max / 2;
+}
+
+static void pay_urgent(struct fec_policy *p, double bytes)
+{
+	if (p->urgent.bytes > 0) {
+		p->urgent.bytes -= bytes;
+		return;
+	}
+	p->share.bytes -= bytes;
+	p->thin.bytes -= bytes;
+}
+
+/* ---- thin -------------------------------------------------------------------------------------------------------- */
+
+static void thin_insert(struct fec_policy *p, struct mono at, unsigned rank)
+{
+	unsigned i = p->due_count;
+
+	if (i == FEC_POLICY_THIN_WAITING_MAX) {
+		p->stats.capped++;
+		return;
+	}
+	for (; i > 0 && mono_before(at, p->due_at[i - 1]); i--) {
+		p->due_at[i] = p->due_at[i - 1];
+		p->due_rank[i] = p->due_rank[i - 1];
+	}
+	p->due_at[i] = at;
+	p->due_rank[i] = (uint8_t)rank;
+	p->due_count++;
+}
+
+static void thin_pop(struct fec_policy *p)
+{
+	p->due_count--;
+	for (unsigned i = 0; i < p->due_count; i++) {
+		p->due_at[i] = p->due_at[i + 1];
+		p->due_rank[i] = p->due_rank[i + 1];
+	}
+}
+
+static void thin_source(struct fec_policy *p, struct mono now)
+{
+	unsigned repairs = thin_repairs(p);
+
+	if (p->config.mode == FEC_POLICY_FIXED) {
+		p->thin_credit += fixed_rate(p);
+		repairs = (unsigned)p->thin_credit;
+		p->thin_credit -= repairs;
+	}
+	for (unsigned i = 0; i < repairs; i++) {
+		unsigned rank = bounded(i, 0, FEC_POLICY_THIN_REPAIRS_MAX - 1);
+		thin_insert(p, mono_add_us(now, (int64_t)i * FEC_POLICY_SPACING_US), rank);
+	}
+}
+
+/* Drops what is too old or not affordable. @return true: the first of the ring is due */
+static bool thin_due(struct fec_policy *p, struct mono now)
+{
+	while (p->due_count > 0 && mono_due(p->due_at[0], now)) {
+		bool old = mono_diff_us(now, p->due_at[0]) > FEC_POLICY_THIN_AGE_US;
+		if (!old && enabled(p) && thin_affordable(p, p->due_rank[0]))
+			return true;
+		if (!old && enabled(p))
+			p->stats.capped++;
+		thin_pop(p);
+	}
+	return false;
+}
+
+/* ---- bulk -------------------------------------------------------------------------------------------------------- */
+
+static void bulk_source(struct fec_policy *p, struct mono now)
+{
+	p->credit = least_of(p->credit + bulk_rate(p), FEC_POLICY_BULK_OWED_MAX);
+	p->unrepaired++;
+	p->tail_at = p->config.tail_us > 0 ? mono_add_us(now, p->config.tail_us) : MONO_NEVER;
+}
+
+static bool bulk_due(struct fec_policy *p, struct mono now)
+{
+	if (p->unrepaired == 0 || !fec_policy_protects(p, FEC_POLICY_BULK)) {
+		p->tail_at = MONO_NEVER;
+		p->unrepaired = 0;
+		if (p->credit > 0)
+			p->credit = 0;
+		return false;
+	}
+	bool tail = mono_due(p->tail_at, now);
+	if (p->credit >= 1 || (tail && p->credit - 1 >= TAIL_CREDIT_MIN)) {
+		if (p->share.bytes > 0)
+			return true;
+	}
+	if (tail && tail_affordable(p))
+		return true;
+	if (p->credit >= 1) {
+		p->credit -= 1; /* over max_overhead: it is not owed any more */
+		p->stats.capped++;
+	}
+	if (tail) {
+		p->tail_at = MONO_NEVER;
+		p->stats.capped++;
+	}
+	return false;
+}
+
+static void bulk_sent(struct fec_policy *p, double bytes)
+{
+	bool by_credit = p->credit - 1 >= TAIL_CREDIT_MIN && p->share.bytes > 0;
+
+	if (by_credit) {
+		p->credit -= 1;
+		p->share.bytes -= bytes;
+	} else {
+		p->urgent.bytes -= bytes;
+	}
+	if (p->credit < 1) {
+		p->unrepaired = 0;
+		p->tail_at = MONO_NEVER;
+	}
+}
+
+/* ---- both -------------------------------------------------------------------------------------------------------- */
+
+void fec_policy_source(
+	struct fec_policy *p, enum fec_policy_encoder encoder, size_t bytes, struct mono now)
+{
+	fill_by_time(p, now);
+	fill_by_bytes(p, bytes);
+	p->stats.sources[encoder]++;
+	if (!fec_policy_protects(p, encoder))
+		return;
+	if (encoder == FEC_POLICY_THIN)
+		thin_source(p, now);
+	else
+		bulk_source(p, now);
+}
+
+void fec_policy_plain(struct fec_policy *p, size_t bytes, struct mono now)
+{
+	fill_by_time(p, now);
+	fill_by_bytes(p, bytes);
+}
+
+bool fec_policy_due(struct fec_policy *p, struct mono now, enum fec_policy_encoder *ret_encoder)
+{
+	fill_by_time(p, now);
+	if (thin_due(p, now))
+		*ret_encoder = FEC_POLICY_THIN;
+	else if (bulk_due(p, now))
+		*ret_encoder = FEC_POLICY_BULK;
+	else
+		return false;
+	return true;
+}
+
+void fec_policy_sent(
+	struct fec_policy *p, enum fec_policy_encoder encoder, size_t bytes, struct mono now)
+{
+	fill_by_time(p, now);
+	p->stats.repairs[encoder]++;
+	p->stats.repair_bytes += bytes;
+	if (encoder == FEC_POLICY_THIN) {
+		assert(p->due_count > 0);
+		thin_pop(p);
+		pay_urgent(p, (double)bytes);
+	} else {
+		bulk_sent(p, (double)bytes);
+	}
+}
+
+void fec_policy_dropped(struct fec_policy *p, enum fec_policy_encoder encoder)
+{
+	if (encoder == FEC_POLICY_THIN) {
+		assert(p->due_count > 0);
+		thin_pop(p);
+		return;
+	}
+	p->unrepaired = 0;
+	p->tail_at = MONO_NEVER;
+	if (p->credit > 0)
+		p->credit = 0;
+}
+
+struct mono fec_policy_next_deadline(const struct fec_policy *p)
+{
+	struct mono at = p->due_count > 0 ? p->due_at[0] : MONO_NEVER;
+
+	if (p->unrepaired > 0)
+		at = mono_min(at, p->credit >= 1 ? p->filled_at : p->tail_at);
+	return at;
+}
