@@ -74,7 +74,7 @@ KCPCAT_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(KCPCAT_SRC))
 PROGRAMS := $(if $(VPND_SRC),vpnd) $(if $(CLI_SRC),kcpctl) $(if $(KCPCAT_SRC),kcpcat)
 LIBRARIES := libkcpvpn.a libkcpvpn.so
 
-.PHONY: all profile deps demo test test-long check-layers format format-check fuzz bench install clean programs
+.PHONY: all profile deps demo test test-long check-layers format format-check fuzz bench bench-lossy install clean programs
 all: profile
 ifeq ($(PROFILE),release)
 all: $(addprefix build/,$(PROGRAMS) $(LIBRARIES))
@@ -154,6 +154,9 @@ $(B)/lab: $(LAB_OBJ) $(call archive,core)
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ -lpthread -lm
 
 # What scripts of tests/netns run besides the programs themselves.
+$(B)/light_flow: $(B)/obj/tests/bench/lossy/light_flow.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^
 $(B)/init_flood: $(B)/obj/tests/netns/tools/init_flood.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_sodium)
@@ -183,7 +186,7 @@ $(B)/tests/bench_%: $(B)/obj/tests/bench/bench_%.o $(BENCH_PART_OBJ) $(ARCHIVES_
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_kcpvpn) -lpthread -lm
 
 .PHONY: tests-build
-tests-build: profile $(TEST_PROGRAMS) $(FUZZ_PROGRAMS) $(BENCH_PROGRAMS) $(if $(LAB_OBJ),$(B)/lab) $(B)/init_flood
+tests-build: profile $(TEST_PROGRAMS) $(FUZZ_PROGRAMS) $(BENCH_PROGRAMS) $(if $(LAB_OBJ),$(B)/lab) $(B)/init_flood $(B)/light_flow
 .SECONDARY:
 
 # ---- what a person calls -----------------------------------------------------------------------------------------
@@ -199,6 +202,8 @@ check-layers:
 	$(Q)scripts/check-layers
 bench:
 	$(Q)scripts/bench
+bench-lossy:
+	$(Q)scripts/bench-lossy
 fuzz:
 	$(Q)scripts/fuzz
 
