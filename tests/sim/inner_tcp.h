@@ -114,8 +114,10 @@ struct inner_tcp {
 	uint64_t peer_window_bytes;
 	struct inner_tcp_segment *segments; /* ring */
 	uint32_t ring_mask;
-	uint32_t seg_first, seg_next;
+	uint32_t seg_first, seg_next;  /* those between are outstanding */
 	uint32_t sacked, lost, resent; /* segments outstanding that are so */
+	uint32_t waiting;	       /* lost ones that are to be sent again */
+	uint32_t resend_hint;	       /* none waits before it */
 	uint64_t fack;		       /* end of the highest that was sacked or acknowledged */
 	enum inner_tcp_phase phase;
 	uint64_t recover_end;			/* phase ends when this is acknowledged */
@@ -135,9 +137,10 @@ struct inner_tcp {
 	/* time */
 	int64_t srtt_us, var_us, min_rtt_us; /* 0 = unknown */
 	unsigned backoff;
-	struct mono timer_at; /* RTO, probe or reordering */
-	enum { INNER_TCP_TIMER_RTO, INNER_TCP_TIMER_PROBE, INNER_TCP_TIMER_REORDER } timer;
-	uint64_t probe_end; /* 0 = no probe is out */
+	struct mono rto_at;
+	struct mono probe_at;	/* tail loss probe */
+	struct mono reorder_at; /* when what seems reordered counts as lost */
+	uint64_t probe_end;	/* 0 = no probe is out */
 	bool probe_resent;
 
 	/* RACK */
@@ -153,9 +156,11 @@ struct inner_tcp {
 	uint32_t range_count;
 	uint64_t stamp;
 	uint64_t again_first, again_end; /* DSACK to be told; equal = none */
-	uint32_t peer_ms;		 /* to be echoed */
-	unsigned unacked;		 /* segments */
-	unsigned quick;			 /* more segments acknowledged at once */
+	uint32_t peer_iss;
+	uint32_t peer_ms;  /* to be echoed */
+	uint64_t told_ack; /* in the acknowledgement sent last */
+	unsigned unacked;  /* segments */
+	unsigned quick;	   /* more segments acknowledged at once */
 	bool say_ece;
 	struct mono ack_at; /* delayed */
 };
