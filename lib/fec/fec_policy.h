@@ -89,9 +89,10 @@ struct fec_policy {
 	struct mono due_at[FEC_POLICY_THIN_WAITING_MAX];
 	uint8_t due_rank[FEC_POLICY_THIN_WAITING_MAX]; /* 0 = first of its source */
 	uint8_t due_count;
-	double thin_credit; /* fixed mode */
+	double thin_credit; /* part of a repair that sources earned */
 	/* bulk */
 	double credit;	     /* repairs owed; below 0 after a tail repair */
+	bool bulk_pays;	     /* max_overhead allows enough of them */
 	uint32_t unrepaired; /* sources since the last repair */
 	struct mono tail_at; /* MONO_NEVER = nothing is without repair */
 	struct fec_policy_stats stats;

@@ -376,6 +376,8 @@ static enum rlc_verdict survey(struct rlc_decoder *dec, uint32_t id, uint32_t fi
 			equation->known[equation->known_count++] = &cell->symbol;
 			continue;
 		}
+		if (cell->state == CELL_BEFORE)
+			cell->state = CELL_MISSING;
 		equation->coefs[cidx % RLC_COLUMNS] = coef;
 		missing += cell->state != CELL_HERE;
 	}

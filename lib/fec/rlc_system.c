@@ -68,6 +68,11 @@ static size_t max_of(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
+static uint64_t max_pn(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 /* Takes `pivot` of `row` out of all other rows. */
 static void sweep(struct rlc_system *system, struct rlc_row *row, unsigned pivot)
 {
@@ -83,6 +88,7 @@ static void sweep(struct rlc_system *system, struct rlc_row *row, unsigned pivot
 			continue;
 		rlc_buffer_extend(&other->sum, len);
 		other->sum.len = (uint32_t)max_of(other->sum.len, row->sum.len);
+		other->pn = max_pn(other->pn, row->pn);
 		factors[count] = rlc_ratio(other->coefs[pivot], row->coefs[pivot]);
 		coefs[count] = other->coefs;
 		sums[count++] = other->sum.bytes;
@@ -149,6 +155,7 @@ enum rlc_verdict rlc_system_add(struct rlc_system *system, struct rlc_equation *
 	/* First: a row that makes place must not be one that reduces the new one. */
 	struct rlc_row *row = row_take(system, oldest, ret_forgotten);
 	unsigned count = reduce(system, equation, coefs, reducing, factors);
+	const unsigned reduced_by = count;
 	unsigned pivot = oldest_of(coefs, oldest);
 	if (pivot == RLC_COLUMNS)
 		return RLC_REPAIR_REDUNDANT;
@@ -180,6 +187,8 @@ enum rlc_verdict rlc_system_add(struct rlc_system *system, struct rlc_equation *
 	memcpy(row->coefs, coefs, sizeof(coefs));
 	row->sum = (struct rlc_buffer){slot, (uint32_t)len, (uint32_t)all};
 	row->pn = equation->pn;
+	for (unsigned i = 0; i < reduced_by; i++)
+		row->pn = max_pn(row->pn, reducing[i]->pn);
 	system->count++;
 	sweep(system, row, pivot);
 	return RLC_REPAIR_USED;

@@ -19,7 +19,7 @@ enum { RLC_COLUMNS = 2 * RLC_WINDOW_MAX };
 struct rlc_row {
 	_Alignas(RLC_ALIGN_BYTES) uint8_t coefs[RLC_COLUMNS]; /* of the unknowns */
 	struct rlc_buffer sum; /* of the same, as bytes; NULL = no row */
-	uint64_t pn;	       /* of the repair it was made of */
+	uint64_t pn;	       /* of the latest repair in it: behind all its symbols */
 	uint8_t pivot;	       /* the oldest column it holds */
 };
 
@@ -73,7 +73,7 @@ unsigned rlc_system_forget(struct rlc_system *system, unsigned column);
  * Takes the next symbol that follows from the rows.
  *
  * @ret_symbol  owned by the caller now
- * @ret_pn      of the repair it came from
+ * @ret_pn      of a repair that was sent behind it
  * @return      false: none
  */
 bool rlc_system_solved(struct rlc_system *system, unsigned *ret_column,
