@@ -75,6 +75,7 @@ struct inner_tcp_stats {
 	uint64_t came;	     /* segments with data received */
 	uint64_t came_again; /* of them with nothing new */
 	uint64_t came_early; /* beyond a hole */
+	uint64_t came_late;  /* sent before one that came earlier: the way between turned them around */
 	uint64_t damaged;    /* payload that is not what was sent there */
 };
 
@@ -157,6 +158,7 @@ struct inner_tcp {
 	uint64_t stamp;
 	uint64_t again_first, again_end; /* DSACK to be told; equal = none */
 	uint32_t peer_iss;
+	uint32_t newest_ms;   /* timestamp of the segment with data sent last among those that came */
 	uint32_t peer_ms;  /* to be echoed */
 	uint64_t told_ack; /* in the acknowledgement sent last */
 	unsigned unacked;  /* segments */

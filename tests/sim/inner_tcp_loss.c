@@ -108,11 +108,17 @@ void inner_tcp_rack_detect(struct inner_tcp *tcp, struct inner_tcp_news *news)
 
 /* ---- phases ----------------------------------------------------------------------------------------------------- */
 
+/* An acknowledgement of what is still out must not look like one of an original. */
+static void forget_resends(struct inner_tcp *tcp)
+{
+	tcp->resent_any = tcp->resent_any && tcp->resent > 0;
+}
+
 static void remember(struct inner_tcp *tcp)
 {
 	tcp->prior_window = tcp->window;
 	tcp->prior_threshold = tcp->threshold;
-	tcp->resent_any = tcp->resent > 0 && tcp->resent_any;
+	forget_resends(tcp);
 }
 
 static void reduce(struct inner_tcp *tcp, enum inner_tcp_phase phase)
@@ -144,7 +150,7 @@ static void undo(struct inner_tcp *tcp)
 		segment->lost = false;
 	}
 	tcp->phase = INNER_TCP_STEADY;
-	tcp->resent_any = false;
+	forget_resends(tcp);
 }
 
 /* RFC 6937, with Linux's slow-start part. */
@@ -178,7 +184,7 @@ static void finish(struct inner_tcp *tcp)
 	if (tcp->phase == INNER_TCP_RECOVERY || tcp->phase == INNER_TCP_REDUCING)
 		tcp->window = tcp->threshold;
 	tcp->phase = INNER_TCP_STEADY;
-	tcp->resent_any = false;
+	forget_resends(tcp);
 }
 
 void inner_tcp_judge(

@@ -77,7 +77,9 @@ void inner_tcp_take_data(
 		return;
 	uint64_t first = (uint64_t)((int64_t)tcp->delivered_bytes + ahead);
 	uint64_t end = first + packet->len;
-	tcp->stats.came++;
+	if (tcp->stats.came++ == 0 || (int32_t)(packet->ms - tcp->newest_ms) > 0)
+		tcp->newest_ms = packet->ms;
+	tcp->stats.came_late += packet->ms != tcp->newest_ms;
 	if (packet->len >= 8 && load_le64(packet->data) != first)
 		tcp->stats.damaged++;
 	note_marks(tcp, packet);

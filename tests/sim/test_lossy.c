@@ -126,7 +126,7 @@ static struct figures run_cell(const struct cell *cell, int64_t warm_us, int64_t
 		after += inner_flow_delivered(bulk[i]);
 		add_tcp(&figures.tcp, &bulk[i]->ends[0].stats);
 		figures.tcp.damaged += bulk[i]->ends[1].stats.damaged;
-		figures.tcp.came_early += bulk[i]->ends[1].stats.came_early;
+		figures.tcp.came_late += bulk[i]->ends[1].stats.came_late;
 	}
 	figures.goodput = (double)(after - before) * 8 / (double)us / ((1 - p) * cell->mbps);
 	double wire = (double)(world.ends[0][0].counters.wire_bytes - sent.wire_bytes);
@@ -158,7 +158,7 @@ static void print_head(void)
 {
 	printf("%-26s %9s %24s %12s %10s %6s | %s\n", "Mb/s rtt loss bulk", "goodput",
 		"thin p50 p99 ms bad%", "ping p50 p99", "overhead", "raw",
-		"inner resent rto undone early | queue codel old overflow | link overflow");
+		"inner resent rto undone late | queue codel old overflow | link overflow");
 }
 
 static void print_cell(const struct cell *cell, const struct figures *f)
@@ -178,7 +178,7 @@ static void print_cell(const struct cell *cell, const struct figures *f)
 		(double)f->ping.p99_us / 1e3, f->overhead * 100,
 		mark(got_below("", f->overhead, cell->overhead)), f->raw_loss * 100,
 		(unsigned long)f->tcp.resent, (unsigned long)f->tcp.timeouts,
-		(unsigned long)f->tcp.undone, (unsigned long)f->tcp.came_early,
+		(unsigned long)f->tcp.undone, (unsigned long)f->tcp.came_late,
 		(unsigned long)f->queue.dropped_codel, (unsigned long)f->queue.dropped_old,
 		(unsigned long)f->queue.dropped_overflow, (unsigned long)f->overflows);
 	fflush(stdout);
