@@ -79,9 +79,9 @@ void fec_policy_set_path(struct fec_policy *p, const struct fec_policy_path *pat
 	if (p->thin.bytes > p->thin.bytes_max)
 		p->thin.bytes = p->thin.bytes_max;
 	double room = p->config.max_overhead_percent / 100.0;
-	if (room < bulk_least(p))
+	if (room < 0.87 * bulk_least(p))
 		p->bulk_pays = false;
-	else if (room >= 1.15 * bulk_least(p))
+	else if (room >= bulk_least(p))
 		p->bulk_pays = true;
 }
 
@@ -171,37 +171,38 @@ static void fill_by_bytes(struct fec_policy *p, size_t bytes)
 	fill(&p->share, (double)bytes * p->config.max_overhead_percent / 100);
 }
 
-/* How full the budgets of thin repairs are, 0 .. 1. */
-static double thin_level(const struct fec_policy *p)
+static double level(const struct fec_policy_bucket *bucket)
 {
-	double beyond = least_of(p->thin.bytes, p->share.bytes);
-	double beyond_max = least_of(p->thin.bytes_max, p->share.bytes_max);
-
-	return ((p->urgent.bytes > 0 ? p->urgent.bytes : 0) + (beyond > 0 ? beyond : 0)) /
-	       (p->urgent.bytes_max + beyond_max);
+	return bucket->bytes > 0 ? bucket->bytes / bucket->bytes_max : 0;
 }
 
-/* Whether the budgets let a thin repair go that is the rank-th of its source. */
+/* What must be left of a budget for the rank-th repair of a thin source. */
+static const double thin_reserve[FEC_POLICY_THIN_REPAIRS_MAX] = {0, 0.3, 0.6};
+
+static bool thin_is_urgent(const struct fec_policy *p, unsigned rank)
+{
+	return level(&p->urgent) > thin_reserve[rank];
+}
+
 static bool thin_affordable(const struct fec_policy *p, unsigned rank)
 {
-	static const double reserve[FEC_POLICY_THIN_REPAIRS_MAX] = {0, 0.3, 0.6};
-
-	return thin_level(p) > reserve[rank];
+	return thin_is_urgent(p, rank) ||
+	       least_of(level(&p->thin), level(&p->share)) > thin_reserve[rank];
 }
 
-static bool tail_affordable(const struct fec_policy *p)
+static void thin_pay(struct fec_policy *p, unsigned rank, double bytes)
 {
-	return p->urgent.bytes > p->urgent.bytes_max / 2;
-}
-
-static void pay_urgent(struct fec_policy *p, double bytes)
-{
-	if (p->urgent.bytes > 0) {
+	if (thin_is_urgent(p, rank)) {
 		p->urgent.bytes -= bytes;
 		return;
 	}
 	p->share.bytes -= bytes;
 	p->thin.bytes -= bytes;
+}
+
+static bool tail_affordable(const struct fec_policy *p)
+{
+	return level(&p->urgent) > 0.5;
 }
 
 /* ---- thin -------------------------------------------------------------------------------------------------------- */
@@ -268,13 +269,12 @@ static void bulk_source(struct fec_policy *p, struct mono now)
 
 static bool bulk_due(struct fec_policy *p, struct mono now)
 {
-	if (p->unrepaired == 0 || !fec_policy_protects(p, FEC_POLICY_BULK)) {
-		p->tail_at = MONO_NEVER;
-		p->unrepaired = 0;
-		if (p->credit > 0)
-			p->credit = 0;
+	if (!fec_policy_protects(p, FEC_POLICY_BULK)) {
+		fec_policy_dropped(p, FEC_POLICY_BULK);
 		return false;
 	}
+	if (p->unrepaired == 0)
+		return false;
 	bool tail = mono_due(p->tail_at, now);
 	if (p->credit >= 1 || (tail && p->credit - 1 >= TAIL_CREDIT_MIN)) {
 		if (p->share.bytes > 0)
@@ -351,8 +351,8 @@ void fec_policy_sent(
 	p->stats.repair_bytes += bytes;
 	if (encoder == FEC_POLICY_THIN) {
 		assert(p->due_count > 0);
+		thin_pay(p, p->due_rank[0], (double)bytes);
 		thin_pop(p);
-		pay_urgent(p, (double)bytes);
 	} else {
 		bulk_sent(p, (double)bytes);
 	}

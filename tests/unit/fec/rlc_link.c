@@ -60,6 +60,8 @@ static bool link_loses(struct link *l, struct mono now)
 {
 	const struct rlc_link_plan *plan = l->plan;
 
+	if (plan->clean_from_us > 0 && now.us >= plan->clean_from_us)
+		return false;
 	if (plan->burst_us == 0)
 		return dice(l) < plan->loss;
 	while (mono_due(l->turn_at, now)) {
@@ -156,8 +158,7 @@ static void send_repairs(struct link *l, struct mono now)
 		fec_policy_sent(&l->policy, encoder, bytes, now);
 		l->result.repairs++;
 		l->result.repair_bytes += bytes;
-		if (now.us > l->plan->run_us / 4 * 3)
-			l->result.repairs_end++;
+		l->result.last_repair_us = now.us;
 		bool lost = link_loses(l, now);
 		uint64_t pn = l->pn++;
 		cr_assert(pn < PN_MAX);

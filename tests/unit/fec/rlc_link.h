@@ -20,6 +20,7 @@ struct rlc_link_plan {
 	int64_t rtt_us;
 	uint64_t rate_bytes;
 	unsigned used_percent;
+	int64_t clean_from_us; /* no loss from then on; 0 = never */
 	int64_t run_us;
 	uint32_t seed;
 };
@@ -30,11 +31,11 @@ struct rlc_link_result {
 	uint64_t late_by_50_ms; /* not there 50 ms after they could have been */
 	uint64_t missing;	/* never there */
 	uint64_t repairs;
-	uint64_t repairs_end;  /* in the last quarter of the run */
 	uint64_t source_bytes; /* of UDP payload */
 	uint64_t repair_bytes;
 	uint64_t wasted; /* repairs that said nothing new */
-	int64_t p99_us;	 /* of the delay that was added to what came */
+	int64_t last_repair_us;
+	int64_t p99_us; /* of the delay that was added to what came */
 	struct fec_policy_stats policy;
 };
 
