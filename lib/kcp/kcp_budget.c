@@ -1,34 +1,42 @@
 /*
- * A seam: paths ask here, and here alone, how much may fly and when the next datagram may leave. Today the answer is the
- * measured window that the kcp-go wire has, too (kcp_window.h), fed with datagrams instead of segments.
+ * A seam: paths ask here, and here alone, how much may fly and when the next datagram may leave. The answer is LT's (kcp_lt.h).
  *
  * What is urgent passes a full window, up to a tenth of the rate: a token clock that runs at that share and saves up 50 ms.
  */
 #include "kcp/kcp_budget.h"
 
-enum {
-	REPORT_DELAY_US = 5000, /* how late the peer may report on purpose */
-};
-
 void kcp_budget_init(struct kcp_budget *budget)
 {
 	*budget = (struct kcp_budget){.exempt_at = mono_at_us(INT64_MIN / 2)};
-	kcp_window_init(&budget->window, REPORT_DELAY_US);
-	budget->window.pace_at = mono_at_us(INT64_MIN / 2);
+	kcp_lt_init(&budget->lt);
+}
+
+void kcp_budget_hint_rtt(struct kcp_budget *budget, int64_t rtt_us)
+{
+	kcp_lt_hint_rtt(&budget->lt, rtt_us);
+}
+
+void kcp_budget_save(
+	const struct kcp_budget *budget, struct kcp_lt_memory *ret_memory, struct mono now)
+{
+	kcp_lt_save(&budget->lt, ret_memory, now);
+}
+
+void kcp_budget_resume(
+	struct kcp_budget *budget, const struct kcp_lt_memory *memory, struct mono now)
+{
+	kcp_lt_resume(&budget->lt, memory, now);
+	budget->exempt_at = mono_at_us(INT64_MIN / 2);
 }
 
 uint64_t kcp_budget_window_bytes(const struct kcp_budget *budget, uint32_t datagram_bytes)
 {
-	uint64_t measured = kcp_window_bytes(&budget->window);
-	uint64_t least = measured ? KCP_BUDGET_MIN_DATAGRAMS : KCP_BUDGET_START_DATAGRAMS;
-
-	least *= datagram_bytes;
-	return measured > least ? measured : least;
+	return kcp_lt_window_bytes(&budget->lt, datagram_bytes);
 }
 
 static void charge_exempt(struct kcp_budget *budget, uint32_t bytes, struct mono now)
 {
-	uint64_t rate = budget->window.rate / KCP_BUDGET_EXEMPT_SHARE;
+	uint64_t rate = kcp_lt_rate_now(&budget->lt) / KCP_BUDGET_EXEMPT_SHARE;
 
 	if (rate < KCP_BUDGET_EXEMPT_MIN_BPS)
 		rate = KCP_BUDGET_EXEMPT_MIN_BPS;
@@ -39,54 +47,60 @@ static void charge_exempt(struct kcp_budget *budget, uint32_t bytes, struct mono
 	budget->exempt_at = mono_min(budget->exempt_at, mono_add_us(now, KCP_BUDGET_DEBT_US));
 }
 
-bool kcp_budget_sent(struct kcp_budget *budget, struct kcp_flight *ret_flight, uint32_t bytes,
-	uint32_t datagram_bytes, bool idle, bool again, bool exempt, struct mono now)
+void kcp_budget_sent(struct kcp_budget *budget, struct kcp_lt_flight *ret_flight, uint32_t bytes,
+	uint32_t datagram_bytes, uint64_t flying_bytes, bool exempt, struct mono now)
 {
-	if (idle)
-		kcp_window_restart(&budget->window, now);
-	kcp_window_sent(&budget->window, ret_flight, again, now);
-	kcp_window_pace(&budget->window, bytes, datagram_bytes, now);
+	kcp_lt_sent(&budget->lt, ret_flight, bytes, datagram_bytes, flying_bytes, now);
 	/* What passed without waiting must not keep the rest waiting for long. */
-	budget->window.pace_at =
-		mono_min(budget->window.pace_at, mono_add_us(now, KCP_BUDGET_DEBT_US));
+	budget->lt.pace_at = mono_min(budget->lt.pace_at, mono_add_us(now, KCP_BUDGET_DEBT_US));
 	if (exempt)
 		charge_exempt(budget, bytes, now);
-	return kcp_window_limited(&budget->window);
 }
 
 void kcp_budget_forgive(struct kcp_budget *budget)
 {
 	budget->exempt_at = mono_at_us(INT64_MIN / 2);
-	budget->window.pace_at = budget->exempt_at;
+	budget->lt.pace_at = budget->exempt_at;
 }
 
-void kcp_budget_acked(struct kcp_budget *budget, const struct kcp_flight *flight, uint32_t bytes,
-	bool limited, struct mono now)
+void kcp_budget_acked(struct kcp_budget *budget, const struct kcp_lt_flight *flight, uint32_t bytes,
+	bool late, struct mono now)
 {
-	kcp_window_acked(&budget->window, flight, bytes, limited, true, now);
+	kcp_lt_acked(&budget->lt, flight, bytes, late, now);
 }
 
-void kcp_budget_update(struct kcp_budget *budget, struct mono now)
+void kcp_budget_lost(struct kcp_budget *budget, const struct kcp_lt_flight *flight, uint32_t bytes)
 {
-	kcp_window_update(&budget->window, now);
+	kcp_lt_lost(&budget->lt, flight, bytes);
+}
+
+void kcp_budget_update(
+	struct kcp_budget *budget, int64_t rtt_us, uint64_t flying_bytes, struct mono now)
+{
+	kcp_lt_update(&budget->lt, rtt_us, flying_bytes, now);
 }
 
 void kcp_budget_set_limited(struct kcp_budget *budget, uint64_t flying_bytes)
 {
-	kcp_window_set_limited(&budget->window, flying_bytes);
+	kcp_lt_set_limited(&budget->lt, flying_bytes);
 }
 
 void kcp_budget_set_full(struct kcp_budget *budget)
 {
-	kcp_window_set_full(&budget->window);
+	kcp_lt_set_full(&budget->lt);
 }
 
 int64_t kcp_budget_min_rtt_us(const struct kcp_budget *budget)
 {
-	return budget->window.min_rtt_us;
+	return budget->lt.rtt.min_us;
 }
 
 uint64_t kcp_budget_rate_bytes(const struct kcp_budget *budget)
 {
-	return budget->window.rate;
+	return kcp_lt_rate_now(&budget->lt);
+}
+
+uint32_t kcp_budget_floor_ppm(const struct kcp_budget *budget)
+{
+	return budget->lt.loss.floor_ppm;
 }

@@ -3,15 +3,13 @@
 #define KCP_BUDGET_H
 
 #include "core/mono.h"
-#include "kcp/kcp_window.h"
+#include "kcp/kcp_lt.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 enum {
-	KCP_BUDGET_START_DATAGRAMS = 32, /* full ones may be in flight while nothing is measured, */
-	KCP_BUDGET_MIN_DATAGRAMS = 8,	 /* and always */
-	KCP_BUDGET_EXEMPT_SHARE = 10,	 /* a tenth of the rate passes a full window, */
+	KCP_BUDGET_EXEMPT_SHARE = 10,	    /* a tenth of the rate passes a full window, */
 	KCP_BUDGET_EXEMPT_MIN_BPS = 25000,  /* bytes a second of it at least (200 kb/s), */
 	KCP_BUDGET_EXEMPT_BURST_US = 50000, /* and so much of it may be saved up */
 	KCP_BUDGET_DEBT_US = 100000,	    /* pace never makes wait for longer */
@@ -19,11 +17,20 @@ enum {
 };
 
 struct kcp_budget {
-	struct kcp_window window;
+	struct kcp_lt lt;
 	struct mono exempt_at; /* when the next exempt datagram may pass */
 };
 
 void kcp_budget_init(struct kcp_budget *budget);
+
+/** A round-trip time known from elsewhere, for as long as none was measured. */
+void kcp_budget_hint_rtt(struct kcp_budget *budget, int64_t rtt_us);
+
+/** What is known of the path, and beginning anew on one that is remembered (or not: rate 0). */
+void kcp_budget_save(
+	const struct kcp_budget *budget, struct kcp_lt_memory *ret_memory, struct mono now);
+void kcp_budget_resume(
+	struct kcp_budget *budget, const struct kcp_lt_memory *memory, struct mono now);
 
 /** Bytes that may be in flight. @datagram_bytes  of a full one, as charged */
 uint64_t kcp_budget_window_bytes(const struct kcp_budget *budget, uint32_t datagram_bytes);
@@ -31,7 +38,7 @@ uint64_t kcp_budget_window_bytes(const struct kcp_budget *budget, uint32_t datag
 /** When pace lets the next datagram go; past = now. */
 static inline struct mono kcp_budget_pace_at(const struct kcp_budget *budget)
 {
-	return budget->window.pace_at;
+	return budget->lt.pace_at;
 }
 
 /** When the next datagram may pass a full window. */
@@ -43,22 +50,31 @@ static inline struct mono kcp_budget_exempt_at(const struct kcp_budget *budget)
 /**
  * Notes a datagram that flies.
  *
- * @idle    nothing flew before it
- * @again   holds what was sent before
- * @exempt  it passed although window or pace was shut
- * @return  true if its sample will tell of the sender only
+ * @flying_bytes  before it
+ * @exempt        it passed although window or pace was shut
  */
-bool kcp_budget_sent(struct kcp_budget *budget, struct kcp_flight *ret_flight, uint32_t bytes,
-	uint32_t datagram_bytes, bool idle, bool again, bool exempt, struct mono now);
+void kcp_budget_sent(struct kcp_budget *budget, struct kcp_lt_flight *ret_flight, uint32_t bytes,
+	uint32_t datagram_bytes, uint64_t flying_bytes, bool exempt, struct mono now);
 
 /** Nothing that was sent before is held against what comes. */
 void kcp_budget_forgive(struct kcp_budget *budget);
 
-void kcp_budget_acked(struct kcp_budget *budget, const struct kcp_flight *flight, uint32_t bytes,
-	bool limited, struct mono now);
+/** @late  it had been declared lost */
+void kcp_budget_acked(struct kcp_budget *budget, const struct kcp_lt_flight *flight, uint32_t bytes,
+	bool late, struct mono now);
 
-/** Closes the sample of one report. */
-void kcp_budget_update(struct kcp_budget *budget, struct mono now);
+/** Declared lost, rebuilt ones as well. */
+void kcp_budget_lost(
+	struct kcp_budget *budget, const struct kcp_lt_flight *flight, uint32_t bytes);
+
+/**
+ * Closes the sample of one report, when all that it acknowledged and lost was told.
+ *
+ * @rtt_us        measured by it, 0 = none
+ * @flying_bytes  now
+ */
+void kcp_budget_update(
+	struct kcp_budget *budget, int64_t rtt_us, uint64_t flying_bytes, struct mono now);
 
 /** All went out that there was. */
 void kcp_budget_set_limited(struct kcp_budget *budget, uint64_t flying_bytes);
@@ -68,5 +84,6 @@ void kcp_budget_set_full(struct kcp_budget *budget);
 
 int64_t kcp_budget_min_rtt_us(const struct kcp_budget *budget);
 uint64_t kcp_budget_rate_bytes(const struct kcp_budget *budget); /* a second; 0 = unknown */
+uint32_t kcp_budget_floor_ppm(const struct kcp_budget *budget);	 /* share lost at random */
 
 #endif

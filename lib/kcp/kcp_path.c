@@ -8,7 +8,7 @@
  *	kcp_dgram        unordered messages, both          kcp_ready       whole messages for the reader
  *	kcp_sent         numbers sent, loss, times         kcp_seen        numbers seen, when to report
  *	kcp_rack         the report's bytes                kcp_grant       what the peer is allowed
- *	kcp_budget       what may fly (kcp_window)         kcp_table       records by lane
+ *	kcp_budget       what may fly (kcp_lt)             kcp_table       records by lane
  *
  * Numbers are found lost here, not lanes: a lane only orders. There is no periodic work; every wait is a deadline, and a path
  * that has nothing in flight, nothing to tell and nothing to give up has none. Lanes that fell idle are freed by
@@ -81,6 +81,7 @@ int kcp_path_new(const struct kcp_path_config *config, const struct kcp_path_io 
 	list_init(&path->forward);
 	path->expire_at = MONO_NEVER;
 	path->forward_at = MONO_NEVER;
+	path->hungry_until = mono_at_us(INT64_MIN / 2);
 	path->peer_grant_bytes = config->peer_credit_bytes;
 	if (path->peer_grant_bytes < KCP_PATH_GRANT_MIN_BYTES)
 		path->peer_grant_bytes = KCP_PATH_GRANT_MIN_BYTES;
@@ -160,7 +161,7 @@ void kcp_path_restart(struct kcp_path *path, uint32_t rx_credit_bytes, uint32_t 
 	path->wask = false;
 	path->wins = false;
 	path->probe = false;
-	path->hungry = false;
+	path->hungry_until = mono_at_us(INT64_MIN / 2);
 	path->await_pace = false;
 	path->await_exempt = false;
 	path->blocked_us = 0;
@@ -353,7 +354,7 @@ uint64_t kcp_path_take_pn(
 	struct kcp_path_moment moment = {path, now};
 	uint32_t charged = (uint32_t)bytes + KCP_BUDGET_WIRE_BYTES;
 	uint64_t pn = path->sent.next;
-	bool idle = path->sent.flying == 0;
+	uint64_t flying_bytes = path->sent.flying_bytes;
 	unsigned flags = 0;
 
 	path->stats.out_datagrams++;
@@ -378,9 +379,9 @@ uint64_t kcp_path_take_pn(
 		return pn;
 	}
 	struct kcp_sent_record *record = kcp_sent_add(&path->sent, charged, flags, 0, now);
-	if ((flags & KCP_SENT_FLIES) && kcp_budget_sent(&path->budget, &record->flight, charged,
-						kcp_path_full_bytes(path), idle, false, false, now))
-		record->flags |= KCP_SENT_LIMITED;
+	if (flags & KCP_SENT_FLIES)
+		kcp_budget_sent(&path->budget, &record->flight, charged, kcp_path_full_bytes(path),
+			flying_bytes, false, now);
 	return pn;
 }
 

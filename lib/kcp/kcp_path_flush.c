@@ -107,7 +107,7 @@ static void note_fill(struct kcp_path *path, struct mono now)
 		path->await_exempt = false;
 	if (!open)
 		kcp_budget_set_full(&path->budget);
-	else if (!path->hungry && kcp_path_waiting_bytes(path) == 0)
+	else if (mono_due(path->hungry_until, now) && kcp_path_waiting_bytes(path) == 0)
 		kcp_budget_set_limited(&path->budget, path->sent.flying_bytes);
 }
 

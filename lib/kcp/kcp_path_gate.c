@@ -86,11 +86,14 @@ bool kcp_path_room(struct kcp_path *path, enum kcp_path_class class, size_t len,
 	bool in_pieces = class == KCP_PATH_CTL || class == KCP_PATH_BULK || len > piece;
 
 	if (!room_in_window(path, class, now)) {
-		path->hungry = true;
+		/* What is urgent waits for others of its kind: that says nothing of the path. */
+		if (class == KCP_PATH_BULK || class == KCP_PATH_ACK)
+			path->hungry_until = mono_add_us(now, KCP_BUDGET_DEBT_US);
 		path->stats.again_window++;
 		return false;
 	}
-	path->hungry = false;
+	if (class == KCP_PATH_BULK)
+		path->hungry_until = mono_at_us(INT64_MIN / 2);
 	if (path->tx_slots + (len + piece - 1) / piece + !len > path->config.tx_slots_max) {
 		path->stats.again_window++;
 		return false;

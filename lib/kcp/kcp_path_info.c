@@ -47,6 +47,7 @@ void kcp_path_hint_rtt(struct kcp_path *path, int64_t rtt_us)
 	path->sent.srtt_us = rtt_us;
 	path->sent.var_us = rtt_us / 2;
 	path->sent.hinted = true;
+	kcp_budget_hint_rtt(&path->budget, rtt_us);
 }
 
 void kcp_path_reset_route(struct kcp_path *path, struct mono now)

@@ -149,7 +149,7 @@ static void on_acked(void *ctx, uint64_t pn, struct kcp_sent_record *record)
 		pn >= path->sent.route_pn &&
 		mono_diff_us(moment->now, record->at) <= KCP_SENT_RTT_MAX_US)
 		kcp_budget_acked(&path->budget, &record->flight, record->bytes,
-			(record->flags & KCP_SENT_LIMITED) != 0, moment->now);
+			(record->flags & KCP_SENT_LOST) != 0, moment->now);
 	if (!(record->flags & KCP_SENT_REBUILT))
 		settle_refs(path, pn, record, moment->now);
 }
@@ -180,6 +180,8 @@ static void on_lost(void *ctx, uint64_t pn, struct kcp_sent_record *record)
 	else
 		path->stats.lost_quiet++;
 	tell_fate(path, pn, record, true);
+	if ((record->flags & KCP_SENT_ASKS) && pn >= path->sent.route_pn)
+		kcp_budget_lost(&path->budget, &record->flight, record->bytes);
 	if (record->flags & KCP_SENT_REBUILT)
 		return;
 	for (uint32_t i = 0; i < record->ref_count; i++) {
@@ -236,9 +238,9 @@ void kcp_path_take_rack(
 		path->rack_any = true;
 	}
 	kcp_sent_rack(&path->sent, &rack, &kcp_path_sent_events, &moment, now);
-	kcp_budget_update(&path->budget, now);
-	path->sent.min_rtt_us = kcp_budget_min_rtt_us(&path->budget);
 	kcp_path_detect(path, now);
+	kcp_budget_update(&path->budget, path->sent.sample_us, path->sent.flying_bytes, now);
+	path->sent.min_rtt_us = kcp_budget_min_rtt_us(&path->budget);
 }
 
 /* ---- queues ----------------------------------------------------------------------------------------------------- */

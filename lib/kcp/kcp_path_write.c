@@ -62,16 +62,14 @@ void kcp_path_close_datagram(struct kcp_path_datagram *out)
 {
 	struct kcp_path *path = out->path;
 	uint32_t bytes = (uint32_t)out->used + KCP_BUDGET_WIRE_BYTES;
-	bool idle = path->sent.flying == 0;
+	uint64_t flying_bytes = path->sent.flying_bytes;
 	struct kcp_sent_record *record =
 		kcp_sent_add(&path->sent, bytes, out->sent_flags, out->refs, out->now);
 
 	if (out->sent_flags & KCP_SENT_FLIES) {
 		out->flags |= KCP_PATH_OUT_ASKS;
-		if (kcp_budget_sent(&path->budget, &record->flight, bytes,
-			    kcp_path_full_bytes(path), idle,
-			    (out->flags & KCP_PATH_OUT_RESEND) != 0, out->exempt, out->now))
-			record->flags |= KCP_SENT_LIMITED;
+		kcp_budget_sent(&path->budget, &record->flight, bytes, kcp_path_full_bytes(path),
+			flying_bytes, out->exempt, out->now);
 	}
 	kcp_grant_told(&path->grant, out->grant_bytes);
 	path->stats.out_datagrams++;

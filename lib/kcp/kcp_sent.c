@@ -264,6 +264,7 @@ static void take_rtt(struct kcp_sent *sent, int64_t rtt_us)
 	if (rtt_us > KCP_SENT_RTT_MAX_US)
 		return;
 	sent->latest_us = rtt_us;
+	sent->sample_us = rtt_us;
 	if (sent->srtt_us == 0 || sent->hinted) {
 		sent->srtt_us = rtt_us;
 		sent->var_us = rtt_us / 2;
@@ -384,6 +385,7 @@ bool kcp_sent_rack(struct kcp_sent *sent, const struct kcp_rack *rack,
 	const struct kcp_sent_record *largest = kcp_sent_find(sent, rack->largest);
 	bool any;
 
+	sent->sample_us = 0;
 	if (largest && !(largest->flags & KCP_SENT_ACKED) && rack->largest >= sent->route_pn &&
 		rack->delay < KCP_RACK_DELAY_MAX) {
 		int64_t rtt_us = mono_diff_us(now, largest->at) -

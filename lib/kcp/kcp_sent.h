@@ -6,7 +6,7 @@
 #include "kcp/kcp_rack.h"
 #include "kcp/kcp_refs.h"
 #include "kcp/kcp_ring.h"
-#include "kcp/kcp_window.h"
+#include "kcp/kcp_lt_sample.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,12 +41,11 @@ enum {
 	KCP_SENT_LOST = 16,	 /* declared; may still arrive */
 	KCP_SENT_HOLE = 32,	 /* a later one was received first */
 	KCP_SENT_UNCOUNTED = 64, /* its loss counts nowhere (MTU probe) */
-	KCP_SENT_LIMITED = 128,	 /* sent while there was no more to send */
 };
 
 struct kcp_sent_record {
 	struct mono at;
-	struct kcp_flight flight;
+	struct kcp_lt_flight flight;
 	uint32_t bytes;	    /* as charged to the window */
 	uint32_t ref_first; /* what it carried: refs of this number on */
 	uint32_t hole_prev; /* neighbours among the holes, low halves of their numbers */
@@ -90,6 +89,7 @@ struct kcp_sent {
 	int64_t srtt_us; /* 0 = unknown */
 	int64_t var_us;
 	int64_t latest_us;
+	int64_t sample_us; /* of the report that was taken last; 0 = it gave none */
 	int64_t min_rtt_us; /* set by the owner */
 	uint64_t route_pn;  /* numbers before this went another way: no samples */
 	bool hinted;	    /* srtt is not measured */

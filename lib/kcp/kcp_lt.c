@@ -1,0 +1,323 @@
+/*
+ * Loss says nothing about congestion on a radio link, and everything on a full one. Controllers that take all loss for congestion
+ * carry a few percent of what such a link can; those that take none starve everybody else. LT models the path: the rate of
+ * its bottleneck (kcp_lt_rate.c), its bare round-trip time (kcp_lt_rtt.c) and the share that is lost whatever one does
+ * (kcp_lt_loss.c). It sends at the rate, asks for more now and then (kcp_lt_phase.c), and gives way where more is lost
+ * than the dice explain while a queue stands.
+ *
+ * The base is BBR; what differs is what loss made necessary: its probe at 1.25 cannot refresh an estimate of which more than a
+ * fifth is lost, and its later versions' bound of 2 % is passed by nearly every train.
+ *
+ * Rounds. A round ends when a datagram that left in it is acknowledged. At its end losses are judged, the rate's filter turns
+ * and the bounds move. All else is per report; per datagram there are a few additions.
+ *
+ * Response. On congestion at most 0.85 of what flew may fly, growing back by 3 % a round and 25 % in a probe, and the pace is
+ * bounded by 0.7 of the rate until the next probe. In the next round only the floor's share of losses counts as carried.
+ *
+ * A slower path. Ten rounds are long when each grew by the queue that the old rate made. Two rounds in a row that delivered less
+ * than three quarters of what was sent, with a queue all the time, are enough: all older samples go, and the queue is drained
+ * to the ground.
+ *
+ * Silence. If nothing was acknowledged for three probe time-outs and nearly all that flew is lost, the link was away: that was no
+ * congestion. It begins anew at half the rate, as after a long idleness and on a path that is remembered.
+ *
+ * Sources: draft-ietf-ccwg-bbr; RFC 9002, section 7.6 for silence; RFC 9265: repaired losses are losses.
+ */
+#include "kcp/kcp_lt.h"
+
+#include "kcp/kcp_lt_phase.h"
+
+enum {
+	PPM = 1000000,
+	HI_PERCENT = 85,
+	LO_PERCENT = 70,
+	SILENT_LEAST_US = 500000,
+	SILENT_SLACK_US = 10000,
+	BURST_MOST_US = 100000, /* acknowledgements that come in larger steps are not made up for */
+	EXTRA_ROUNDS = 5,
+};
+
+void kcp_lt_init(struct kcp_lt *lt)
+{
+	struct mono past = mono_at_us(INT64_MIN / 2);
+
+	*lt = (struct kcp_lt){
+		.phase = KCP_LT_STARTUP,
+		.phase_at = past,
+		.look_until = MONO_NEVER,
+		.watch_until = MONO_NEVER,
+		.flying_max = UINT64_MAX,
+		.bw_max = UINT64_MAX,
+		.carried_ppm = PPM,
+		.gain_low = {UINT32_MAX, UINT32_MAX},
+		.burst_at = past,
+		.pace_at = past,
+		.sent_at = past,
+	};
+	kcp_lt_rate_init(&lt->rates, 0);
+	kcp_lt_rtt_init(&lt->rtt);
+}
+
+void kcp_lt_hint_rtt(struct kcp_lt *lt, int64_t rtt_us)
+{
+	if (lt->rtt.min_us == 0)
+		lt->rtt.srtt_us = rtt_us;
+}
+
+/* Begins anew with a rate that is guessed. What is known of round-trip time and floor stays. */
+static void begin_anew(struct kcp_lt *lt, uint64_t guess, struct mono now)
+{
+	kcp_lt_rate_init(&lt->rates, guess);
+	lt->bw = guess;
+	lt->bw_max = UINT64_MAX;
+	lt->flying_max = UINT64_MAX;
+	lt->carried_ppm = PPM;
+	lt->poor_rounds = 0;
+	lt->round_rate = 0;
+	lt->deep = false;
+	lt->contested = false;
+	lt->stubborn = 0;
+	lt->watch_until = MONO_NEVER;
+	kcp_lt_enter(lt, KCP_LT_STARTUP, now);
+}
+
+void kcp_lt_save(const struct kcp_lt *lt, struct kcp_lt_memory *ret_memory, struct mono now)
+{
+	*ret_memory = (struct kcp_lt_memory){
+		.rate = kcp_lt_rate_now(lt),
+		.min_rtt_us = lt->rtt.min_us,
+		.floor_ppm = lt->loss.floor_ppm,
+		.at = now,
+	};
+}
+
+void kcp_lt_resume(struct kcp_lt *lt, const struct kcp_lt_memory *memory, struct mono now)
+{
+	uint64_t rate = memory->rate < KCP_LT_RATE_MAX_BYTES ? memory->rate : KCP_LT_RATE_MAX_BYTES;
+
+	kcp_lt_init(lt);
+	if (rate == 0 || memory->min_rtt_us <= 0 ||
+		mono_due(mono_add_us(memory->at, KCP_LT_MEMORY_US), now))
+		return;
+	lt->rtt.min_us = memory->min_rtt_us;
+	lt->rtt.srtt_us = memory->min_rtt_us;
+	lt->rtt.min_at = now;
+	lt->rtt.raised_at = now;
+	lt->loss.floor_ppm = memory->floor_ppm < KCP_LT_LOSS_FLOOR_MAX_PPM
+				     ? memory->floor_ppm
+				     : KCP_LT_LOSS_FLOOR_MAX_PPM;
+	begin_anew(lt, rate / 2, now);
+}
+
+/* ---- sending ---------------------------------------------------------------------------------------------------- */
+
+static void wake(struct kcp_lt *lt, struct mono now)
+{
+	struct kcp_lt_memory memory;
+
+	if (lt->bw > 0 && mono_due(mono_add_us(lt->sent_at, KCP_LT_MEMORY_US), now)) {
+		kcp_lt_init(lt);
+	} else if (lt->bw > 0 && mono_due(mono_add_us(lt->sent_at, KCP_LT_IDLE_US), now)) {
+		struct kcp_lt_sampler sampler = lt->sampler;
+		struct kcp_lt_loss loss = lt->loss;
+		kcp_lt_save(lt, &memory, now);
+		kcp_lt_resume(lt, &memory, now);
+		lt->sampler = sampler;
+		lt->loss = loss;
+	}
+	kcp_lt_sampler_restart(&lt->sampler, now);
+}
+
+void kcp_lt_sent(struct kcp_lt *lt, struct kcp_lt_flight *ret_flight, uint32_t bytes,
+	uint32_t datagram_bytes, uint64_t flying_bytes, struct mono now)
+{
+	uint32_t gain;
+
+	if (flying_bytes == 0)
+		wake(lt, now);
+	lt->datagram_bytes = datagram_bytes;
+	lt->sent_at = now;
+	kcp_lt_sampler_sent(&lt->sampler, ret_flight, kcp_lt_kind(lt, flying_bytes), now);
+	kcp_lt_pace(lt, bytes, flying_bytes, now);
+	if (flying_bytes + bytes > lt->round_flying)
+		lt->round_flying = flying_bytes + bytes;
+	gain = kcp_lt_gain(lt, flying_bytes);
+	if (gain < lt->gain_low[0])
+		lt->gain_low[0] = gain;
+}
+
+void kcp_lt_acked(struct kcp_lt *lt, const struct kcp_lt_flight *flight, uint32_t bytes, bool late,
+	struct mono now)
+{
+	kcp_lt_sampler_acked(&lt->sampler, flight, bytes, now);
+	kcp_lt_loss_acked(&lt->loss, (enum kcp_lt_kind)flight->kind, late);
+	if (late)
+		kcp_lt_sampler_lost(&lt->sampler, -(int64_t)bytes);
+}
+
+void kcp_lt_lost(struct kcp_lt *lt, const struct kcp_lt_flight *flight, uint32_t bytes)
+{
+	kcp_lt_sampler_lost(&lt->sampler, bytes);
+	kcp_lt_loss_lost(&lt->loss, (enum kcp_lt_kind)flight->kind);
+}
+
+/* ---- rounds ----------------------------------------------------------------------------------------------------- */
+
+static bool queued(const struct kcp_lt *lt, int64_t rtt_us)
+{
+	return rtt_us != INT64_MAX && rtt_us > kcp_lt_rtt_queue_us(&lt->rtt);
+}
+
+static void respond(struct kcp_lt *lt, uint32_t lost_ppm, uint64_t newest_rate)
+{
+	uint64_t product = kcp_lt_product(lt);
+	uint64_t flew = lt->round_flying > product ? lt->round_flying : product;
+	uint64_t low = lt->bw / 100 * LO_PERCENT;
+
+	lt->flying_max = flew / 100 * HI_PERCENT;
+	lt->bw_max = low > newest_rate ? low : newest_rate;
+	lt->carried_ppm = (uint32_t)((uint64_t)lt->loss.floor_ppm * PPM / lost_ppm);
+}
+
+static void relax(struct kcp_lt *lt)
+{
+	if (lt->flying_max != UINT64_MAX)
+		lt->flying_max += lt->flying_max / 100 * (lt->phase == KCP_LT_PROBE_UP ? 25 : 3);
+	if (lt->flying_max > 4 * kcp_lt_product(lt) + ((uint64_t)1 << 20))
+		lt->flying_max = UINT64_MAX;
+}
+
+/* Whether the path has become slower: see at the top. */
+static void check_slower(struct kcp_lt *lt, bool full, bool queue, struct mono now)
+{
+	uint32_t gain = lt->gain_low[0] < lt->gain_low[1] ? lt->gain_low[0] : lt->gain_low[1];
+	uint64_t sent;
+
+	if (gain > 100)
+		gain = 100;
+	sent = lt->bw / 100 * gain / 100 * (PPM - lt->loss.floor_ppm) / PPM *
+	       KCP_LT_RATE_DROP_PERCENT;
+	if (!full || !queue || lt->phase == KCP_LT_STARTUP || lt->round_rate >= sent) {
+		lt->poor_rounds = 0;
+		return;
+	}
+	if (++lt->poor_rounds < KCP_LT_RATE_DROP_ROUNDS)
+		return;
+	lt->poor_rounds = 0;
+	kcp_lt_rate_keep(&lt->rates, KCP_LT_RATE_DROP_ROUNDS - 1);
+	lt->bw = kcp_lt_rate_bytes(&lt->rates, lt->loss.floor_ppm);
+	lt->probe_bw = lt->bw;
+	lt->deep = true;
+	kcp_lt_enter(lt, KCP_LT_DOWN, now);
+}
+
+static void end_round(struct kcp_lt *lt, uint64_t newest_rate, struct mono now)
+{
+	bool full = lt->rates.full;
+	bool queue = queued(lt, lt->rtt.lowest_us);
+	uint32_t lost_ppm = 0;
+	bool congested = kcp_lt_loss_judge(&lt->loss, queue, &lost_ppm);
+
+	lt->round_end = lt->sampler.delivered;
+	lt->carried_ppm = PPM;
+	if (lt->phase == KCP_LT_STARTUP) {
+		kcp_lt_grow(lt, full, congested, now);
+	} else if (congested && lt->phase != KCP_LT_DRAIN) {
+		respond(lt, lost_ppm, newest_rate);
+		if (lt->phase == KCP_LT_PROBE_UP)
+			kcp_lt_enter(lt, KCP_LT_DOWN, now);
+	} else {
+		relax(lt);
+	}
+	check_slower(lt, full, queue, now);
+	kcp_lt_rate_turn(&lt->rates);
+	if (++lt->extra_rounds >= EXTRA_ROUNDS) {
+		lt->extra_rounds = 0;
+		lt->extra[1] = lt->extra[0];
+		lt->extra[0] = 0;
+	}
+	lt->round_rate = 0;
+	lt->round_flying = 0;
+	lt->gain_low[1] = lt->gain_low[0];
+	lt->gain_low[0] = UINT32_MAX;
+	lt->rtt.lowest_us = INT64_MAX;
+}
+
+/* Reports that come in steps: how much more than the rate explains. */
+static void measure_burst(struct kcp_lt *lt, uint32_t newly_bytes, struct mono now)
+{
+	int64_t elapsed_us = mono_diff_us(now, lt->burst_at);
+	uint64_t expected = elapsed_us > 1000000
+				    ? UINT64_MAX
+				    : lt->bw * (uint64_t)(elapsed_us < 0 ? 0 : elapsed_us) / 1000000;
+	uint64_t most = lt->bw * BURST_MOST_US / 1000000;
+
+	if (lt->burst_bytes <= expected) {
+		lt->burst_at = now;
+		lt->burst_bytes = 0;
+		expected = 0;
+	}
+	lt->burst_bytes += newly_bytes;
+	uint64_t extra = lt->burst_bytes - expected;
+	if (extra > most)
+		extra = most;
+	if (extra > lt->extra[0])
+		lt->extra[0] = extra;
+}
+
+static bool was_away(const struct kcp_lt *lt, const struct kcp_lt_sample *sample)
+{
+	int64_t silent_us = 3 * (2 * lt->rtt.srtt_us + SILENT_SLACK_US);
+
+	if (silent_us < SILENT_LEAST_US)
+		silent_us = SILENT_LEAST_US;
+	return lt->bw > 0 && sample->silent_us >= silent_us && kcp_lt_loss_was_cut(&lt->loss);
+}
+
+static void take_rates(struct kcp_lt *lt, const struct kcp_lt_sample *sample, bool full)
+{
+	uint64_t lost = sample->lost_rate * lt->carried_ppm / PPM;
+
+	kcp_lt_rate_add(&lt->rates,
+		(struct kcp_lt_rate_round){
+			.delivered = sample->delivered_rate,
+			.carried = sample->delivered_rate + lost,
+		},
+		full);
+	if (full && sample->delivered_rate > lt->round_rate)
+		lt->round_rate = sample->delivered_rate;
+}
+
+void kcp_lt_update(struct kcp_lt *lt, int64_t rtt_us, uint64_t flying_bytes, struct mono now)
+{
+	struct kcp_lt_sample sample;
+	uint64_t newest_rate;
+
+	if (rtt_us > 0) {
+		kcp_lt_rtt_add(&lt->rtt, rtt_us, now);
+		if (rtt_us < lt->watch_us)
+			lt->watch_us = rtt_us;
+	}
+	if (!kcp_lt_sampler_close(&lt->sampler, lt->rtt.min_us, now, &sample))
+		return;
+	if (was_away(lt, &sample)) {
+		kcp_lt_loss_skip(&lt->loss);
+		begin_anew(lt, kcp_lt_rate_now(lt) / 2, now);
+		return;
+	}
+	bool queue = rtt_us > 0 && queued(lt, rtt_us);
+	kcp_lt_loss_update(&lt->loss, queue);
+	newest_rate = sample.delivered_rate * PPM / (PPM - lt->loss.floor_ppm);
+	bool round = (int32_t)(sample.delivered_before - lt->round_end) >= 0;
+	if (sample.rated)
+		take_rates(lt, &sample, !sample.limited || queue);
+	lt->bw = kcp_lt_rate_bytes(&lt->rates, lt->loss.floor_ppm);
+	if (round) {
+		end_round(lt, newest_rate, now);
+		lt->bw = kcp_lt_rate_bytes(&lt->rates, lt->loss.floor_ppm);
+	}
+	if (lt->bw == 0)
+		return;
+	measure_burst(lt, sample.newly_bytes, now);
+	kcp_lt_advance(lt, flying_bytes, now);
+}

@@ -1,0 +1,55 @@
+/*
+ * Window and pace, from what is believed. The pace is what keeps queues short; the window is twice what the path holds, so that
+ * it bounds the harm of a wrong pace and never is what limits, not even while acknowledgements come in bursts.
+ */
+#include "kcp/kcp_lt_phase.h"
+
+static uint64_t share(uint64_t rate, int64_t us)
+{
+	return rate * (uint64_t)us / 1000000;
+}
+
+uint64_t kcp_lt_window_bytes(const struct kcp_lt *lt, uint32_t datagram_bytes)
+{
+	uint64_t least = (uint64_t)datagram_bytes *
+			 (lt->phase == KCP_LT_STARTUP ? KCP_LT_START_DATAGRAMS : KCP_LT_MIN_DATAGRAMS);
+	uint64_t rate = kcp_lt_rate_now(lt);
+	uint64_t product = kcp_lt_product(lt);
+	uint64_t window, extra;
+
+	if (rate == 0 || product == 0)
+		return least;
+	if (lt->phase == KCP_LT_LOOK)
+		return product / 2 > least ? product / 2 : least;
+	extra = lt->extra[0] > lt->extra[1] ? lt->extra[0] : lt->extra[1];
+	if (extra < share(rate, KCP_LT_ACK_DELAY_US))
+		extra = share(rate, KCP_LT_ACK_DELAY_US);
+	window = 2 * product + 3 * (uint64_t)datagram_bytes + extra;
+	if (lt->contested && share(rate, lt->rtt.srtt_us) / 2 * 3 > window)
+		window = share(rate, lt->rtt.srtt_us) / 2 * 3;
+	if (window > lt->flying_max && lt->phase != KCP_LT_STARTUP)
+		window = lt->flying_max;
+	return window > least ? window : least;
+}
+
+void kcp_lt_pace(struct kcp_lt *lt, uint32_t bytes, uint64_t flying_bytes, struct mono now)
+{
+	int64_t rtt_us = lt->rtt.srtt_us ? lt->rtt.srtt_us : KCP_LT_FLOOR_RTT_US;
+	uint64_t floor = lt->phase == KCP_LT_STARTUP ? KCP_LT_FLOOR_SEGMENTS : 2;
+	uint64_t rate = kcp_lt_rate_now(lt) * kcp_lt_gain(lt, flying_bytes) / 100;
+	struct mono least = mono_add_us(now, -KCP_LT_PACE_BURST_US);
+	uint64_t ns;
+
+	floor = floor * lt->datagram_bytes * 1000000 / (uint64_t)rtt_us;
+	if (rate < floor)
+		rate = floor;
+	if (rate == 0)
+		return;
+	if (mono_before(lt->pace_at, least)) {
+		lt->pace_at = least;
+		lt->pace_ns = 0;
+	}
+	ns = (uint64_t)bytes * 1000000000 / rate + lt->pace_ns;
+	lt->pace_at = mono_add_us(lt->pace_at, (int64_t)(ns / 1000));
+	lt->pace_ns = (uint32_t)(ns % 1000);
+}

@@ -1,0 +1,239 @@
+/*
+ * A path is asked for more for one round trip in eight, and what that put into a queue is taken out again, so the queue is
+ * empty most of the time. Between the two the pace is a little below the rate: a rate that was taken for a little too high makes
+ * no standing queue.
+ *
+ * DRAIN, DOWN and LOOK are slow on purpose, and so tell what is lost at random (kcp_lt_loss.c).
+ *
+ * Contested. Where others keep a queue standing, whoever empties his own part gives it to them. Two drains in a row after
+ * which a queue still stood tell of such others: then cruising is at the full rate, drains are short but for each eighth, and the
+ * window allows for the queue.
+ */
+#include "kcp/kcp_lt_phase.h"
+
+enum {
+	UNIT_LEAST_US = 10000, /* of a phase: reports come in steps */
+	STARTUP_PERCENT = 277,
+	STARTUP_FLAT_ROUNDS = 3,
+	DRAIN_PERCENT = 36,
+	DRAIN_UNITS = 10, /* at most */
+	CRUISE_PERCENT = 98,
+	CRUISE_UNITS = 6,
+	PROBE_PERCENT = 125,
+	PROBE_SHALLOW_PERCENT = 112, /* where each probe overflows the queue */
+	PROBE_FOUND_PERCENT = 112,   /* grown by so much: probe again */
+	DOWN_PERCENT = 75,
+	DOWN_FAR_PERCENT = 50, /* with half as much again in flight as the path holds */
+	DOWN_DEEP_PERCENT = 25,
+	DOWN_UNITS = 4, /* at most, or */
+	DOWN_LONG_UNITS = 20,
+	LONG_CYCLES = 8, /* while contested, one drain of so many is long */
+	LOOK_LEAST_US = 200000,
+	LOOK_REACH_US = 1000000, /* by then the look begins even if too much flies */
+	STUBBORN = 2,
+	WATCH_QUEUE_US = 5000,
+};
+
+static int64_t unit_us(const struct kcp_lt *lt)
+{
+	return lt->rtt.min_us > UNIT_LEAST_US ? lt->rtt.min_us : UNIT_LEAST_US;
+}
+
+uint64_t kcp_lt_product(const struct kcp_lt *lt)
+{
+	/* at most 2^30 bytes/s x 10^7 us */
+	return kcp_lt_rate_now(lt) * (uint64_t)lt->rtt.min_us / 1000000;
+}
+
+static bool empty(const struct kcp_lt *lt, uint64_t flying_bytes)
+{
+	return flying_bytes <= kcp_lt_product(lt) + 2 * (uint64_t)lt->datagram_bytes;
+}
+
+static bool long_drain(const struct kcp_lt *lt)
+{
+	return lt->deep || !lt->contested || lt->cycles % LONG_CYCLES == 0;
+}
+
+uint32_t kcp_lt_gain(const struct kcp_lt *lt, uint64_t flying_bytes)
+{
+	uint64_t product = kcp_lt_product(lt);
+
+	switch (lt->phase) {
+	case KCP_LT_STARTUP:
+		return STARTUP_PERCENT;
+	case KCP_LT_DRAIN:
+		return DRAIN_PERCENT;
+	case KCP_LT_CRUISE:
+		return lt->contested ? 100 : CRUISE_PERCENT;
+	case KCP_LT_PROBE_UP:
+		return lt->loss.shallow ? PROBE_SHALLOW_PERCENT : PROBE_PERCENT;
+	case KCP_LT_DOWN:
+		if (!long_drain(lt))
+			return DOWN_PERCENT;
+		if (lt->deep && flying_bytes > 2 * product)
+			return DOWN_DEEP_PERCENT;
+		return flying_bytes > product + product / 2 ? DOWN_FAR_PERCENT : DOWN_PERCENT;
+	case KCP_LT_LOOK:
+		break;
+	}
+	return 100;
+}
+
+enum kcp_lt_kind kcp_lt_kind(const struct kcp_lt *lt, uint64_t flying_bytes)
+{
+	switch (lt->phase) {
+	case KCP_LT_DRAIN:
+	case KCP_LT_DOWN:
+	case KCP_LT_LOOK:
+		return KCP_LT_LOW;
+	case KCP_LT_PROBE_UP:
+		return KCP_LT_PROBE;
+	case KCP_LT_STARTUP:
+	case KCP_LT_CRUISE:
+		break;
+	}
+	if (lt->sampler.limited && flying_bytes < kcp_lt_product(lt) / 4 * 3)
+		return KCP_LT_LOW;
+	return KCP_LT_USUAL;
+}
+
+void kcp_lt_enter(struct kcp_lt *lt, enum kcp_lt_phase phase, struct mono now)
+{
+	lt->phase = phase;
+	lt->phase_at = now;
+	switch (phase) {
+	case KCP_LT_STARTUP:
+		lt->flat_rate = 0;
+		lt->flat_rounds = 0;
+		break;
+	case KCP_LT_PROBE_UP:
+		kcp_lt_loss_cycle(&lt->loss);
+		lt->cycles++;
+		lt->probe_bw = lt->bw;
+		lt->bw_max = UINT64_MAX;
+		break;
+	case KCP_LT_LOOK:
+		lt->look_until = MONO_NEVER;
+		break;
+	case KCP_LT_DRAIN:
+	case KCP_LT_CRUISE:
+	case KCP_LT_DOWN:
+		break;
+	}
+}
+
+void kcp_lt_grow(struct kcp_lt *lt, bool full, bool congested, struct mono now)
+{
+	bool queued = lt->rtt.lowest_us != INT64_MAX &&
+		      lt->rtt.lowest_us > kcp_lt_rtt_queue_us(&lt->rtt) + lt->rtt.min_us / 4;
+
+	if (!full)
+		return;
+	if (lt->bw >= lt->flat_rate + lt->flat_rate / 4) {
+		lt->flat_rate = lt->bw;
+		lt->flat_rounds = 0;
+		return;
+	}
+	/* A queue that stands for a whole round says the same as waiting for it twice more. */
+	if (++lt->flat_rounds >= STARTUP_FLAT_ROUNDS || queued || congested)
+		kcp_lt_enter(lt, KCP_LT_DRAIN, now);
+}
+
+/* ---- others who keep a queue ------------------------------------------------------------------------------------ */
+
+static void watch(struct kcp_lt *lt, struct mono now)
+{
+	if (!mono_due(lt->watch_until, now))
+		return;
+	lt->watch_until = MONO_NEVER;
+	if (lt->watch_us == INT64_MAX)
+		return;
+	if (lt->watch_us > lt->rtt.min_us + lt->rtt.min_us / 8 + WATCH_QUEUE_US) {
+		if (lt->stubborn < STUBBORN)
+			lt->stubborn++;
+	} else {
+		lt->stubborn = 0;
+	}
+	lt->contested = lt->stubborn >= STUBBORN;
+}
+
+static void watch_begin(struct kcp_lt *lt, struct mono now)
+{
+	lt->watch_until = mono_add_us(now, unit_us(lt));
+	lt->watch_us = INT64_MAX;
+}
+
+/* ---- from one to the next ---------------------------------------------------------------------------------------- */
+
+static void end_down(struct kcp_lt *lt, bool is_empty, struct mono now)
+{
+	bool was_long = long_drain(lt);
+
+	if (is_empty && was_long)
+		watch_begin(lt, now);
+	lt->deep = false;
+	lt->grew = lt->bw > lt->probe_bw / 100 * PROBE_FOUND_PERCENT;
+	kcp_lt_enter(lt, lt->grew ? KCP_LT_PROBE_UP : KCP_LT_CRUISE, now);
+}
+
+static void advance_down(struct kcp_lt *lt, uint64_t flying_bytes, int64_t units, struct mono now)
+{
+	bool is_empty = empty(lt, flying_bytes);
+	int64_t most = DOWN_UNITS;
+
+	if (lt->deep || (lt->contested && long_drain(lt)))
+		most = DOWN_LONG_UNITS;
+	else if (!long_drain(lt))
+		most = 1;
+	if (units >= most || (units >= 1 && is_empty))
+		end_down(lt, is_empty, now);
+}
+
+static void advance_look(struct kcp_lt *lt, uint64_t flying_bytes, struct mono now)
+{
+	int64_t last_us = lt->rtt.srtt_us > LOOK_LEAST_US ? lt->rtt.srtt_us : LOOK_LEAST_US;
+
+	if (mono_is_never(lt->look_until)) {
+		if (flying_bytes <= kcp_lt_window_bytes(lt, lt->datagram_bytes) ||
+			mono_diff_us(now, lt->phase_at) > LOOK_REACH_US) {
+			lt->look_until = mono_add_us(now, last_us);
+			kcp_lt_rtt_look_begin(&lt->rtt);
+		}
+	} else if (mono_due(lt->look_until, now)) {
+		kcp_lt_rtt_look_end(&lt->rtt, now);
+		kcp_lt_enter(lt, KCP_LT_CRUISE, now);
+	}
+}
+
+void kcp_lt_advance(struct kcp_lt *lt, uint64_t flying_bytes, struct mono now)
+{
+	int64_t units = mono_diff_us(now, lt->phase_at) / unit_us(lt);
+
+	watch(lt, now);
+	switch (lt->phase) {
+	case KCP_LT_STARTUP:
+		return;
+	case KCP_LT_DRAIN:
+		if (empty(lt, flying_bytes) || units >= DRAIN_UNITS)
+			kcp_lt_enter(lt, KCP_LT_CRUISE, now);
+		break;
+	case KCP_LT_CRUISE:
+		/* not all begin at the same time: the clock decides */
+		if (units >= CRUISE_UNITS - (now.us & 1))
+			kcp_lt_enter(lt, KCP_LT_PROBE_UP, now);
+		break;
+	case KCP_LT_PROBE_UP:
+		if (units >= 1)
+			kcp_lt_enter(lt, KCP_LT_DOWN, now);
+		break;
+	case KCP_LT_DOWN:
+		advance_down(lt, flying_bytes, units, now);
+		break;
+	case KCP_LT_LOOK:
+		advance_look(lt, flying_bytes, now);
+		return;
+	}
+	if (kcp_lt_rtt_look_due(&lt->rtt, now))
+		kcp_lt_enter(lt, KCP_LT_LOOK, now);
+}
