@@ -223,6 +223,7 @@ struct rlc_link_result rlc_link_run(const struct rlc_link_plan *plan)
 	while (now.us < plan->run_us) {
 		learn_fates(l, now);
 		if (mono_due(next, now)) {
+			fec_policy_plain(&l->policy, plan->beside_bytes, now);
 			for (unsigned i = 0; i < plan->batch; i++) {
 				send_source(l, now);
 				if (!thin)

@@ -16,6 +16,7 @@ struct rlc_link_plan {
 	int64_t burst_us;    /* mean; 0 = none */
 	int64_t interval_us; /* between sources */
 	unsigned batch;	     /* sources sent together at each interval */
+	size_t beside_bytes; /* of other traffic at each interval */
 	size_t segments_bytes;
 	int64_t rtt_us;
 	uint64_t rate_bytes;

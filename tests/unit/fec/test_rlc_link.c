@@ -49,7 +49,7 @@ static struct sums run(struct rlc_link_plan *plan, const char *name)
 	return sums;
 }
 
-/* 50 packets a second of 200 bytes, alone on a path nobody knows the rate of. */
+/* 50 packets a second of 200 bytes. */
 static struct rlc_link_plan thin_plan(double loss)
 {
 	return (struct rlc_link_plan){
@@ -80,6 +80,7 @@ Test(rlc_link, thin_flow_beside_bulk)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct rlc_link_plan plan = thin_plan(rows[i].loss);
 		plan.rate_bytes = 2500000;
+		plan.beside_bytes = 30000;
 		char name[40];
 		snprintf(name, sizeof(name), "thin, %g %%", 100 * rows[i].loss);
 		struct sums sums = run(&plan, name);
