@@ -20,7 +20,7 @@ cell() { # PEER COLUMN_THAT_IS_NONE...
 	CELL[run]=1
 	lossy_row >>"$tsv"
 	for column in "${LOSSY_COLUMNS[@]}"; do
-		[[ " date peer version cc note $* " == *" $column "* ]] || is_number "$column" || missing+=" $column=${CELL[$column]:-}"
+		[[ " date commit peer version cc note $* " == *" $column "* ]] || is_number "$column" || missing+=" $column=${CELL[$column]:-}"
 	done
 	check "$peer: all figures are numbers${missing:+, but not$missing}" test -z "$missing"
 	expect "$peer: no note (${CELL[note]})" "${#CELL[note]}" == 0

@@ -9,7 +9,7 @@
 #                                measures one cell into CELL; RATE in Mb/s, RTT in ms, LOSS in percent of packets, each
 #                                on its own, or MEAN/LENGTH in bursts (5/10ms, 3/4); 1 if the peer did not come up
 #   lossy_head, lossy_row        the TSV head; CELL as a line of it
-#   peer_version PEER            what is measured: package version, or commit and checksum of the program
+#   peer_version PEER            what is measured: package version, kernel, or checksum of vpnd
 #   LOSSY_PEERS                  none wireguard-go kcptun native kcp-go
 #
 # What makes cells comparable: each peer gets a new link with the same seed, new processes and new namespaces' worth of
@@ -21,15 +21,15 @@
 
 # shellcheck disable=SC2034
 LOSSY_PEERS='none wireguard-go kcptun native kcp-go'
-LOSSY_COLUMNS=(date peer version rate_mbps rtt_ms loss cc flows run seconds
+LOSSY_COLUMNS=(date commit peer version rate_mbps rtt_ms loss cc flows run seconds
 	goodput_mbps retransmits idle_ms delay_p50_ms delay_p99_ms delay_max_ms echo_p50_ms echo_p99_ms
 	light_sent light_lost light_late overhead_pct overhead_inner_pct back_pct
 	cpu_s cpu_s_per_gb queue_drops note)
 
 LOSSY_BULK_PORT=5201 LOSSY_LIGHT_PORT=5299
 LOSSY_IDLE_SECONDS=3
-# Segments. Of 256, 512, 1024 and 2048 the one with the most goodput on 100 Mb/s and 60 ms; LOSSY_KCPTUN_WINDOW changes it.
-LOSSY_KCPTUN_WINDOW=${LOSSY_KCPTUN_WINDOW:-1024}
+# Segments, instead of what kcptun_window() says.
+LOSSY_KCPTUN_WINDOW=${LOSSY_KCPTUN_WINDOW:-}
 
 declare -A CELL=()
 PEER_TO='' PEER_PORT='' PEER_LIGHT=() PEER_PIDS=() PEER_DEVICE=''
@@ -53,8 +53,7 @@ peer_version() {
 	case $1 in
 	none) uname -r ;;
 	native | kcp-go)
-		printf '%s/%.8s\n' "$(git -C "$ROOT" describe --always 2>/dev/null || echo ?)" \
-			"$(sha256sum "$BIN/vpnd" | cut -d ' ' -f 1)"
+		printf '%.12s\n' "$(sha256sum "$BIN/vpnd" | cut -d ' ' -f 1)"
 		;;
 	*) dpkg-query -W -f '${Version}\n' "$1" 2>/dev/null || echo '?' ;;
 	esac
@@ -97,10 +96,19 @@ wireguard-go_stop() {
 	rm -f "/var/run/wireguard/wgl$$a.sock" "/var/run/wireguard/wgl$$b.sock"
 }
 
+# One and a quarter of what the path holds, in segments. Of 128, 256, 512 and 1024 the nearest to it is the best at 20 as
+# well as at 100 Mb/s and 60 ms: half of it halves the goodput, twice of it gives a tenth more at most, and sends the
+# wire's bytes twice because the queue overflows.
+kcptun_window() { # RATE RTT
+	local segments=$(($1 * $2 * 1250 / 8 / 1350))
+	echo "${LOSSY_KCPTUN_WINDOW:-$((segments > 128 ? segments : 128))}"
+}
 # kcptun_pair PORT TARGET: from 127.0.0.1 port 1TARGET in A to 127.0.0.1 port TARGET in B, over UDP port PORT
 kcptun_pair() {
-	local pid options=(--key 'a bench' --crypt salsa20 --mode fast2 --datashard 10 --parityshard 3 --nocomp --quiet
-		--sndwnd "$LOSSY_KCPTUN_WINDOW" --rcvwnd "$LOSSY_KCPTUN_WINDOW")
+	local pid window options
+	window=$(kcptun_window "${CELL[rate_mbps]}" "${CELL[rtt_ms]}")
+	options=(--key 'a bench' --crypt salsa20 --mode fast2 --datashard 10 --parityshard 3 --nocomp --quiet
+		--sndwnd "$window" --rcvwnd "$window")
 	spawn pid "$NS_B" "kcptun-server-$1" kcptun-server -l ":$1" -t "127.0.0.1:$2" "${options[@]}"
 	PEER_PIDS+=("$pid")
 	spawn pid "$NS_A" "kcptun-client-$1" kcptun-client -l "127.0.0.1:1$2" -r "$OUTER_B4:$1" "${options[@]}"
@@ -254,7 +262,8 @@ lossy_figures() { # FLOWS SECONDS CPU INNER
 
 lossy_cell() {
 	local peer=$1 up=1
-	CELL=([date]=$(date -u +%Y-%m-%dT%H:%M:%SZ) [peer]=$1 [version]=$(peer_version "$1") [rate_mbps]=$2 [rtt_ms]=$3
+	CELL=([date]=$(date -u +%Y-%m-%dT%H:%M:%SZ) [commit]=$(git -C "$ROOT" describe --always --dirty 2>/dev/null)
+		[peer]=$1 [version]=$(peer_version "$1") [rate_mbps]=$2 [rtt_ms]=$3
 		[loss]=$4 [cc]=$5 [flows]=$6 [seconds]=$7 [note]='')
 	lossy_link "$2" "$3" "$4" "$8"
 	if ! "${peer}_start"; then

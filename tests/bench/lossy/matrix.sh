@@ -25,7 +25,11 @@ cells() {
 		done
 	done
 }
-cell_name() { printf '%s %sMb/s %sms %s%% %sx%s\n' "$7" "$1" "$2" "$5" "$3" "$4"; }
+cell_name() {
+	local loss=$5
+	[[ $loss == */* ]] || loss+=%
+	printf '%s %sMb/s %sms %s %sx%s\n' "$7" "$1" "$2" "$loss" "$3" "$4"
+}
 selected_cells() {
 	local line
 	while read -r line; do
@@ -52,7 +56,7 @@ fi
 # True if OUT holds the cell of this very version.
 measured() { # RATE RTT FLOWS CC LOSS RUN PEER
 	[ -e "$OUT" ] && awk -F '\t' -v key="$7 $(peer_version "$7") $1 $2 $5 $4 $3 $6 $SECONDS_A_CELL" '
-		$2 " " $3 " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " " $10 == key { found = 1 }
+		$3 " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " " $10 " " $11 == key { found = 1 }
 		END { exit !found }' "$OUT"
 }
 

@@ -188,6 +188,8 @@ def print_tables(loads):
             versions.setdefault(peer, set()).add(rows[-1]["version"])
     print("Versions: " + "; ".join("%s %s" % (LABELS.get(p, p), ", ".join(sorted(versions[p])))
                                    for p in peers_of({(p, "") for p in versions})))
+    print("Commits: " + ", ".join(sorted({row["commit"] for cells in loads.values() for (peer, _), rows in cells.items()
+                                         for row in rows if peer in ("native", "kcp-go")})))
     print("Marked with !: short of what the native wire is to reach.")
     notes = sorted({"%s: %s" % (row["peer"], row["note"]) for cells in loads.values() for rows in cells.values()
                     for row in rows if row["note"] != "-"})
@@ -197,39 +199,41 @@ def print_tables(loads):
 
 def plot_script(load, cells, path):
     rate, rtt, flows, cc = load
-    peers = peers_of(cells)
     losses = [loss for loss in losses_of(cells) if "/" not in loss]
-    out = ["set terminal svg size 1100,460 font 'sans,13' background '#ffffff'",
+    panels = [
+        ("goodput of TCP, Mb/s", "unset logscale; set yrange [0:%d]" % rate, lambda rows: median(rows, "goodput_mbps")),
+        ("light flow, there and back, p99, ms", "set logscale y; set yrange [*:*]",
+         lambda rows: median(rows, "echo_p99_ms")),
+        ("light flow, lost or later than 150 ms, %", "unset logscale; set yrange [0:*]", missed_percent),
+    ]
+    out = ["set terminal svg size 1500,520 font 'sans,13' background '#ffffff'",
            "set output '%s'" % path.replace("'", "''"),
-           "set multiplot layout 1,2 title '%d Mb/s, RTT %d ms, %s and a light flow'" % (rate, rtt, flows_text(flows, cc)),
-           "set grid ytics lc '#dddddd'", "set border 3", "set tics nomirror",
-           "set xlabel 'packets lost, each way, %'", "set xtics (%s)" % ", ".join("'%s' %d" % (l, i) for i, l in enumerate(losses)),
+           "set multiplot layout 1,3 title '%d Mb/s, RTT %d ms, %s and a light flow'" % (
+               rate, rtt, flows_text(flows, cc)),
+           "set grid ytics lt 1 lw 1 lc rgb '#cccccc'", "set border 3", "set tics nomirror", "set key below horizontal",
+           "set xlabel 'packets lost, each way, %'",
+           "set xtics (%s)" % ", ".join("'%s' %d" % (loss, i) for i, loss in enumerate(losses)),
            "set xrange [-0.2:%g]" % (len(losses) - 0.8)]
-    for name, column, axis in (
-            ("goodput", "goodput_mbps", "set title 'goodput of TCP, Mb/s'; unset logscale; set yrange [0:%d]; set key bottom left" % rate),
-            ("echo", "echo_p99_ms", "set title 'round trip of the light flow beside it, p99, ms'; set logscale y; "
-                                    "set yrange [*:*]; set key top left")):
+    for panel, (title, axis, value) in enumerate(panels):
         plots = []
-        for peer in peers:
-            points = [(i, median(cells.get((peer, loss), []), column)) for i, loss in enumerate(losses)]
-            points = [(i, v) for i, v in points if v is not None and (name == "goodput" or v > 0)]
+        for i, peer in enumerate(peers_of(cells)):
+            points = [(at, value(cells[peer, loss])) for at, loss in enumerate(losses) if (peer, loss) in cells]
+            points = ["%d %g" % point for point in points if point[1] is not None]
             if not points:
                 continue
-            block = "$%s_%s" % (name, peer.replace("-", "_"))
-            out.append("%s << EOD" % block)
-            out.extend("%d %g" % point for point in points)
-            out.append("EOD")
-            plots.append("%s with linespoints lw %d pt 7 ps 0.5 lc '%s' title '%s'" % (
-                block, 3 if peer == "native" else 2, COLOURS.get(peer, "#000000"), LABELS.get(peer, peer)))
-        out.append(axis)
+            out += ["$data_%d_%d << EOD" % (panel, i)] + points + ["EOD"]
+            plots.append("$data_%d_%d with linespoints lw %d pt 7 ps 0.5 lc rgb '%s' title '%s'" % (
+                panel, i, 3 if peer == "native" else 2, COLOURS.get(peer, "#000000"), LABELS.get(peer, peer)))
         if plots:
-            out.append("plot " + ", ".join(plots))
+            out += ["set title '%s'; %s" % (title, axis), "plot " + ", ".join(plots)]
     out.append("unset multiplot")
     return "\n".join(out) + "\n"
 
 
 def draw(loads, path):
     for load in sorted(loads):
+        if all("/" in loss for loss in losses_of(loads[load])):
+            continue
         svg = "%s-%dM-%dms-%dx%s.svg" % ((os.path.splitext(path)[0],) + load)
         subprocess.run(["gnuplot"], input=plot_script(load, loads[load], svg), text=True, check=True)
         print("plot: " + os.path.relpath(svg))
