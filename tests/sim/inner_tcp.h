@@ -75,8 +75,9 @@ struct inner_tcp_stats {
 	uint64_t came;	     /* segments with data received */
 	uint64_t came_again; /* of them with nothing new */
 	uint64_t came_early; /* beyond a hole */
-	uint64_t came_late;  /* sent before one that came earlier: the way between turned them around */
-	uint64_t damaged;    /* payload that is not what was sent there */
+	uint64_t
+		came_late; /* sent before one that came earlier: the way between turned them around */
+	uint64_t damaged; /* payload that is not what was sent there */
 };
 
 /** Growth of the window: RFC 9438 as Linux computes it, HyStart of the 2011 paper. Windows in segments. */
@@ -158,11 +159,11 @@ struct inner_tcp {
 	uint64_t stamp;
 	uint64_t again_first, again_end; /* DSACK to be told; equal = none */
 	uint32_t peer_iss;
-	uint32_t newest_ms;   /* timestamp of the segment with data sent last among those that came */
-	uint32_t peer_ms;  /* to be echoed */
-	uint64_t told_ack; /* in the acknowledgement sent last */
-	unsigned unacked;  /* segments */
-	unsigned quick;	   /* more segments acknowledged at once */
+	uint32_t newest_ms; /* timestamp of the segment with data sent last among those that came */
+	uint32_t peer_ms;   /* to be echoed */
+	uint64_t told_ack;  /* in the acknowledgement sent last */
+	unsigned unacked;   /* segments */
+	unsigned quick;	    /* more segments acknowledged at once */
 	bool say_ece;
 	struct mono ack_at; /* delayed */
 };

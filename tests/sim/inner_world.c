@@ -248,6 +248,8 @@ static void tune(struct inner_end *end, struct mono now)
 					       (uint64_t)1000000 / status.rate_bps);
 		target_us = packets_us > target_us ? packets_us : target_us;
 	}
+	int64_t asked_us = status.srtt_us * end->world->options.target_percent / 100;
+	target_us = asked_us > target_us ? asked_us : target_us;
 	ingress_set_codel(&end->queue, target_us, interval_us);
 }
 
@@ -418,6 +420,8 @@ static void start_end(struct inner_world *world, size_t tunnel, size_t side)
 		.tuned_at = world->now,
 		.expired_at = world->now,
 	};
+	if (world->options.wait_max_us > 0)
+		queue.wait_max_us = world->options.wait_max_us;
 	pool_init(&end->packets, ingress_slot_bytes(SLOT_BYTES), QUEUED_MAX);
 	ingress_init(&end->queue, &end->packets, &queue, &random);
 	private_key(end, key);
