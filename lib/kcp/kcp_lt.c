@@ -35,6 +35,9 @@ enum {
 	SILENT_SLACK_US = 10000,
 	BURST_MOST_US = 100000, /* acknowledgements that come in larger steps are not made up for */
 	EXTRA_ROUNDS = 5,
+	POOR_ROUNDS = 2,   /* in a row, */
+	POOR_PERCENT = 75, /* each below this share of what was sent; or */
+	QUEUED_ROUNDS = 4, /* with a queue all the time, unless others make it */
 };
 
 void kcp_lt_init(struct kcp_lt *lt)
@@ -73,6 +76,7 @@ static void begin_anew(struct kcp_lt *lt, uint64_t guess, struct mono now)
 	lt->flying_max = UINT64_MAX;
 	lt->carried_ppm = PPM;
 	lt->poor_rounds = 0;
+	lt->queued_rounds = 0;
 	lt->round_rate = 0;
 	lt->deep = false;
 	lt->contested = false;
@@ -196,15 +200,20 @@ static void check_slower(struct kcp_lt *lt, bool full, bool queue, struct mono n
 	if (gain > 100)
 		gain = 100;
 	sent = lt->bw / 100 * gain / 100 * (PPM - lt->loss.floor_ppm) / PPM *
-	       KCP_LT_RATE_DROP_PERCENT;
-	if (!full || !queue || lt->phase == KCP_LT_STARTUP || lt->round_rate >= sent) {
+	       POOR_PERCENT;
+	if (!full || !queue || lt->phase == KCP_LT_STARTUP || lt->phase == KCP_LT_DRAIN) {
 		lt->poor_rounds = 0;
+		lt->queued_rounds = 0;
 		return;
 	}
-	if (++lt->poor_rounds < KCP_LT_RATE_DROP_ROUNDS)
+	lt->poor_rounds = lt->round_rate < sent ? lt->poor_rounds + 1 : 0;
+	lt->queued_rounds++;
+	if (lt->poor_rounds < POOR_ROUNDS && (lt->contested || lt->queued_rounds < QUEUED_ROUNDS))
 		return;
+	kcp_lt_rate_keep(&lt->rates,
+		lt->queued_rounds < KCP_LT_RATE_ROUNDS ? lt->queued_rounds : KCP_LT_RATE_ROUNDS);
 	lt->poor_rounds = 0;
-	kcp_lt_rate_keep(&lt->rates, KCP_LT_RATE_DROP_ROUNDS - 1);
+	lt->queued_rounds = 0;
 	lt->bw = kcp_lt_rate_bytes(&lt->rates, lt->loss.floor_ppm);
 	lt->probe_bw = lt->bw;
 	lt->deep = true;
@@ -213,21 +222,24 @@ static void check_slower(struct kcp_lt *lt, bool full, bool queue, struct mono n
 
 static void end_round(struct kcp_lt *lt, uint64_t newest_rate, struct mono now)
 {
-	bool full = lt->rates.full;
+	bool full = lt->rates.full_round;
 	bool queue = queued(lt, lt->rtt.lowest_us);
 	uint32_t lost_ppm = 0;
-	bool congested = kcp_lt_loss_judge(&lt->loss, queue, &lost_ppm);
+	enum kcp_lt_verdict verdict = kcp_lt_loss_judge(&lt->loss, queue, &lost_ppm);
 
 	lt->round_end = lt->sampler.delivered;
 	lt->carried_ppm = PPM;
 	if (lt->phase == KCP_LT_STARTUP) {
-		kcp_lt_grow(lt, full, congested, now);
-	} else if (congested && lt->phase != KCP_LT_DRAIN) {
+		kcp_lt_grow(lt, full, verdict == KCP_LT_CONGESTED, now);
+	} else if (verdict == KCP_LT_CONGESTED && lt->phase != KCP_LT_DRAIN) {
 		respond(lt, lost_ppm, newest_rate);
 		if (lt->phase == KCP_LT_PROBE_UP)
 			kcp_lt_enter(lt, KCP_LT_DOWN, now);
 	} else {
 		relax(lt);
+		/* More is lost, and why cannot be seen: going slower for a moment tells. */
+		if (verdict == KCP_LT_ODD && lt->phase == KCP_LT_CRUISE)
+			kcp_lt_enter(lt, KCP_LT_DOWN, now);
 	}
 	check_slower(lt, full, queue, now);
 	kcp_lt_rate_turn(&lt->rates);

@@ -64,10 +64,12 @@ struct kcp_lt {
 	uint64_t round_rate; /* largest delivered of it, bytes a second */
 	uint64_t round_flying;
 	uint32_t gain_low[2]; /* lowest pace of this round and the one before, percent of bw */
-	uint32_t poor_rounds;
+	uint32_t poor_rounds;   /* in a row: delivered far less than was sent, with a queue */
+	uint32_t queued_rounds; /* in a row: saw a queue all the time */
 	/* the phase */
 	enum kcp_lt_phase phase;
 	struct mono phase_at;
+	int64_t cruise_us; /* how long this one shall be */
 	struct mono look_until; /* MONO_NEVER: the window has not run down yet */
 	uint64_t flat_rate;	/* the rate when it last had grown by a quarter */
 	uint32_t flat_rounds;	/* rounds since */

@@ -35,8 +35,8 @@ static uint32_t share_ppm(const struct kcp_lt_tally *tally)
 /* Variance of a share, in ppm^2. */
 static uint64_t variance(uint32_t ppm, uint32_t n)
 {
-	if (ppm < 5000)
-		ppm = 5000; /* a few that were seen to arrive prove little */
+	if (ppm < 1000)
+		ppm = 1000; /* a few that were seen to arrive prove little */
 	return (uint64_t)ppm * (PPM - ppm) / n;
 }
 
@@ -137,17 +137,25 @@ void kcp_lt_loss_skip(struct kcp_lt_loss *loss)
 		loss->fresh[kind] = (struct kcp_lt_tally){0};
 }
 
-bool kcp_lt_loss_judge(struct kcp_lt_loss *loss, bool queued, uint32_t *ret_ppm)
+static uint32_t excess_ppm(const struct kcp_lt_loss *loss)
+{
+	if (loss->floor_ppm < KCP_LT_LOSS_EXCESS_MIN_PPM)
+		return KCP_LT_LOSS_EXCESS_MIN_PPM;
+	return loss->floor_ppm < KCP_LT_LOSS_EXCESS_MAX_PPM ? loss->floor_ppm
+							    : KCP_LT_LOSS_EXCESS_MAX_PPM;
+}
+
+enum kcp_lt_verdict kcp_lt_loss_judge(struct kcp_lt_loss *loss, bool queued, uint32_t *ret_ppm)
 {
 	uint32_t n = loss->round.judged;
 
 	if (n < KCP_LT_LOSS_ROUND)
-		return false;
+		return KCP_LT_FINE;
 	*ret_ppm = share_ppm(&loss->round);
 	loss->round = (struct kcp_lt_tally){0};
-	return (queued || loss->shallow) &&
-	       *ret_ppm > loss->floor_ppm + KCP_LT_LOSS_EXCESS_PPM +
-				  3 * root(variance(loss->floor_ppm, n));
+	if (*ret_ppm <= loss->floor_ppm + excess_ppm(loss) + 3 * root(variance(loss->floor_ppm, n)))
+		return KCP_LT_FINE;
+	return queued || loss->shallow ? KCP_LT_CONGESTED : KCP_LT_ODD;
 }
 
 static void fade(struct kcp_lt_tally *tally)
@@ -166,9 +174,9 @@ void kcp_lt_loss_cycle(struct kcp_lt_loss *loss)
 	if (loss->probe.judged >= KCP_LT_LOSS_TALLY && loss->slow.judged >= KCP_LT_LOSS_TALLY) {
 		uint32_t doubt = 2 * root(variance(probe_ppm, loss->probe.judged) +
 					  variance(slow_ppm, loss->slow.judged));
-		if (probe_ppm > slow_ppm + KCP_LT_LOSS_EXCESS_PPM + doubt)
+		if (probe_ppm > slow_ppm + KCP_LT_LOSS_EXCESS_MAX_PPM + doubt)
 			loss->shallow = true;
-		else if (probe_ppm < slow_ppm + KCP_LT_LOSS_EXCESS_PPM / 2)
+		else if (probe_ppm < slow_ppm + KCP_LT_LOSS_EXCESS_MAX_PPM / 2)
 			loss->shallow = false;
 	}
 	fade(&loss->probe);

@@ -11,7 +11,8 @@ enum {
 	KCP_LT_LOSS_SAMPLES = 4,     /* the two lowest of so many are believed */
 	KCP_LT_LOSS_FLOOR_MAX_PPM = 500000,
 	KCP_LT_LOSS_ROUND = 20,	     /* datagrams, for a judgement */
-	KCP_LT_LOSS_EXCESS_PPM = 20000, /* above the floor is bearable */
+	KCP_LT_LOSS_EXCESS_MAX_PPM = 20000, /* above the floor is bearable, or as much as the floor, */
+	KCP_LT_LOSS_EXCESS_MIN_PPM = 3000,  /* but so much always */
 	KCP_LT_LOSS_TALLY_FADE = 8,  /* a cycle takes so much of the older ones: 1/8 */
 	KCP_LT_LOSS_TALLY = 100,     /* datagrams of each kind, for a comparison */
 };
@@ -51,14 +52,19 @@ bool kcp_lt_loss_was_cut(const struct kcp_lt_loss *loss);
 /** Drops what came since the last kcp_lt_loss_update(). */
 void kcp_lt_loss_skip(struct kcp_lt_loss *loss);
 
+enum kcp_lt_verdict {
+	KCP_LT_FINE,
+	KCP_LT_ODD, /* more is lost than the floor explains, and no queue is seen */
+	KCP_LT_CONGESTED,
+};
+
 /**
  * A round ended: judges it, if there is enough of it.
  *
  * @queued  all of the round saw a queue
- * @ret_ppm share lost
- * @return  true if that is congestion
+ * @ret_ppm share lost, unless FINE
  */
-bool kcp_lt_loss_judge(struct kcp_lt_loss *loss, bool queued, uint32_t *ret_ppm);
+enum kcp_lt_verdict kcp_lt_loss_judge(struct kcp_lt_loss *loss, bool queued, uint32_t *ret_ppm);
 
 /** A cycle of probing ended. */
 void kcp_lt_loss_cycle(struct kcp_lt_loss *loss);

@@ -18,7 +18,9 @@ enum {
 	DRAIN_PERCENT = 36,
 	DRAIN_UNITS = 10, /* at most */
 	CRUISE_PERCENT = 98,
-	CRUISE_UNITS = 6,
+	CRUISE_UNITS = 6, /* at least, */
+	CRUISE_ROUNDS = 60, /* at most, or the packets that the path holds, */
+	CRUISE_US = 2000000, /* or so long and up to half as long again */
 	PROBE_PERCENT = 125,
 	PROBE_SHALLOW_PERCENT = 112, /* where each probe overflows the queue */
 	PROBE_FOUND_PERCENT = 112,   /* grown by so much: probe again */
@@ -98,6 +100,20 @@ enum kcp_lt_kind kcp_lt_kind(const struct kcp_lt *lt, uint64_t flying_bytes)
 	return KCP_LT_USUAL;
 }
 
+/* How long until the next probe. */
+static int64_t cruise_us(const struct kcp_lt *lt, struct mono now)
+{
+	uint64_t packets = lt->datagram_bytes ? kcp_lt_product(lt) / lt->datagram_bytes : 0;
+	int64_t rounds = packets < CRUISE_ROUNDS ? (int64_t)packets : CRUISE_ROUNDS;
+	int64_t us = rounds * unit_us(lt);
+	/* the clock decides: not all that share a link shall probe at the same time */
+	int64_t most_us = CRUISE_US + now.us % (CRUISE_US / 2);
+
+	if (us > most_us)
+		us = most_us;
+	return us > CRUISE_UNITS * unit_us(lt) ? us : CRUISE_UNITS * unit_us(lt);
+}
+
 void kcp_lt_enter(struct kcp_lt *lt, enum kcp_lt_phase phase, struct mono now)
 {
 	lt->phase = phase;
@@ -109,6 +125,7 @@ void kcp_lt_enter(struct kcp_lt *lt, enum kcp_lt_phase phase, struct mono now)
 		break;
 	case KCP_LT_PROBE_UP:
 		kcp_lt_loss_cycle(&lt->loss);
+		kcp_lt_rate_cycle(&lt->rates);
 		lt->cycles++;
 		lt->probe_bw = lt->bw;
 		lt->bw_max = UINT64_MAX;
@@ -116,8 +133,10 @@ void kcp_lt_enter(struct kcp_lt *lt, enum kcp_lt_phase phase, struct mono now)
 	case KCP_LT_LOOK:
 		lt->look_until = MONO_NEVER;
 		break;
-	case KCP_LT_DRAIN:
 	case KCP_LT_CRUISE:
+		lt->cruise_us = cruise_us(lt, now);
+		break;
+	case KCP_LT_DRAIN:
 	case KCP_LT_DOWN:
 		break;
 	}
@@ -219,8 +238,7 @@ void kcp_lt_advance(struct kcp_lt *lt, uint64_t flying_bytes, struct mono now)
 			kcp_lt_enter(lt, KCP_LT_CRUISE, now);
 		break;
 	case KCP_LT_CRUISE:
-		/* not all begin at the same time: the clock decides */
-		if (units >= CRUISE_UNITS - (now.us & 1))
+		if (mono_diff_us(now, lt->phase_at) >= lt->cruise_us)
 			kcp_lt_enter(lt, KCP_LT_PROBE_UP, now);
 		break;
 	case KCP_LT_PROBE_UP:

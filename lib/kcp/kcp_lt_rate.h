@@ -1,4 +1,4 @@
-/* The bottleneck's rate: largest samples of late rounds. */
+/* The bottleneck's rate: largest samples of this cycle of probing and the one before. */
 #ifndef KCP_LT_RATE_H
 #define KCP_LT_RATE_H
 
@@ -6,33 +6,35 @@
 #include <stdint.h>
 
 enum {
-	KCP_LT_RATE_ROUNDS = 10, /* a whole cycle of probing is within */
-	KCP_LT_RATE_DROP_ROUNDS = 2,	   /* so many in a row, */
-	KCP_LT_RATE_DROP_PERCENT = 75, /* all below this share of the estimate, are believed at once */
+	KCP_LT_RATE_ROUNDS = 4, /* late ones that are kept apart */
 };
 
 struct kcp_lt_rate_round {
-	uint64_t delivered; /* bytes a second, largest of the round */
+	uint64_t delivered; /* bytes a second, largest of the time */
 	uint64_t carried;   /* with what was lost behind the bottleneck */
 };
 
 struct kcp_lt_rate {
+	struct kcp_lt_rate_round cycles[2]; /* this one, and the one before */
 	struct kcp_lt_rate_round rounds[KCP_LT_RATE_ROUNDS];
-	struct kcp_lt_rate_round most; /* of all of them */
-	uint32_t at;		       /* the current one */
-	bool full;		       /* it had a sample that tells of the path */
+	uint32_t at;	 /* the current round */
+	bool full_round; /* it had a sample that tells of the path */
+	bool full_cycle;
 };
 
 /** Forgets all. @guess  stands in until samples come; 0 = nothing known */
 void kcp_lt_rate_init(struct kcp_lt_rate *rate, uint64_t guess);
 
-/** @full  false: the sample may raise the estimate, but does not make the round count */
+/** @full  false: the sample may raise the estimate, but does not make round and cycle count */
 void kcp_lt_rate_add(struct kcp_lt_rate *rate, struct kcp_lt_rate_round sample, bool full);
 
-/** Ends a round, if it had a full sample. @return whether it had */
-bool kcp_lt_rate_turn(struct kcp_lt_rate *rate);
+/** Ends a round, if it had a full sample. */
+void kcp_lt_rate_turn(struct kcp_lt_rate *rate);
 
-/** Forgets all but the current round and the `rounds` before it. */
+/** Ends a cycle, if it had a full sample. */
+void kcp_lt_rate_cycle(struct kcp_lt_rate *rate);
+
+/** Forgets all but the last `rounds` that counted, the current one among them; 1 .. KCP_LT_RATE_ROUNDS. */
 void kcp_lt_rate_keep(struct kcp_lt_rate *rate, uint32_t rounds);
 
 /**

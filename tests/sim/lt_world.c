@@ -110,8 +110,8 @@ static struct kcp_path *open_path(struct lt_world *world, unsigned i, unsigned s
 		.piece_bytes = LT_PIECE_BYTES,
 		.recv_message_max_bytes = 65538,
 		.send_message_max_bytes = 65538,
-		.rx_credit_bytes = 256 << 10,
-		.peer_credit_bytes = 256 << 10,
+		.rx_credit_bytes = 16 << 20,
+		.peer_credit_bytes = 16 << 20,
 	};
 	struct kcp_path_io io = {
 		.ctx = &ends[i][side],
@@ -124,6 +124,8 @@ static struct kcp_path *open_path(struct lt_world *world, unsigned i, unsigned s
 
 	ends[i][side] = (struct end){&world->flows[i], side};
 	cr_assert_eq(kcp_path_new(&config, &io, &path), 0);
+	/* as the handshake does; a reader measures none of its own */
+	kcp_path_hint_rtt(path, 2 * world->config.link.delay_us);
 	return path;
 }
 
@@ -335,7 +337,7 @@ static struct mono flow_next(const struct lt_flow *flow)
 	if ((flow->source == LT_PULSES || flow->source == LT_THIN) &&
 		mono_before(flow->world->now, flow->source_at))
 		next = mono_min(next, flow->source_at);
-	if (!list_empty(&flow->ramp_acks))
+	if (flow->source == LT_RAMP && !list_empty(&flow->ramp_acks))
 		next = mono_min(
 			next, list_entry(flow->ramp_acks.next, const struct packet, node)->at);
 	return next;
