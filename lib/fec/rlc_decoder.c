@@ -354,9 +354,8 @@ enum rlc_verdict rlc_decoder_source(struct rlc_decoder *dec, uint32_t cidx, uint
 	return verdict;
 }
 
-/* Sorts the sources that a repair covers into known and unknown. @return RLC_REPAIR_USED if it may say something */
-static enum rlc_verdict survey(struct rlc_decoder *dec, uint32_t id, uint32_t first,
-	unsigned window, struct rlc_equation *equation)
+/* @return  RLC_REPAIR_USED if a repair of so many bytes may say something about these sources */
+static enum rlc_verdict survey(struct rlc_decoder *dec, uint32_t first, unsigned window, size_t len)
 {
 	unsigned missing = 0;
 	bool old = false;
@@ -368,50 +367,60 @@ static enum rlc_verdict survey(struct rlc_decoder *dec, uint32_t id, uint32_t fi
 			continue;
 		}
 		struct cell *cell = cell_at(dec, cidx);
-		uint8_t coef = rlc_coef(id, cidx);
-		if (cell->symbol.bytes) {
-			if (cell->symbol.len > equation->len)
-				return RLC_REPAIR_BAD_SHORT;
-			equation->known_coefs[equation->known_count] = coef;
-			equation->known[equation->known_count++] = &cell->symbol;
-			continue;
-		}
+		if (cell->symbol.bytes && cell->symbol.len > len)
+			return RLC_REPAIR_BAD_SHORT;
 		if (cell->state == CELL_BEFORE)
 			cell->state = CELL_MISSING;
-		equation->coefs[cidx % RLC_COLUMNS] = coef;
-		missing += cell->state != CELL_HERE;
+		missing += cell->state == CELL_MISSING;
 	}
 	if (old)
 		return RLC_REPAIR_OLD;
 	return missing > 0 ? RLC_REPAIR_USED : RLC_REPAIR_SPARE;
 }
 
+/* Sorts the sources of a repair into known and unknown. */
+static void sort_terms(struct rlc_decoder *dec, uint32_t id, uint32_t first, unsigned window,
+	struct rlc_equation *equation)
+{
+	for (uint32_t i = 0; i < window; i++) {
+		uint32_t cidx = (first + i) & RLC_CIDX_MASK;
+		struct cell *cell = cell_at(dec, cidx);
+		uint8_t coef = rlc_coef(id, cidx);
+		if (!cell->symbol.bytes) {
+			equation->coefs[cidx % RLC_COLUMNS] = coef;
+			continue;
+		}
+		equation->known_coefs[equation->known_count] = coef;
+		equation->known[equation->known_count++] = &cell->symbol;
+	}
+}
+
 static enum rlc_verdict take_repair(struct rlc_decoder *dec, uint32_t cidx, uint64_t pn,
 	const void *body, size_t len, struct mono now)
 {
-	struct rlc_equation equation = {.pn = pn};
 	struct wire w = wire_of(body, len);
 	uint32_t id = wire_le32(&w);
 	unsigned window = wire_u8(&w);
 	(void)wire_u8(&w);
 
-	equation.len = wire_left(&w);
-	if (!wire_ok(&w) || equation.len < RLC_SYMBOL_HEADER_BYTES + RLC_SEGMENTS_BYTES_MIN ||
-		equation.len > dec->symbol_max)
+	size_t sum_len = wire_left(&w);
+	if (!wire_ok(&w) || sum_len < RLC_SYMBOL_HEADER_BYTES + RLC_SEGMENTS_BYTES_MIN ||
+		sum_len > dec->symbol_max)
 		return RLC_REPAIR_BAD_LENGTH;
 	if (window < 1 || window > dec->window_max)
 		return RLC_REPAIR_BAD_WINDOW;
-	equation.sum = wire_bytes(&w, equation.len);
 
 	if (!begin(dec, now))
 		return RLC_REPAIR_NO_MEMORY;
 	if (!reach(dec, (cidx + window - 1) & RLC_CIDX_MASK, pn, now))
 		return RLC_REPAIR_OLD;
-	enum rlc_verdict verdict = survey(dec, id, cidx, window, &equation);
+	enum rlc_verdict verdict = survey(dec, cidx, window, sum_len);
 	if (verdict != RLC_REPAIR_USED)
 		return verdict;
 
+	struct rlc_equation equation = {.sum = wire_bytes(&w, sum_len), .len = sum_len, .pn = pn};
 	unsigned forgotten;
+	sort_terms(dec, id, cidx, window, &equation);
 	verdict = rlc_system_add(
 		&dec->ring->system, &equation, oldest_of(dec) % RLC_COLUMNS, &forgotten);
 	dec->stats.forgotten += forgotten;
