@@ -78,7 +78,7 @@ static void run_script(struct wire *in, struct pool *pool)
 			cidx = wire_le32(in) & RLC_CIDX_MASK;
 			break;
 		case 1: /* another number */
-			pn = wire_le64(in) & ((uint64_t)1 << 48) - 1;
+			pn = wire_le64(in) & (((uint64_t)1 << 48) - 1);
 			break;
 		case 2: /* shortage */
 			pool->slots_max = op & 0x80 ? SLOTS : pool->slots_used + op / 8 % 4;
@@ -141,7 +141,7 @@ static void run_honest(struct wire *in, struct pool *pool)
 	struct rlc_encoder enc;
 	struct rlc_decoder dec;
 	unsigned window = 1 + wire_u8(in) % RLC_WINDOW_MAX;
-	uint64_t pn = wire_le64(in) & ((uint64_t)1 << 47) - 1;
+	uint64_t pn = wire_le64(in) & (((uint64_t)1 << 47) - 1);
 	unsigned count = 0;
 
 	rlc_encoder_init(&enc, window, AGE_US, pool);
