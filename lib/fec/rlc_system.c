@@ -13,7 +13,8 @@
  *   a repair     64 (known or other rows, together at most RLC_SUM_MAX) + 63 (its pivot out of the others) + 64 (solved)
  *   a source     64 (itself out of the rows) + 63 (a new pivot, if it was one) + 64 (solved)
  *   a column forgotten: none
- * Rows differ in length; zeros beyond the end of a sum are as true as its bytes, so the shorter is extended.
+ * Rows differ in length; zeros beyond the end of a sum are as true as its bytes, so the shorter is extended. A row is clean
+ * up to the vector its end is in, always.
  */
 #include "fec/rlc_system.h"
 
@@ -81,7 +82,6 @@ static void sweep(struct rlc_system *system, struct rlc_row *row, unsigned pivot
 	size_t len = RLC_ALIGNED(row->sum.len);
 	unsigned count = 0;
 
-	rlc_buffer_extend(&row->sum, len);
 	for (unsigned i = 0; i < RLC_DECODER_REPAIRS_MAX; i++) {
 		struct rlc_row *other = &system->rows[i];
 		if (!other->sum.bytes || other == row || other->coefs[pivot] == 0)
@@ -211,7 +211,6 @@ unsigned rlc_system_learn(
 			dropped++;
 			continue;
 		}
-		rlc_buffer_extend(&row->sum, len);
 		factors[count] = row->coefs[column];
 		sums[count++] = row->sum.bytes;
 		row->coefs[column] = 0;
@@ -262,7 +261,6 @@ bool rlc_system_solved(struct rlc_system *system, unsigned *ret_column,
 			continue;
 		size_t all = RLC_ALIGNED(row->sum.len);
 		uint8_t factor = rlc_ratio(1, row->coefs[row->pivot]);
-		rlc_buffer_extend(&row->sum, all);
 		rlc_sum(system->scratch, all, &factor, &row->sum.bytes, 1);
 		*ret_column = row->pivot;
 		*ret_symbol = (struct rlc_buffer){system->scratch, row->sum.len, (uint32_t)all};

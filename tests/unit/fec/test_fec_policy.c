@@ -196,6 +196,35 @@ Test(fec_policy, max_overhead_holds)
 	}
 }
 
+/* A repair is as long as the longest source it covers: among short ones a third of the number is far more of the bytes. */
+Test(fec_policy, max_overhead_is_of_bytes)
+{
+	static const enum fec_policy_mode modes[] = {FEC_POLICY_FIXED, FEC_POLICY_ADAPTIVE};
+
+	for (size_t m = 0; m < 2; m++) {
+		const struct fec_policy_config config = {
+			.mode = modes[m],
+			.data = 10,
+			.parity = 3,
+			.max_overhead_percent = 30,
+			.tail_us = 2000,
+		};
+		enum fec_policy_encoder encoder;
+		begin(&config, 0.2);
+		for (int64_t us = 0; us < 5000000; us += 100) {
+			fec_policy_source(
+				&policy, FEC_POLICY_BULK, us % 1000 ? 100 : 1400, mono_at_us(us));
+			while (fec_policy_due(&policy, mono_at_us(us), &encoder))
+				fec_policy_sent(&policy, encoder, 1412, mono_at_us(us));
+		}
+		double most = (double)policy.stats.other_bytes * 0.3 + 2 * 1412;
+		cr_assert((double)policy.stats.repair_bytes <= most);
+		cr_assert((double)policy.stats.repair_bytes > 0.9 * most);
+		cr_assert(policy.stats.capped > 100);
+		cr_assert(policy.urgent.bytes > 0);
+	}
+}
+
 Test(fec_policy, bulk_repairs_by_credit)
 {
 	static const struct {
@@ -277,6 +306,26 @@ Test(fec_policy, lone_bulk_sources_are_all_repaired)
 		repairs += count_at(n * 100000 + 2000, FEC_POLICY_BULK);
 	}
 	cr_assert_eq(repairs, 1000);
+}
+
+/* More of them than that: what the rate earns and the urgent budget gives, not one each. */
+Test(fec_policy, tail_repairs_are_bounded)
+{
+	unsigned repairs = 0;
+
+	begin(&ADAPTIVE, 0.05);
+	for (unsigned n = 0; n < 4000; n++) {
+		fec_policy_source(&policy, FEC_POLICY_BULK, 1200, mono_at_us(n * 2500));
+		for (unsigned k = 0; k < 2; k++) {
+			enum fec_policy_encoder encoder;
+			struct mono at = mono_at_us(n * 2500 + k * 2000);
+			while (fec_policy_due(&policy, at, &encoder)) {
+				fec_policy_sent(&policy, encoder, 1212, at);
+				repairs++;
+			}
+		}
+	}
+	cr_assert(repairs >= 380 && repairs <= 380 + 10 * 25, "%u", repairs);
 }
 
 Test(fec_policy, bulk_owes_no_more_than_a_few)

@@ -437,6 +437,7 @@ Test(rlc_decoder, keeps_a_bounded_number_of_equations)
 		size_t len = segments_of(symbol.pn, segments);
 		cr_assert_eq(symbol.len, len);
 		cr_assert_arr_eq(symbol.segments, segments, len);
+		cr_assert(symbol.pn >= 127 - RLC_DECODER_REPAIRS_MAX, "the newest are kept");
 		rebuilt++;
 	}
 	cr_assert_eq(rebuilt, RLC_DECODER_REPAIRS_MAX);

@@ -121,6 +121,8 @@ Test(rlc_encoder, nothing_to_cover)
 	cr_assert_eq(rlc_encoder_covers(&enc, mono_at_ms(101)), 0);
 	cr_assert_eq(pool.slots_used, 0);
 	cr_assert_eq(push(2, 1, 30, 102), 1);
+	cr_assert_eq(push(3, 1, 30, 300), 2);
+	cr_assert_eq(pool.slots_used, 1);
 }
 
 Test(rlc_encoder, leaves_out_what_does_not_fit)
