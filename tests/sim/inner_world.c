@@ -420,8 +420,6 @@ static void start_end(struct inner_world *world, size_t tunnel, size_t side)
 		.tuned_at = world->now,
 		.expired_at = world->now,
 	};
-	if (world->options.wait_max_us > 0)
-		queue.wait_max_us = world->options.wait_max_us;
 	pool_init(&end->packets, ingress_slot_bytes(SLOT_BYTES), QUEUED_MAX);
 	ingress_init(&end->queue, &end->packets, &queue, &random);
 	private_key(end, key);

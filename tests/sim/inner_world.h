@@ -36,9 +36,8 @@ struct inner_world_options {
 	uint64_t seed;
 	size_t tunnels;	    /* 0..INNER_WORLD_TUNNELS */
 	uint16_t mtu_bytes; /* of the inner devices; 0 = 1400 */
-	/* How the queue in front follows the path. All 0 = as the daemon has it. */
-	uint32_t target_percent; /* of SRTT: CoDel's target, if that is more */
-	int64_t wait_max_us;
+	uint32_t
+		target_percent; /* of SRTT: CoDel's target, if that is more than the daemon's; 0 = the daemon's */
 	struct link_config link[2]; /* from side 0, from side 1 */
 };
 

@@ -1,6 +1,7 @@
 /*
  * The model of TCP against what Linux does, without a tunnel: what one flow gets through a link of 100 Mb/s, 60 ms and a queue of
- * one such product, with random loss in both directions. The figures were measured with iperf3 on the lab's link.
+ * one such product, with random loss in both directions. The figures were measured with iperf3 on the lab's link, 15 s each. With
+ * much loss the model is somewhat below them, so what it finds of a tunnel is not too good.
  */
 #include "inner_flow.h"
 #include "inner_world.h"
@@ -38,21 +39,21 @@ Test(inner_tcp, gets_what_linux_gets_without_a_tunnel)
 		uint32_t loss_ppm;
 		double least_mbps, most_mbps;
 	} rows[] = {
-		{INNER_TCP_CUBIC, 0, 88, 96},
-		{INNER_TCP_CUBIC, 10000, 1.9, 3.3},
-		{INNER_TCP_CUBIC, 30000, 1.0, 2.0},
-		{INNER_TCP_CUBIC, 50000, 0.6, 1.2},
-		{INNER_TCP_CUBIC, 100000, 0.3, 0.75},
-		{INNER_TCP_RENO, 0, 85, 96},
-		{INNER_TCP_RENO, 10000, 1.7, 3.0},
+		{INNER_TCP_CUBIC, 0, 90, 96},	    /* measured: 93 */
+		{INNER_TCP_CUBIC, 10000, 2.1, 3.0}, /* 2.6 */
+		{INNER_TCP_CUBIC, 30000, 0.9, 1.6}, /* 1.5 */
+		{INNER_TCP_CUBIC, 50000, 0.6, 0.9}, /* 0.75 */
+		{INNER_TCP_CUBIC, 100000, .35, .6}, /* 0.54 */
+		{INNER_TCP_RENO, 0, 90, 96},
+		{INNER_TCP_RENO, 10000, 2.0, 3.0},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		unsigned runs = rows[i].loss_ppm ? 4 : 1;
+		unsigned runs = rows[i].loss_ppm ? 12 : 1;
 		struct inner_tcp_stats stats;
 		double mean = 0;
 		for (uint64_t seed = 1; seed <= runs; seed++)
-			mean += goodput_mbps(rows[i].control, rows[i].loss_ppm, seed, 30 * SECOND,
+			mean += goodput_mbps(rows[i].control, rows[i].loss_ppm, seed, 15 * SECOND,
 					&stats) /
 				runs;
 		printf("plain %s, %4.1f %% loss: %6.2f Mb/s (last run: %lu sent, %lu resent, %lu "
