@@ -30,7 +30,7 @@
 enum {
 	PPM = 1000000,
 	HI_PERCENT = 85,
-	LO_PERCENT = 70,
+	LO_PERCENT = 80,
 	SILENT_LEAST_US = 500000,
 	SILENT_SLACK_US = 10000,
 	BURST_MOST_US = 100000, /* acknowledgements that come in larger steps are not made up for */
@@ -169,17 +169,16 @@ void kcp_lt_lost(struct kcp_lt *lt, const struct kcp_lt_flight *flight, uint32_t
 
 static bool queued(const struct kcp_lt *lt, int64_t rtt_us)
 {
-	return rtt_us != INT64_MAX && rtt_us > kcp_lt_rtt_queue_us(&lt->rtt);
+	return rtt_us != INT64_MAX && rtt_us > kcp_lt_queue_us(lt);
 }
 
-static void respond(struct kcp_lt *lt, uint32_t lost_ppm, uint64_t newest_rate)
+static void respond(struct kcp_lt *lt, uint32_t lost_ppm)
 {
 	uint64_t product = kcp_lt_product(lt);
 	uint64_t flew = lt->round_flying > product ? lt->round_flying : product;
-	uint64_t low = lt->bw / 100 * LO_PERCENT;
 
 	lt->flying_max = flew / 100 * HI_PERCENT;
-	lt->bw_max = low > newest_rate ? low : newest_rate;
+	lt->bw_max = lt->bw / 100 * LO_PERCENT;
 	lt->carried_ppm = (uint32_t)((uint64_t)lt->loss.floor_ppm * PPM / lost_ppm);
 }
 
@@ -201,7 +200,8 @@ static void check_slower(struct kcp_lt *lt, bool full, bool queue, struct mono n
 		gain = 100;
 	sent = lt->bw / 100 * gain / 100 * (PPM - lt->loss.floor_ppm) / PPM *
 	       POOR_PERCENT;
-	if (!full || !queue || lt->phase == KCP_LT_STARTUP || lt->phase == KCP_LT_DRAIN) {
+	if (!full || !queue || lt->deep || lt->phase == KCP_LT_STARTUP ||
+		lt->phase == KCP_LT_DRAIN) {
 		lt->poor_rounds = 0;
 		lt->queued_rounds = 0;
 		return;
@@ -220,7 +220,7 @@ static void check_slower(struct kcp_lt *lt, bool full, bool queue, struct mono n
 	kcp_lt_enter(lt, KCP_LT_DOWN, now);
 }
 
-static void end_round(struct kcp_lt *lt, uint64_t newest_rate, struct mono now)
+static void end_round(struct kcp_lt *lt, struct mono now)
 {
 	bool full = lt->rates.full_round;
 	bool queue = queued(lt, lt->rtt.lowest_us);
@@ -232,14 +232,14 @@ static void end_round(struct kcp_lt *lt, uint64_t newest_rate, struct mono now)
 	if (lt->phase == KCP_LT_STARTUP) {
 		kcp_lt_grow(lt, full, verdict == KCP_LT_CONGESTED, now);
 	} else if (verdict == KCP_LT_CONGESTED && lt->phase != KCP_LT_DRAIN) {
-		respond(lt, lost_ppm, newest_rate);
+		respond(lt, lost_ppm);
 		if (lt->phase == KCP_LT_PROBE_UP)
 			kcp_lt_enter(lt, KCP_LT_DOWN, now);
 	} else {
 		relax(lt);
 		/* More is lost, and why cannot be seen: going slower for a moment tells. */
-		if (verdict == KCP_LT_ODD && lt->phase == KCP_LT_CRUISE)
-			kcp_lt_enter(lt, KCP_LT_DOWN, now);
+		if (verdict == KCP_LT_ODD)
+			kcp_lt_ask(lt, now);
 	}
 	check_slower(lt, full, queue, now);
 	kcp_lt_rate_turn(&lt->rates);
@@ -303,7 +303,6 @@ static void take_rates(struct kcp_lt *lt, const struct kcp_lt_sample *sample, bo
 void kcp_lt_update(struct kcp_lt *lt, int64_t rtt_us, uint64_t flying_bytes, struct mono now)
 {
 	struct kcp_lt_sample sample;
-	uint64_t newest_rate;
 
 	if (rtt_us > 0) {
 		kcp_lt_rtt_add(&lt->rtt, rtt_us, now);
@@ -318,14 +317,15 @@ void kcp_lt_update(struct kcp_lt *lt, int64_t rtt_us, uint64_t flying_bytes, str
 		return;
 	}
 	bool queue = rtt_us > 0 && queued(lt, rtt_us);
+	if (rtt_us > 0)
+		lt->queued = queue;
 	kcp_lt_loss_update(&lt->loss, queue);
-	newest_rate = sample.delivered_rate * PPM / (PPM - lt->loss.floor_ppm);
 	bool round = (int32_t)(sample.delivered_before - lt->round_end) >= 0;
 	if (sample.rated)
 		take_rates(lt, &sample, !sample.limited || queue);
 	lt->bw = kcp_lt_rate_bytes(&lt->rates, lt->loss.floor_ppm);
 	if (round) {
-		end_round(lt, newest_rate, now);
+		end_round(lt, now);
 		lt->bw = kcp_lt_rate_bytes(&lt->rates, lt->loss.floor_ppm);
 	}
 	if (lt->bw == 0)

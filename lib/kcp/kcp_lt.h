@@ -63,6 +63,7 @@ struct kcp_lt {
 	uint32_t round_end; /* `delivered` that ends it */
 	uint64_t round_rate; /* largest delivered of it, bytes a second */
 	uint64_t round_flying;
+	bool queued; /* the last sample saw a queue */
 	uint32_t gain_low[2]; /* lowest pace of this round and the one before, percent of bw */
 	uint32_t poor_rounds;   /* in a row: delivered far less than was sent, with a queue */
 	uint32_t queued_rounds; /* in a row: saw a queue all the time */

@@ -56,7 +56,7 @@ void kcp_lt_loss_acked(struct kcp_lt_loss *loss, enum kcp_lt_kind kind, bool lat
 	}
 	if (tally->lost > 0)
 		tally->lost--;
-	else if (loss->round.lost > 0)
+	else if (kind != KCP_LT_PROBE && loss->round.lost > 0)
 		loss->round.lost--;
 	if (kind == KCP_LT_LOW && loss->low.lost > 0)
 		loss->low.lost--;
@@ -106,8 +106,9 @@ static void rise(struct kcp_lt_loss *loss)
 
 void kcp_lt_loss_update(struct kcp_lt_loss *loss, bool queued)
 {
-	for (int kind = 0; kind < KCP_LT_KINDS; kind++)
-		add(&loss->round, &loss->fresh[kind]);
+	add(&loss->round, &loss->fresh[KCP_LT_USUAL]);
+	add(&loss->round, &loss->fresh[KCP_LT_LOW]);
+	add(&loss->round_probe, &loss->fresh[KCP_LT_PROBE]);
 	add(&loss->low, &loss->fresh[KCP_LT_LOW]);
 	add(&loss->slow, &loss->fresh[KCP_LT_LOW]);
 	add(&loss->probe, &loss->fresh[KCP_LT_PROBE]);
@@ -147,8 +148,13 @@ static uint32_t excess_ppm(const struct kcp_lt_loss *loss)
 
 enum kcp_lt_verdict kcp_lt_loss_judge(struct kcp_lt_loss *loss, bool queued, uint32_t *ret_ppm)
 {
-	uint32_t n = loss->round.judged;
+	uint32_t n;
 
+	/* A probe that overflows an empty queue asked for it; one that finds a queue standing should not have been. */
+	if (queued)
+		add(&loss->round, &loss->round_probe);
+	loss->round_probe = (struct kcp_lt_tally){0};
+	n = loss->round.judged;
 	if (n < KCP_LT_LOSS_ROUND)
 		return KCP_LT_FINE;
 	*ret_ppm = share_ppm(&loss->round);

@@ -32,7 +32,8 @@ struct kcp_lt_loss {
 	uint32_t sample_at;	/* where the next one goes */
 	uint32_t floor_ppm;
 	/* since the last judgement */
-	struct kcp_lt_tally round;
+	struct kcp_lt_tally round; /* without probes */
+	struct kcp_lt_tally round_probe;
 	/* probing against slow, fading */
 	struct kcp_lt_tally probe;
 	struct kcp_lt_tally slow;

@@ -25,6 +25,9 @@ uint64_t kcp_lt_window_bytes(const struct kcp_lt *lt, uint32_t datagram_bytes)
 	if (extra < share(rate, KCP_LT_ACK_DELAY_US))
 		extra = share(rate, KCP_LT_ACK_DELAY_US);
 	window = 2 * product + 3 * (uint64_t)datagram_bytes + extra;
+	/* Where a share is lost, twice what arrived is not twice what was sent. */
+	if (lt->phase == KCP_LT_STARTUP && !lt->queued)
+		window += product;
 	if (lt->contested && share(rate, lt->rtt.srtt_us) / 2 * 3 > window)
 		window = share(rate, lt->rtt.srtt_us) / 2 * 3;
 	if (window > lt->flying_max && lt->phase != KCP_LT_STARTUP)

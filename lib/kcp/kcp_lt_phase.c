@@ -29,11 +29,12 @@ enum {
 	DOWN_DEEP_PERCENT = 25,
 	DOWN_UNITS = 4, /* at most, or */
 	DOWN_LONG_UNITS = 20,
+	ASK_UNITS = 3, /* after a drain the next may come for a loss that is not understood */
 	LONG_CYCLES = 8, /* while contested, one drain of so many is long */
 	LOOK_LEAST_US = 200000,
 	LOOK_REACH_US = 1000000, /* by then the look begins even if too much flies */
 	STUBBORN = 2,
-	WATCH_QUEUE_US = 5000,
+	PACKET_MOST_US = 50000, /* a rate that is hardly known would say more */
 };
 
 static int64_t unit_us(const struct kcp_lt *lt)
@@ -45,6 +46,14 @@ uint64_t kcp_lt_product(const struct kcp_lt *lt)
 {
 	/* at most 2^30 bytes/s x 10^7 us */
 	return kcp_lt_rate_now(lt) * (uint64_t)lt->rtt.min_us / 1000000;
+}
+
+int64_t kcp_lt_queue_us(const struct kcp_lt *lt)
+{
+	int64_t packet_us =
+		lt->bw ? (int64_t)((uint64_t)lt->datagram_bytes * 1000000 / lt->bw) : 0;
+
+	return kcp_lt_rtt_queue_us(&lt->rtt, packet_us < PACKET_MOST_US ? packet_us : PACKET_MOST_US);
 }
 
 static bool empty(const struct kcp_lt *lt, uint64_t flying_bytes)
@@ -97,7 +106,7 @@ enum kcp_lt_kind kcp_lt_kind(const struct kcp_lt *lt, uint64_t flying_bytes)
 	}
 	if (lt->sampler.limited && flying_bytes < kcp_lt_product(lt) / 4 * 3)
 		return KCP_LT_LOW;
-	return KCP_LT_USUAL;
+	return lt->phase == KCP_LT_STARTUP ? KCP_LT_START : KCP_LT_USUAL;
 }
 
 /* How long until the next probe. */
@@ -112,6 +121,13 @@ static int64_t cruise_us(const struct kcp_lt *lt, struct mono now)
 	if (us > most_us)
 		us = most_us;
 	return us > CRUISE_UNITS * unit_us(lt) ? us : CRUISE_UNITS * unit_us(lt);
+}
+
+void kcp_lt_ask(struct kcp_lt *lt, struct mono now)
+{
+	if (lt->phase == KCP_LT_CRUISE &&
+		mono_diff_us(now, lt->phase_at) >= ASK_UNITS * unit_us(lt))
+		kcp_lt_enter(lt, KCP_LT_DOWN, now);
 }
 
 void kcp_lt_enter(struct kcp_lt *lt, enum kcp_lt_phase phase, struct mono now)
@@ -145,7 +161,7 @@ void kcp_lt_enter(struct kcp_lt *lt, enum kcp_lt_phase phase, struct mono now)
 void kcp_lt_grow(struct kcp_lt *lt, bool full, bool congested, struct mono now)
 {
 	bool queued = lt->rtt.lowest_us != INT64_MAX &&
-		      lt->rtt.lowest_us > kcp_lt_rtt_queue_us(&lt->rtt) + lt->rtt.min_us / 4;
+		      lt->rtt.lowest_us > kcp_lt_queue_us(lt) + lt->rtt.min_us / 4;
 
 	if (!full)
 		return;
@@ -168,7 +184,7 @@ static void watch(struct kcp_lt *lt, struct mono now)
 	lt->watch_until = MONO_NEVER;
 	if (lt->watch_us == INT64_MAX)
 		return;
-	if (lt->watch_us > lt->rtt.min_us + lt->rtt.min_us / 8 + WATCH_QUEUE_US) {
+	if (lt->watch_us > kcp_lt_queue_us(lt)) {
 		if (lt->stubborn < STUBBORN)
 			lt->stubborn++;
 	} else {

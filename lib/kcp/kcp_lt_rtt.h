@@ -27,10 +27,10 @@ void kcp_lt_rtt_init(struct kcp_lt_rtt *rtt);
 
 void kcp_lt_rtt_add(struct kcp_lt_rtt *rtt, int64_t rtt_us, struct mono now);
 
-/** The least that counts as a queue. */
-static inline int64_t kcp_lt_rtt_queue_us(const struct kcp_lt_rtt *rtt)
+/** The least that counts as a queue. @packet_us  what one packet takes to be sent */
+static inline int64_t kcp_lt_rtt_queue_us(const struct kcp_lt_rtt *rtt, int64_t packet_us)
 {
-	return rtt->min_us + rtt->min_us / 8 + KCP_LT_RTT_QUEUE_US;
+	return rtt->min_us + rtt->min_us / 8 + KCP_LT_RTT_QUEUE_US + 2 * packet_us;
 }
 
 /** Whether it is time to drain the path for a look. */

@@ -14,6 +14,7 @@ enum kcp_lt_kind {
 	KCP_LT_USUAL,
 	KCP_LT_LOW,   /* well below the estimate: loss is not of our making */
 	KCP_LT_PROBE, /* above it */
+	KCP_LT_START, /* far above what was known: says nothing */
 	KCP_LT_KINDS,
 };
 
