@@ -1,0 +1,242 @@
+/*
+ * A node of a tunnel with the queue in front of it. It has a round when something came for it or its deadline is due, and a round
+ * is the daemon's: serve deadlines, read, let the queue go on, flush, again while there was anything to read.
+ *
+ * The queue is handled as vpnd/packet_path.c does: popped only while the node takes bulk, tuned to the measured path ten times
+ * a second, and what waited too long is dropped now and then.
+ */
+#include "inner_end.h"
+
+#include "core/ip_header.h"
+#include "core/rand.h"
+
+#include <string.h>
+#include <sys/uio.h>
+
+enum {
+	TURNS = 16,
+	QUEUED_MAX = 16384,
+	SLOT_BYTES = 2048,
+	TUNE_US = 100000,
+	INTERVAL_MAX_US = 600000,
+	MEMORY_BYTES = 64 << 20,
+	DEAD_AFTER_US = 15000000,
+};
+
+static void fill_random(void *ctx, void *buf, size_t len)
+{
+	struct inner_end *end = ctx;
+	uint8_t *at = buf;
+
+	while (len > 0) {
+		uint64_t v = inner_world_next_random(&end->random);
+		size_t some = len < sizeof(v) ? len : sizeof(v);
+		memcpy(at, &v, some);
+		at += some;
+		len -= some;
+	}
+}
+
+static int64_t realtime(void *ctx)
+{
+	const struct inner_end *end = ctx;
+
+	return (int64_t)1700000000 * 1000000 + end->world->now.us;
+}
+
+/* ---- the queue in front ----------------------------------------------------------------------------------------- */
+
+void inner_end_queue(struct inner_end *end, const uint8_t *bytes, size_t len, struct mono now)
+{
+	struct ip_header header;
+	struct ingress_packet *packet = ingress_packet_take(&end->packets);
+	if (!packet || ip_header_parse(bytes, len, &header) != IP_OK)
+		inner_world_fail(end->world, "an inner packet cannot be queued");
+	memcpy(packet->data, bytes, len);
+	packet->len = (uint32_t)len;
+	if (!ingress_empty(&end->queue) &&
+		mono_diff_us(now, end->expired_at) > end->queue.options.wait_max_us) {
+		end->expired_at = now;
+		ingress_expire(&end->queue, now);
+	}
+	(void)ingress_push(&end->queue, packet, &header, now);
+	end->pumping = true;
+	end->touched = true;
+}
+
+static void tune(struct inner_end *end, struct mono now)
+{
+	struct kcpvpn_peer_status status;
+	int64_t target_us = INGRESS_TARGET_US, interval_us;
+
+	if (mono_diff_us(now, end->tuned_at) < TUNE_US)
+		return;
+	kcpvpn_peer_status(end->peer, &status);
+	if (status.srtt_us < 0)
+		return;
+	end->tuned_at = now;
+	interval_us = 3 * status.srtt_us;
+	if (interval_us < INGRESS_INTERVAL_US)
+		interval_us = INGRESS_INTERVAL_US;
+	if (interval_us > INTERVAL_MAX_US)
+		interval_us = INTERVAL_MAX_US;
+	if (status.rate_bps > 0) {
+		int64_t packets_us = (int64_t)(end->world->options.mtu_bytes * 12 *
+					       (uint64_t)1000000 / status.rate_bps);
+		target_us = packets_us > target_us ? packets_us : target_us;
+	}
+	int64_t asked_us = status.srtt_us * end->world->options.target_percent / 100;
+	target_us = asked_us > target_us ? asked_us : target_us;
+	ingress_set_codel(&end->queue, target_us, interval_us);
+}
+
+static void pump(struct inner_end *end, struct mono now)
+{
+	if (!end->pumping)
+		return;
+	end->pumping = false;
+	tune(end, now);
+	while (kcpvpn_peer_ready(end->peer)) {
+		struct ingress_packet *packet = ingress_pop(&end->queue, now);
+		if (!packet)
+			return;
+		if (kcpvpn_peer_send(end->peer, packet->data, packet->len, now.us) < 0)
+			end->counters.refused++;
+		pool_return(&end->packets, packet);
+	}
+}
+
+/* ---- a round ------------------------------------------------------------------------------------------ */
+
+static void read_messages(struct inner_end *end)
+{
+	struct inner_world *world = end->world;
+	struct iovec pieces[KCPVPN_NATIVE_PIECES_MAX];
+	uint8_t packet[65536];
+	size_t len;
+	int count;
+
+	while ((count = kcpvpn_peer_recv_peek(end->peer, pieces, KCPVPN_NATIVE_PIECES_MAX, &len)) >
+		0) {
+		const uint8_t *bytes = pieces[0].iov_base;
+		size_t at = 0;
+		for (int i = 0; count > 1 && i < count; i++) {
+			memcpy(packet + at, pieces[i].iov_base, pieces[i].iov_len);
+			at += pieces[i].iov_len;
+			bytes = packet;
+		}
+		end->counters.out_packets++;
+		end->counters.out_bytes += len;
+		if (world->watch)
+			world->watch(world->watch_ctx, end->tunnel, end->side, bytes, len);
+		inner_world_hand_in(world, end->side, bytes, len);
+		kcpvpn_peer_recv_drop(end->peer, world->now.us);
+	}
+}
+
+static bool turn(struct inner_end *end)
+{
+	struct kcpvpn_peer *peer;
+	unsigned events;
+	bool any = false;
+
+	kcpvpn_native_on_deadline(end->native, end->world->now.us);
+	while ((peer = kcpvpn_native_next_event(end->native, &events)) != NULL) {
+		any = true;
+		if (events & KCPVPN_PEER_EVENT_READABLE)
+			read_messages(end);
+		if (events & (KCPVPN_PEER_EVENT_WRITABLE | KCPVPN_PEER_EVENT_STATE))
+			end->pumping = true;
+	}
+	return any;
+}
+
+bool inner_end_serve(struct inner_end *end)
+{
+	struct inner_world *world = end->world;
+
+	if (!end->native ||
+		(!end->touched && kcpvpn_native_next_deadline(end->native) > world->now.us))
+		return false;
+	end->touched = false;
+	for (int i = 0; i < TURNS; i++) {
+		bool any = turn(end);
+		pump(end, world->now);
+		kcpvpn_native_flush(end->native, world->now.us);
+		if (!any)
+			break;
+	}
+	return true;
+}
+
+/* ---- making it -------------------------------------------------------------------------------------------------- */
+
+static void private_key(const struct inner_end *end, uint8_t ret[KCPVPN_NATIVE_KEY_BYTES])
+{
+	memset(ret, (int)(0x40 + 2 * end->tunnel + end->side), KCPVPN_NATIVE_KEY_BYTES);
+}
+
+void inner_end_start(struct inner_world *world, size_t tunnel, size_t side)
+{
+	struct inner_end *end = &world->ends[tunnel][side];
+	struct ingress_options queue = INGRESS_DEFAULTS;
+	const struct rand_source random = {fill_random, end};
+	uint8_t key[KCPVPN_NATIVE_KEY_BYTES];
+
+	*end = (struct inner_end){
+		.world = world,
+		.tunnel = tunnel,
+		.side = side,
+		.port = {inner_world_port_send, end},
+		.address = {.address = {192, 0, 2, (uint8_t)(10 * tunnel + side + 1)},
+			.port = 29900,
+			.family = 4},
+		.random = inner_world_random(world),
+		.tuned_at = world->now,
+		.expired_at = world->now,
+	};
+	pool_init(&end->packets, ingress_slot_bytes(SLOT_BYTES), QUEUED_MAX);
+	ingress_init(&end->queue, &end->packets, &queue, &random);
+	private_key(end, key);
+	struct kcpvpn_native_config config = {
+		.private_key = key,
+		.datagram_max_bytes = INNER_WORLD_DATAGRAM_MAX,
+		.peers_max = 2,
+		.memory_max_bytes = MEMORY_BYTES,
+		.realtime_us = realtime,
+		.random = fill_random,
+		.ctx = end,
+	};
+	if (kcpvpn_native_new(&config, world->now.us, &end->native) < 0)
+		inner_world_fail(world, "a node does not start");
+}
+
+void inner_end_introduce(struct inner_world *world, size_t tunnel, size_t side)
+{
+	struct inner_end *end = &world->ends[tunnel][side], *other = &world->ends[tunnel][1 - side];
+	uint8_t secret[KCPVPN_NATIVE_KEY_BYTES], key[KCPVPN_NATIVE_KEY_BYTES];
+	struct kcpvpn_target target = {other->address, &end->port};
+	struct kcpvpn_peer_config config = {
+		.public_key = key,
+		.tun_mtu = world->options.mtu_bytes,
+		.dead_after_us = DEAD_AFTER_US,
+		.roaming = true,
+		.persistent = side == 0,
+	};
+
+	private_key(other, secret);
+	kcpvpn_native_public_half(secret, key);
+	if (kcpvpn_native_add_peer(end->native, &config, world->now.us, &end->peer) < 0)
+		inner_world_fail(world, "a node does not take its peer");
+	if (side == 0)
+		kcpvpn_peer_set_targets(end->peer, &target, 1, world->now.us);
+	kcpvpn_peer_up(end->peer, world->now.us);
+	end->touched = true;
+}
+
+void inner_end_stop(struct inner_end *end)
+{
+	kcpvpn_native_free(end->native);
+	ingress_fini(&end->queue);
+	pool_fini(&end->packets);
+}
