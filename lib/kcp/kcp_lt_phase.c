@@ -6,7 +6,7 @@
  * DRAIN, DOWN and LOOK are slow on purpose, and so tell what is lost at random (kcp_lt_loss.c).
  *
  * Contested. Where others keep a queue standing, whoever empties his own part gives it to them. Two drains in a row after
- * which a queue still stood tell of such others: then cruising is at the full rate, drains are short but for each eighth, and the
+ * which a queue still stood tell of such others: then cruising is at the full rate, drains are short but for each fourth, and the
  * window allows for the queue.
  */
 #include "kcp/kcp_lt_phase.h"
@@ -30,7 +30,7 @@ enum {
 	DOWN_UNITS = 4, /* at most, or */
 	DOWN_LONG_UNITS = 20,
 	ASK_UNITS = 3, /* after a drain the next may come for a loss that is not understood */
-	LONG_CYCLES = 8, /* while contested, one drain of so many is long */
+	LONG_CYCLES = 4, /* while contested, one drain of so many is long */
 	LOOK_LEAST_US = 200000,
 	LOOK_REACH_US = 1000000, /* by then the look begins even if too much flies */
 	STUBBORN = 2,
