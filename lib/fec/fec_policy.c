@@ -297,12 +297,12 @@ static void bulk_sent(struct fec_policy *p, double bytes)
 {
 	bool by_credit = p->credit - 1 >= TAIL_CREDIT_MIN && p->share.bytes > 0;
 
-	if (by_credit) {
-		p->credit -= 1;
+	if (by_credit || p->credit >= 1)
+		p->credit -= 1; /* whoever pays: one that was owed is made */
+	if (by_credit)
 		p->share.bytes -= bytes;
-	} else {
+	else
 		p->urgent.bytes -= bytes;
-	}
 	if (p->credit < 1) {
 		p->unrepaired = 0;
 		p->tail_at = MONO_NEVER;
