@@ -64,8 +64,7 @@ void kcp_budget_acked(struct kcp_budget *budget, const struct kcp_lt_flight *fli
 	bool late, struct mono now);
 
 /** Declared lost, rebuilt ones as well. */
-void kcp_budget_lost(
-	struct kcp_budget *budget, const struct kcp_lt_flight *flight, uint32_t bytes);
+void kcp_budget_lost(struct kcp_budget *budget, const struct kcp_lt_flight *flight, uint32_t bytes);
 
 /**
  * Closes the sample of one report, when all that it acknowledged and lost was told.

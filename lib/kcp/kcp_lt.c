@@ -72,6 +72,7 @@ static void begin_anew(struct kcp_lt *lt, uint64_t guess, struct mono now)
 {
 	kcp_lt_rate_init(&lt->rates, guess);
 	lt->bw = guess;
+	lt->guess = guess;
 	lt->bw_max = UINT64_MAX;
 	lt->flying_max = UINT64_MAX;
 	lt->carried_ppm = PPM;
@@ -198,8 +199,7 @@ static void check_slower(struct kcp_lt *lt, bool full, bool queue, struct mono n
 
 	if (gain > 100)
 		gain = 100;
-	sent = lt->bw / 100 * gain / 100 * (PPM - lt->loss.floor_ppm) / PPM *
-	       POOR_PERCENT;
+	sent = lt->bw / 100 * gain / 100 * (PPM - lt->loss.floor_ppm) / PPM * POOR_PERCENT;
 	if (!full || !queue || lt->deep || lt->phase == KCP_LT_STARTUP ||
 		lt->phase == KCP_LT_DRAIN) {
 		lt->poor_rounds = 0;
@@ -259,9 +259,10 @@ static void end_round(struct kcp_lt *lt, struct mono now)
 static void measure_burst(struct kcp_lt *lt, uint32_t newly_bytes, struct mono now)
 {
 	int64_t elapsed_us = mono_diff_us(now, lt->burst_at);
-	uint64_t expected = elapsed_us > 1000000
-				    ? UINT64_MAX
-				    : lt->bw * (uint64_t)(elapsed_us < 0 ? 0 : elapsed_us) / 1000000;
+	uint64_t expected =
+		elapsed_us > 1000000
+			? UINT64_MAX
+			: lt->bw * (uint64_t)(elapsed_us < 0 ? 0 : elapsed_us) / 1000000;
 	uint64_t most = lt->bw * BURST_MOST_US / 1000000;
 
 	if (lt->burst_bytes <= expected) {
@@ -313,7 +314,8 @@ void kcp_lt_update(struct kcp_lt *lt, int64_t rtt_us, uint64_t flying_bytes, str
 		return;
 	if (was_away(lt, &sample)) {
 		kcp_lt_loss_skip(&lt->loss);
-		begin_anew(lt, kcp_lt_rate_now(lt) / 2, now);
+		/* Silence after silence halves once: nothing was learned in between. */
+		begin_anew(lt, lt->guess ? lt->guess : kcp_lt_rate_now(lt) / 2, now);
 		return;
 	}
 	bool queue = rtt_us > 0 && queued(lt, rtt_us);

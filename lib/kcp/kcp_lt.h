@@ -18,10 +18,10 @@ enum {
 	KCP_LT_START_DATAGRAMS = 32, /* full ones may fly while nothing better is known, */
 	KCP_LT_MIN_DATAGRAMS = 4,    /* and always */
 	KCP_LT_FLOOR_SEGMENTS = 64,  /* go in a round trip while starting */
-	KCP_LT_FLOOR_RTT_US = 50000, /* which is taken for so long while unknown */
 	KCP_LT_ACK_DELAY_US = 5000,  /* how late the peer may report on purpose */
 	KCP_LT_PACE_BURST_US = 2000, /* time for which unused pace is kept; timers are coarse */
-	KCP_LT_IDLE_US = 5000000,    /* idle for longer, and half the rate is believed, to begin with */
+	KCP_LT_IDLE_US =
+		5000000, /* idle for longer, and half the rate is believed, to begin with */
 	KCP_LT_MEMORY_US = 600000000, /* what was learned of a path holds for so long */
 };
 
@@ -60,32 +60,33 @@ struct kcp_lt {
 	uint64_t bw; /* bytes a second; 0 = unknown */
 	uint32_t datagram_bytes;
 	/* the round */
-	uint32_t round_end; /* `delivered` that ends it */
+	uint32_t round_end;  /* `delivered` that ends it */
 	uint64_t round_rate; /* largest delivered of it, bytes a second */
 	uint64_t round_flying;
-	bool queued; /* the last sample saw a queue */
-	uint32_t gain_low[2]; /* lowest pace of this round and the one before, percent of bw */
-	uint32_t poor_rounds;   /* in a row: delivered far less than was sent, with a queue */
+	bool queued;		/* the last sample saw a queue */
+	uint32_t gain_low[2];	/* lowest pace of this round and the one before, percent of bw */
+	uint32_t poor_rounds;	/* in a row: delivered far less than was sent, with a queue */
 	uint32_t queued_rounds; /* in a row: saw a queue all the time */
 	/* the phase */
 	enum kcp_lt_phase phase;
 	struct mono phase_at;
-	int64_t cruise_us; /* how long this one shall be */
+	int64_t cruise_us;	/* how long this one shall be */
 	struct mono look_until; /* MONO_NEVER: the window has not run down yet */
 	uint64_t flat_rate;	/* the rate when it last had grown by a quarter */
 	uint32_t flat_rounds;	/* rounds since */
+	uint64_t guess;		/* STARTUP began with it; 0 = that is over */
 	uint64_t probe_bw;	/* when probing began */
 	uint32_t cycles;
-	bool deep;	  /* the path became slower: drain to the ground */
-	bool grew;	  /* the last probe found more */
+	bool deep; /* the path became slower: drain to the ground */
+	bool grew; /* the last probe found more */
 	/* others who keep a queue */
 	bool contested;
-	uint32_t stubborn; /* drains after which the queue still stood */
+	uint32_t stubborn;	 /* drains after which the queue still stood */
 	struct mono watch_until; /* MONO_NEVER: not watching */
 	int64_t watch_us;
 	/* the response to congestion */
-	uint64_t flying_max; /* bytes; UINT64_MAX = no bound */
-	uint64_t bw_max;     /* bytes a second; UINT64_MAX = no bound */
+	uint64_t flying_max;  /* bytes; UINT64_MAX = no bound */
+	uint64_t bw_max;      /* bytes a second; UINT64_MAX = no bound */
 	uint32_t carried_ppm; /* share of losses that crossed the bottleneck */
 	/* bursts of acknowledgements */
 	struct mono burst_at;
@@ -94,7 +95,7 @@ struct kcp_lt {
 	uint32_t extra_rounds;
 	/* pace */
 	struct mono pace_at;
-	uint32_t pace_ns; /* on top of it */
+	uint32_t pace_ns;    /* on top of it */
 	struct mono sent_at; /* last, for telling idleness */
 };
 

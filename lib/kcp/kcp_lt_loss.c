@@ -35,8 +35,8 @@ static uint32_t share_ppm(const struct kcp_lt_tally *tally)
 /* Variance of a share, in ppm^2. */
 static uint64_t variance(uint32_t ppm, uint32_t n)
 {
-	if (ppm < 1000)
-		ppm = 1000; /* a few that were seen to arrive prove little */
+	if (ppm < 300)
+		ppm = 300; /* a few that were seen to arrive prove little */
 	return (uint64_t)ppm * (PPM - ppm) / n;
 }
 
@@ -109,6 +109,7 @@ void kcp_lt_loss_update(struct kcp_lt_loss *loss, bool queued)
 	add(&loss->round, &loss->fresh[KCP_LT_USUAL]);
 	add(&loss->round, &loss->fresh[KCP_LT_LOW]);
 	add(&loss->round_probe, &loss->fresh[KCP_LT_PROBE]);
+	add(&loss->start, &loss->fresh[KCP_LT_START]);
 	add(&loss->low, &loss->fresh[KCP_LT_LOW]);
 	add(&loss->slow, &loss->fresh[KCP_LT_LOW]);
 	add(&loss->probe, &loss->fresh[KCP_LT_PROBE]);
@@ -179,7 +180,7 @@ void kcp_lt_loss_cycle(struct kcp_lt_loss *loss)
 		close_low(loss);
 	if (loss->probe.judged >= KCP_LT_LOSS_TALLY && loss->slow.judged >= KCP_LT_LOSS_TALLY) {
 		uint32_t doubt = 2 * root(variance(probe_ppm, loss->probe.judged) +
-					  variance(slow_ppm, loss->slow.judged));
+					     variance(slow_ppm, loss->slow.judged));
 		if (probe_ppm > slow_ppm + KCP_LT_LOSS_EXCESS_MAX_PPM + doubt)
 			loss->shallow = true;
 		else if (probe_ppm < slow_ppm + KCP_LT_LOSS_EXCESS_MAX_PPM / 2)

@@ -5,16 +5,17 @@
 #include "kcp/kcp_lt_sample.h"
 
 enum {
-	KCP_LT_LOSS_LOW = 150,	     /* datagrams sent slowly make a sample of the floor, */
-	KCP_LT_LOSS_LOW_MOST = 600,  /* which is closed at so many even if there is no end of them */
-	KCP_LT_LOSS_RISE = 30,	     /* so many show that the floor has risen */
-	KCP_LT_LOSS_SAMPLES = 4,     /* the two lowest of so many are believed */
+	KCP_LT_LOSS_LOW = 150,	    /* datagrams sent slowly make a sample of the floor, */
+	KCP_LT_LOSS_LOW_MOST = 600, /* which is closed at so many even if there is no end of them */
+	KCP_LT_LOSS_RISE = 30,	    /* so many show that the floor has risen */
+	KCP_LT_LOSS_SAMPLES = 4,    /* the two lowest of so many are believed */
 	KCP_LT_LOSS_FLOOR_MAX_PPM = 500000,
-	KCP_LT_LOSS_ROUND = 20,	     /* datagrams, for a judgement */
-	KCP_LT_LOSS_EXCESS_MAX_PPM = 20000, /* above the floor is bearable, or as much as the floor, */
-	KCP_LT_LOSS_EXCESS_MIN_PPM = 3000,  /* but so much always */
-	KCP_LT_LOSS_TALLY_FADE = 8,  /* a cycle takes so much of the older ones: 1/8 */
-	KCP_LT_LOSS_TALLY = 100,     /* datagrams of each kind, for a comparison */
+	KCP_LT_LOSS_ROUND = 20, /* datagrams, for a judgement */
+	KCP_LT_LOSS_EXCESS_MAX_PPM =
+		20000, /* above the floor is bearable, or as much as the floor, */
+	KCP_LT_LOSS_EXCESS_MIN_PPM = 1000, /* but so much always */
+	KCP_LT_LOSS_TALLY_FADE = 8,	   /* a cycle takes so much of the older ones: 1/8 */
+	KCP_LT_LOSS_TALLY = 100,	   /* datagrams of each kind, for a comparison */
 };
 
 /** Datagrams whose fate is known. */
@@ -28,12 +29,13 @@ struct kcp_lt_loss {
 	/* the floor */
 	struct kcp_lt_tally low;
 	uint32_t samples_ppm[KCP_LT_LOSS_SAMPLES];
-	uint32_t samples;	/* ever, stops counting at KCP_LT_LOSS_SAMPLES */
-	uint32_t sample_at;	/* where the next one goes */
+	uint32_t samples;   /* ever, stops counting at KCP_LT_LOSS_SAMPLES */
+	uint32_t sample_at; /* where the next one goes */
 	uint32_t floor_ppm;
 	/* since the last judgement */
 	struct kcp_lt_tally round; /* without probes */
 	struct kcp_lt_tally round_probe;
+	struct kcp_lt_tally start; /* of this or the last STARTUP */
 	/* probing against slow, fading */
 	struct kcp_lt_tally probe;
 	struct kcp_lt_tally slow;

@@ -9,10 +9,22 @@ static uint64_t share(uint64_t rate, int64_t us)
 	return rate * (uint64_t)us / 1000000;
 }
 
+/* Twice what arrived is not twice what was sent: what must go on top. */
+static uint64_t lost_of(const struct kcp_lt *lt, uint64_t bytes)
+{
+	const struct kcp_lt_tally *start = &lt->loss.start;
+
+	if (start->judged < KCP_LT_LOSS_ROUND || start->lost >= start->judged / 3)
+		return start->judged < KCP_LT_LOSS_ROUND ? 0 : bytes / 2;
+	return bytes * start->lost / (start->judged - start->lost);
+}
+
 uint64_t kcp_lt_window_bytes(const struct kcp_lt *lt, uint32_t datagram_bytes)
 {
-	uint64_t least = (uint64_t)datagram_bytes *
-			 (lt->phase == KCP_LT_STARTUP ? KCP_LT_START_DATAGRAMS : KCP_LT_MIN_DATAGRAMS);
+	bool starts = lt->phase == KCP_LT_STARTUP;
+	bool bold = starts && (!lt->queued || lt->sampler.limited);
+	uint64_t least =
+		(uint64_t)datagram_bytes * (bold ? KCP_LT_START_DATAGRAMS : KCP_LT_MIN_DATAGRAMS);
 	uint64_t rate = kcp_lt_rate_now(lt);
 	uint64_t product = kcp_lt_product(lt);
 	uint64_t window, extra;
@@ -24,10 +36,11 @@ uint64_t kcp_lt_window_bytes(const struct kcp_lt *lt, uint32_t datagram_bytes)
 	extra = lt->extra[0] > lt->extra[1] ? lt->extra[0] : lt->extra[1];
 	if (extra < share(rate, KCP_LT_ACK_DELAY_US))
 		extra = share(rate, KCP_LT_ACK_DELAY_US);
-	window = 2 * product + 3 * (uint64_t)datagram_bytes + extra;
-	/* Where a share is lost, twice what arrived is not twice what was sent. */
-	if (lt->phase == KCP_LT_STARTUP && !lt->queued)
-		window += product;
+	/* A queue while starting says that the rate is reached: it shall not grow until that is certain. */
+	window = (starts && lt->queued ? product + product / 2 : 2 * product) +
+		 3 * (uint64_t)datagram_bytes + extra;
+	if (bold)
+		window += lost_of(lt, 2 * product);
 	if (lt->contested && share(rate, lt->rtt.srtt_us) / 2 * 3 > window)
 		window = share(rate, lt->rtt.srtt_us) / 2 * 3;
 	if (window > lt->flying_max && lt->phase != KCP_LT_STARTUP)
@@ -37,7 +50,7 @@ uint64_t kcp_lt_window_bytes(const struct kcp_lt *lt, uint32_t datagram_bytes)
 
 void kcp_lt_pace(struct kcp_lt *lt, uint32_t bytes, uint64_t flying_bytes, struct mono now)
 {
-	int64_t rtt_us = lt->rtt.srtt_us ? lt->rtt.srtt_us : KCP_LT_FLOOR_RTT_US;
+	int64_t rtt_us = lt->rtt.srtt_us > 0 ? lt->rtt.srtt_us : 1;
 	uint64_t floor = lt->phase == KCP_LT_STARTUP ? KCP_LT_FLOOR_SEGMENTS : 2;
 	uint64_t rate = kcp_lt_rate_now(lt) * kcp_lt_gain(lt, flying_bytes) / 100;
 	struct mono least = mono_add_us(now, -KCP_LT_PACE_BURST_US);
@@ -46,8 +59,8 @@ void kcp_lt_pace(struct kcp_lt *lt, uint32_t bytes, uint64_t flying_bytes, struc
 	floor = floor * lt->datagram_bytes * 1000000 / (uint64_t)rtt_us;
 	if (rate < floor)
 		rate = floor;
-	if (rate == 0)
-		return;
+	if (rate == 0 || lt->rtt.srtt_us == 0)
+		return; /* nothing is known; the window is small */
 	if (mono_before(lt->pace_at, least)) {
 		lt->pace_at = least;
 		lt->pace_ns = 0;

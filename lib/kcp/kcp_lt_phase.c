@@ -14,12 +14,13 @@
 enum {
 	UNIT_LEAST_US = 10000, /* of a phase: reports come in steps */
 	STARTUP_PERCENT = 277,
+	STARTUP_QUEUED_PERCENT = 125,
 	STARTUP_FLAT_ROUNDS = 3,
 	DRAIN_PERCENT = 36,
 	DRAIN_UNITS = 10, /* at most */
 	CRUISE_PERCENT = 98,
-	CRUISE_UNITS = 6, /* at least, */
-	CRUISE_ROUNDS = 60, /* at most, or the packets that the path holds, */
+	CRUISE_UNITS = 6,    /* at least, */
+	CRUISE_ROUNDS = 60,  /* at most, or the packets that the path holds, */
 	CRUISE_US = 2000000, /* or so long and up to half as long again */
 	PROBE_PERCENT = 125,
 	PROBE_SHALLOW_PERCENT = 112, /* where each probe overflows the queue */
@@ -29,7 +30,7 @@ enum {
 	DOWN_DEEP_PERCENT = 25,
 	DOWN_UNITS = 4, /* at most, or */
 	DOWN_LONG_UNITS = 20,
-	ASK_UNITS = 3, /* after a drain the next may come for a loss that is not understood */
+	ASK_UNITS = 3,	 /* after a drain the next may come for a loss that is not understood */
 	LONG_CYCLES = 4, /* while contested, one drain of so many is long */
 	LOOK_LEAST_US = 200000,
 	LOOK_REACH_US = 1000000, /* by then the look begins even if too much flies */
@@ -50,10 +51,10 @@ uint64_t kcp_lt_product(const struct kcp_lt *lt)
 
 int64_t kcp_lt_queue_us(const struct kcp_lt *lt)
 {
-	int64_t packet_us =
-		lt->bw ? (int64_t)((uint64_t)lt->datagram_bytes * 1000000 / lt->bw) : 0;
+	int64_t packet_us = lt->bw ? (int64_t)((uint64_t)lt->datagram_bytes * 1000000 / lt->bw) : 0;
 
-	return kcp_lt_rtt_queue_us(&lt->rtt, packet_us < PACKET_MOST_US ? packet_us : PACKET_MOST_US);
+	return kcp_lt_rtt_queue_us(
+		&lt->rtt, packet_us < PACKET_MOST_US ? packet_us : PACKET_MOST_US);
 }
 
 static bool empty(const struct kcp_lt *lt, uint64_t flying_bytes)
@@ -72,7 +73,7 @@ uint32_t kcp_lt_gain(const struct kcp_lt *lt, uint64_t flying_bytes)
 
 	switch (lt->phase) {
 	case KCP_LT_STARTUP:
-		return STARTUP_PERCENT;
+		return lt->queued ? STARTUP_QUEUED_PERCENT : STARTUP_PERCENT;
 	case KCP_LT_DRAIN:
 		return DRAIN_PERCENT;
 	case KCP_LT_CRUISE:
@@ -138,6 +139,7 @@ void kcp_lt_enter(struct kcp_lt *lt, enum kcp_lt_phase phase, struct mono now)
 	case KCP_LT_STARTUP:
 		lt->flat_rate = 0;
 		lt->flat_rounds = 0;
+		lt->loss.start = (struct kcp_lt_tally){0};
 		break;
 	case KCP_LT_PROBE_UP:
 		kcp_lt_loss_cycle(&lt->loss);
@@ -153,6 +155,8 @@ void kcp_lt_enter(struct kcp_lt *lt, enum kcp_lt_phase phase, struct mono now)
 		lt->cruise_us = cruise_us(lt, now);
 		break;
 	case KCP_LT_DRAIN:
+		lt->guess = 0;
+		break;
 	case KCP_LT_DOWN:
 		break;
 	}

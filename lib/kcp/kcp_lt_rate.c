@@ -55,8 +55,8 @@ void kcp_lt_rate_keep(struct kcp_lt_rate *rate, uint32_t rounds)
 	rate->cycles[0] = (struct kcp_lt_rate_round){0};
 	rate->cycles[1] = (struct kcp_lt_rate_round){0};
 	for (uint32_t i = 0; i < rounds; i++)
-		raise(&rate->cycles[0], &rate->rounds[(rate->at + KCP_LT_RATE_ROUNDS - i) %
-						      KCP_LT_RATE_ROUNDS]);
+		raise(&rate->cycles[0],
+			&rate->rounds[(rate->at + KCP_LT_RATE_ROUNDS - i) % KCP_LT_RATE_ROUNDS]);
 }
 
 uint64_t kcp_lt_rate_bytes(const struct kcp_lt_rate *rate, uint32_t floor_ppm)

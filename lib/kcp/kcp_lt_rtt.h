@@ -8,18 +8,20 @@
 #include <stdint.h>
 
 enum {
-	KCP_LT_RTT_LOOK_US = 5000000,	 /* without a smallest one, and the path is drained for a look */
-	KCP_LT_RTT_BELIEVE_US = 10000000, /* after that what the look shows is believed, if it is longer */
-	KCP_LT_RTT_SLACK_US = 500,	 /* this and 1/32 above the smallest is the smallest again */
-	KCP_LT_RTT_QUEUE_US = 4000,	 /* this and 1/8 above it is a queue */
+	KCP_LT_RTT_LOOK_US =
+		5000000, /* without a smallest one, and the path is drained for a look */
+	KCP_LT_RTT_BELIEVE_US =
+		10000000,	   /* after that what the look shows is believed, if it is longer */
+	KCP_LT_RTT_SLACK_US = 500, /* this and 1/32 above the smallest is the smallest again */
+	KCP_LT_RTT_QUEUE_US = 4000, /* this and 1/8 above it is a queue */
 };
 
 struct kcp_lt_rtt {
-	int64_t min_us;	   /* 0 = unknown */
-	int64_t srtt_us;   /* 0 = unknown */
-	int64_t lowest_us; /* of this round; INT64_MAX = none */
-	int64_t look_us;   /* lowest since the look began */
-	struct mono min_at; /* seen last */
+	int64_t min_us;	       /* 0 = unknown */
+	int64_t srtt_us;       /* 0 = unknown */
+	int64_t lowest_us;     /* of this round; INT64_MAX = none */
+	int64_t look_us;       /* lowest since the look began */
+	struct mono min_at;    /* seen last */
 	struct mono raised_at; /* the smallest was seen, or a longer one believed */
 };
 

@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define KCP_LT_RATE_MAX_BYTES ((uint64_t)1 << 30) /* a second; what is faster was acknowledged by a liar */
+#define KCP_LT_RATE_MAX_BYTES \
+	((uint64_t)1 << 30) /* a second; what is faster was acknowledged by a liar */
 
 /** How fast the path was being used when a datagram left; its loss is counted accordingly. */
 enum kcp_lt_kind {
@@ -21,12 +22,13 @@ enum kcp_lt_kind {
 /** What is noted with each transmission. Times are microseconds, counts bytes, both modulo 2^32. */
 struct kcp_lt_flight {
 	uint32_t sent_us;
-	uint32_t delivered;	/* count when sent, */
-	uint32_t delivered_us;	/* and when that was reached */
-	uint32_t lost;		/* count when sent */
-	uint32_t first_sent_us; /* start of the time in which what was delivered then had been sent */
-	uint8_t kind;		/* enum kcp_lt_kind */
-	bool limited;		/* the sender had no more to send */
+	uint32_t delivered;    /* count when sent, */
+	uint32_t delivered_us; /* and when that was reached */
+	uint32_t lost;	       /* count when sent */
+	uint32_t
+		first_sent_us; /* start of the time in which what was delivered then had been sent */
+	uint8_t kind;	       /* enum kcp_lt_kind */
+	bool limited;	       /* the sender had no more to send */
 };
 
 struct kcp_lt_sampler {

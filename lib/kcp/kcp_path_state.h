@@ -68,9 +68,10 @@ struct kcp_path {
 	uint64_t peer_grant_bytes;
 	uint64_t peer_grant_pn; /* of the datagram that told it */
 	bool peer_told;
-	struct mono hungry_until; /* a message was refused for pace or window: there is more to send */
-	bool await_pace;   /* the caller wants to hear when pace lets something go, */
-	bool await_exempt; /* or when something may pass a full window */
+	struct mono
+		hungry_until; /* a message was refused for pace or window: there is more to send */
+	bool await_pace;      /* the caller wants to hear when pace lets something go, */
+	bool await_exempt;    /* or when something may pass a full window */
 	bool wask;
 	bool wins;
 	bool probe;	  /* a PTO passed */

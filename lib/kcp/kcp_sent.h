@@ -3,10 +3,10 @@
 #define KCP_SENT_H
 
 #include "core/mono.h"
+#include "kcp/kcp_lt_sample.h"
 #include "kcp/kcp_rack.h"
 #include "kcp/kcp_refs.h"
 #include "kcp/kcp_ring.h"
-#include "kcp/kcp_lt_sample.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -89,7 +89,7 @@ struct kcp_sent {
 	int64_t srtt_us; /* 0 = unknown */
 	int64_t var_us;
 	int64_t latest_us;
-	int64_t sample_us; /* of the report that was taken last; 0 = it gave none */
+	int64_t sample_us;  /* of the report that was taken last; 0 = it gave none */
 	int64_t min_rtt_us; /* set by the owner */
 	uint64_t route_pn;  /* numbers before this went another way: no samples */
 	bool hinted;	    /* srtt is not measured */

@@ -18,7 +18,8 @@ enum {
 
 static const double scale = 0.4, beta = 0.7;
 
-void lt_cubic_init(struct lt_cubic *cubic, struct lt_world *world, uint32_t owner, struct mono start)
+void lt_cubic_init(
+	struct lt_cubic *cubic, struct lt_world *world, uint32_t owner, struct mono start)
 {
 	memset(cubic, 0, sizeof(*cubic));
 	cubic->world = world;

@@ -37,7 +37,8 @@ struct lt_cubic {
 	uint64_t second_bytes[LT_CUBIC_SECONDS_MAX];
 };
 
-void lt_cubic_init(struct lt_cubic *cubic, struct lt_world *world, uint32_t owner, struct mono start);
+void lt_cubic_init(
+	struct lt_cubic *cubic, struct lt_world *world, uint32_t owner, struct mono start);
 
 /** An acknowledgement of one packet came. */
 void lt_cubic_acked(struct lt_cubic *cubic, uint64_t number, struct mono now);

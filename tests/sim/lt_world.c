@@ -192,8 +192,8 @@ void lt_world_close(struct lt_world *world)
 
 static void to_path(struct kcp_path *path, const struct packet *packet, struct mono now)
 {
-	enum kcp_path_verdict verdict = kcp_path_input(
-		path, packet->number, packet->bytes, packet->len, false, false, now);
+	enum kcp_path_verdict verdict =
+		kcp_path_input(path, packet->number, packet->bytes, packet->len, false, false, now);
 
 	cr_assert(verdict == KCP_PATH_OK || verdict == KCP_PATH_NO_MEMORY);
 }
@@ -204,8 +204,8 @@ static void deliver(struct lt_world *world, struct packet *packet, bool back)
 		struct lt_flow *flow = &world->flows[packet->owner];
 		to_path(back ? flow->a : flow->b, packet, world->now);
 	} else if (back) {
-		lt_cubic_acked(&world->cubics[packet->owner - CUBIC_OWNER], packet->number,
-			world->now);
+		lt_cubic_acked(
+			&world->cubics[packet->owner - CUBIC_OWNER], packet->number, world->now);
 	} else {
 		lt_world_push(world, &world->back, packet->owner, packet->number, ACK_BYTES);
 	}
@@ -258,7 +258,8 @@ static void send_pulses(struct lt_flow *flow)
 
 	while (mono_due(flow->source_at, now)) {
 		if (flow->source_at.us / PULSE_US % 2 == 1) {
-			flow->source_at = mono_at_us((flow->source_at.us / PULSE_US + 1) * PULSE_US);
+			flow->source_at =
+				mono_at_us((flow->source_at.us / PULSE_US + 1) * PULSE_US);
 			continue;
 		}
 		if (!send(flow, KCP_PATH_BULK, LT_PIECE_BYTES))
@@ -332,7 +333,8 @@ static void read_all(struct lt_flow *flow)
 
 static struct mono flow_next(const struct lt_flow *flow)
 {
-	struct mono next = mono_min(kcp_path_next_deadline(flow->a), kcp_path_next_deadline(flow->b));
+	struct mono next =
+		mono_min(kcp_path_next_deadline(flow->a), kcp_path_next_deadline(flow->b));
 
 	if ((flow->source == LT_PULSES || flow->source == LT_THIN) &&
 		mono_before(flow->world->now, flow->source_at))
@@ -380,7 +382,8 @@ void lt_world_run(struct lt_world *world, int64_t us)
 			serve_flow(&world->flows[i]);
 		for (unsigned i = 0; i < world->config.cubics; i++)
 			lt_cubic_serve(&world->cubics[i], world->now);
-		struct mono next = mono_min(link_model_next(&world->out), link_model_next(&world->back));
+		struct mono next =
+			mono_min(link_model_next(&world->out), link_model_next(&world->back));
 		next = mono_min(next, world->queue_at);
 		next = mono_min(next, world->held_until);
 		for (unsigned i = 0; i < world->config.flows; i++)
