@@ -37,7 +37,7 @@ uint64_t kcp_lt_window_bytes(const struct kcp_lt *lt, uint32_t datagram_bytes)
 	if (extra < share(rate, KCP_LT_ACK_DELAY_US))
 		extra = share(rate, KCP_LT_ACK_DELAY_US);
 	/* A queue while starting says that the rate is reached: it shall not grow until that is certain. */
-	window = (starts && lt->queued ? product + product / 2 : 2 * product) +
+	window = (starts && lt->queued ? product + product / 4 : 2 * product) +
 		 3 * (uint64_t)datagram_bytes + extra;
 	if (bold)
 		window += lost_of(lt, 2 * product);

@@ -164,8 +164,7 @@ void kcp_lt_enter(struct kcp_lt *lt, enum kcp_lt_phase phase, struct mono now)
 
 void kcp_lt_grow(struct kcp_lt *lt, bool full, bool congested, struct mono now)
 {
-	bool queued = lt->rtt.lowest_us != INT64_MAX &&
-		      lt->rtt.lowest_us > kcp_lt_queue_us(lt) + lt->rtt.min_us / 4;
+	bool queued = lt->rtt.lowest_us != INT64_MAX && lt->rtt.lowest_us > kcp_lt_queue_us(lt);
 
 	if (!full)
 		return;

@@ -122,9 +122,11 @@ static void check(const struct row *row, unsigned lanes, size_t len)
 	cr_assert(outcome.dropped < 0.005);
 	/* what is sent again was lost */
 	cr_assert(outcome.resent < row->loss * 1.05 + outcome.dropped + 0.01);
-	/* what is resent arrives in time, where a round trip and a half is shorter than 150 ms */
-	cr_assert(outcome.urgent_share >
-		  1 - 0.01 - (row->rtt_us > 90000 ? 1.5 * row->loss : 3 * row->loss * row->loss));
+	/* What is resent arrives in time, where a round trip and a half is shorter than 150 ms. On a long path the queue of the
+	 * start, which is seen a round trip late, is longer than that for a moment. */
+	cr_assert(outcome.urgent_share > 1 - 0.01 -
+						 (row->rtt_us > 90000 ? 0.01 + 1.5 * row->loss
+								      : 3 * row->loss * row->loss));
 }
 
 Test(path_goodput, hundred_megabits)

@@ -493,9 +493,10 @@ Test(path_sending, narrower_path)
 	kcp_path_flush(rig.path, rig.now);
 	cr_assert_eq(rig_count(&rig, KCP_CMD_PUSH), 2, "it was as wide as before");
 	cr_assert_eq(rig_count(&rig, KCP_CMD_DGRAM), 1);
+	rig_run(&rig, 5 * MS); /* for the pace */
 	next = kcp_path_next_pn(rig.path);
 	for (int i = 0; i < 3; i++)
-		send(KCP_PATH_ACK, 1, 40);
+		cr_assert_eq(send(KCP_PATH_ACK, 1, 40), 0);
 	cr_assert_eq(kcp_path_set_mtu(rig.path, 700, 600, true), 0);
 	rig_clear(&rig);
 	rig_run(&rig, 10 * MS);
