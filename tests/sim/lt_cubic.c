@@ -7,7 +7,6 @@
 
 #include "lt_world.h"
 
-#include <math.h>
 #include <string.h>
 
 enum {
@@ -31,6 +30,16 @@ void lt_cubic_init(
 	cubic->heard_at = start;
 }
 
+/* Newton's; results do not depend on the C library's. */
+static double cube_root(double x)
+{
+	double y = x > 1 ? x : 1;
+
+	for (int i = 0; i < 60; i++)
+		y -= (y * y * y - x) / (3 * y * y);
+	return y;
+}
+
 static void reduce(struct lt_cubic *cubic)
 {
 	cubic->most = cubic->window < cubic->most ? cubic->window * (1 + beta) / 2 : cubic->window;
@@ -52,7 +61,7 @@ static void grow(struct lt_cubic *cubic, struct mono now)
 	if (mono_is_never(cubic->epoch_at))
 		cubic->epoch_at = now;
 	double most = cubic->most > cubic->window ? cubic->most : cubic->window;
-	double k = cubic->most > 0 ? cbrt(most * (1 - beta) / scale) : 0;
+	double k = cubic->most > 0 ? cube_root(most * (1 - beta) / scale) : 0;
 	double t = (double)mono_diff_us(now, cubic->epoch_at) / 1e6 + cubic->srtt_us / 1e6 - k;
 	double target = scale * t * t * t + most;
 	cubic->reno += 3 * (1 - beta) / (1 + beta) / cubic->window;
