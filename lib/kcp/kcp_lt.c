@@ -12,14 +12,19 @@
  * and the bounds move. All else is per report; per datagram there are a few additions.
  *
  * Response. On congestion at most 0.85 of what flew may fly, growing back by 3 % a round and 25 % in a probe, and the pace is
- * bounded by 0.7 of the rate until the next probe. In the next round only the floor's share of losses counts as carried.
+ * bounded by 0.8 of the rate until the next probe. The rate that is delivered just then is no lower bound for that, as it
+ * is in BBR: at the moment of overflow it is nearly the old one, and CUBIC flows got a fifth. In the next round only the
+ * floor's share of losses counts as carried. What STARTUP lost counts for nothing; what a probe lost only where a queue stood
+ * before: the probe itself fills a shallow one, and yielding to that would leave such a link half empty.
  *
- * A slower path. Ten rounds are long when each grew by the queue that the old rate made. Two rounds in a row that delivered less
- * than three quarters of what was sent, with a queue all the time, are enough: all older samples go, and the queue is drained
- * to the ground.
+ * A slower path. A filter over seconds is long when round trips grow by the queue that the old rate made. Two rounds in a row
+ * that delivered less than three quarters of what was sent, with a queue all the time, are enough, or four with a queue
+ * whatever they delivered: all older samples go, and the queue is drained to the ground, once; while that lasts the same signs
+ * count for nothing, or they would feed on the share that others take meanwhile.
  *
  * Silence. If nothing was acknowledged for three probe time-outs and nearly all that flew is lost, the link was away: that was no
- * congestion. It begins anew at half the rate, as after a long idleness and on a path that is remembered.
+ * congestion. It begins anew at half the rate, as after a long idleness and on a path that is remembered; halved once, however
+ * often that happens before anything is learned.
  *
  * Sources: draft-ietf-ccwg-bbr; RFC 9002, section 7.6 for silence; RFC 9265: repaired losses are losses.
  */

@@ -30,9 +30,10 @@ enum {
  *
  *	STARTUP  the rate stopped growing -> DRAIN
  *	DRAIN    the queue of that is gone -> CRUISE
- *	CRUISE   six round trips           -> PROBE
- *	PROBE    one round trip            -> DOWN
- *	DOWN     the queue of that is gone -> CRUISE, or PROBE if there was more
+ *	CRUISE   2 to 3 s, or as many round trips as packets fit -> PROBE_UP; a loss not understood -> DOWN
+ *	PROBE_UP one round trip            -> DOWN
+ *	DOWN     the queue of that is gone -> CRUISE, or PROBE_UP if there was more
+ *	any but STARTUP, DRAIN: the path became slower -> DOWN
  *	LOOK     from any but STARTUP, when the smallest round-trip time grew old -> CRUISE
  */
 enum kcp_lt_phase {

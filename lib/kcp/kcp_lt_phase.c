@@ -1,13 +1,21 @@
 /*
- * A path is asked for more for one round trip in eight, and what that put into a queue is taken out again, so the queue is
- * empty most of the time. Between the two the pace is a little below the rate: a rate that was taken for a little too high makes
- * no standing queue.
+ * STARTUP doubles and more each round trip. The first queue it sees ends the boldness at once, the first round that queued and did
+ * not grow ends it: what it overshoots by is what it sent in the round trip before the news came.
  *
- * DRAIN, DOWN and LOOK are slow on purpose, and so tell what is lost at random (kcp_lt_loss.c).
+ * After that a path is asked for more (PROBE_UP) for one round trip every 2 to 3 s, or sooner if it holds few packets, and what that
+ * put into a queue is taken out again (DOWN), so the queue is empty most of the time. Not every eighth round trip, as BBR's
+ * first version does: each probe may overflow a queue, a CUBIC flow takes that as its signal, and needs seconds to
+ * grow back (at a queue of 20 ms one in eight left it a tenth of the path; now it is half). Where a probe finds more, the next
+ * follows at once. In between the pace is a little below the rate: a rate taken for a little too high makes no standing
+ * queue.
  *
- * Contested. Where others keep a queue standing, whoever empties his own part gives it to them. Two drains in a row after
- * which a queue still stood tell of such others: then cruising is at the full rate, drains are short but for each fourth, and the
- * window allows for the queue.
+ * DRAIN, DOWN and LOOK are slow on purpose, and so tell what is lost at random (kcp_lt_loss.c). A loss that is not understood
+ * calls for a DOWN of its own: if it goes on while nothing overflows, it is the dice's.
+ *
+ * Contested. Where others keep a queue standing, whoever empties his own part gives it to them. Two drains in a row after which
+ * a queue still stood tell of such others: then cruising is at the full rate, drains are short but for each fourth, the window
+ * allows for the queue, and a queue that stands is no sign that the path became slower. Without that a CUBIC flow
+ * leaves half as much behind a deep queue.
  */
 #include "kcp/kcp_lt_phase.h"
 
