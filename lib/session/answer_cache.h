@@ -20,7 +20,7 @@ enum {
 	ANSWER_CACHE_KEY_BYTES = 16,	 /* mac1 */
 	ANSWER_CACHE_ANSWER_BYTES = 120, /* RESP */
 	ANSWER_CACHE_ENTRIES = 1024,
-	ANSWER_CACHE_REPEATS = 8, /* times an answer is given again */
+	ANSWER_CACHE_REPEATS = 12, /* times an answer is given again */
 	ANSWER_CACHE_LIFE_US = 10000000,
 	ANSWER_CACHE_IDLE_US = 60000000, /* after the last answer put in, the memory is freed */
 };
