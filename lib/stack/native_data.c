@@ -292,8 +292,10 @@ static void look_for_life(struct kcpvpn_peer *peer, struct mono now)
 		native_control_ping(peer, now);
 	if (due & LIVENESS_ATTEMPT)
 		native_initiate(peer, NATIVE_REASON_SILENCE, now);
-	if (due & LIVENESS_DEAD)
+	if (due & LIVENESS_DEAD) {
+		native_initiate_note_gone(peer);
 		native_peer_judge(peer);
+	}
 }
 
 /*

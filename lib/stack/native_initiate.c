@@ -148,6 +148,12 @@ void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_para
 	};
 }
 
+void native_initiate_note_gone(struct kcpvpn_peer *peer)
+{
+	if (peer->hs.unheard > 0)
+		peer->hs.trouble = trouble_silent;
+}
+
 /* What became of the attempt before: it is over now that another is made. */
 static void note_silence(struct kcpvpn_peer *peer, struct mono now)
 {
@@ -158,8 +164,9 @@ static void note_silence(struct kcpvpn_peer *peer, struct mono now)
 	else if (hs->schedule.made > 0 && hs->unheard < UINT8_MAX)
 		hs->unheard++;
 	hs->heard = false;
-	if (hs->unheard > 0 && !native_session_sending(peer, now))
-		hs->trouble = trouble_silent;
+	/* The keys of a peer that is gone are good for minutes still. */
+	if (!native_session_sending(peer, now) || liveness_gone(&peer->data.live))
+		native_initiate_note_gone(peer);
 	if (hs->unheard >= SILENT_ATTEMPTS)
 		native_peer_raise(peer, KCPVPN_PEER_EVENT_NAMES);
 }

@@ -255,6 +255,9 @@ void native_initiate_make(struct kcpvpn_peer *peer, struct mono now);
 /** The schedule of the peer's calls is due. */
 void native_initiate_on_deadline(struct kcpvpn_peer *peer, struct mono now);
 
+/** The peer counts as gone, or has no session: if a whole attempt met silence, that is the trouble. */
+void native_initiate_note_gone(struct kcpvpn_peer *peer);
+
 /** A session that waited for its confirmation in vain is erased. */
 void native_respond_unconfirmed(struct native_session *next);
 
