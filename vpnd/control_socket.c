@@ -230,11 +230,6 @@ int control_socket_open(
 	return 0;
 }
 
-int control_socket_set_group(struct control_socket *s, gid_t gid)
-{
-	return set_rights(s->path, gid);
-}
-
 void control_socket_remove(const struct control_socket *s)
 {
 	struct stat st;

@@ -34,6 +34,7 @@ struct fixture {
 	enum control_state peer_state;
 	enum control_state link_state;
 	int up_calls, down_calls, reload_calls, status_calls;
+	int reload_rc; /* in place of an outcome */
 	bool bad_config;
 	size_t many_peers;
 	bool nobody_to_call;
@@ -103,6 +104,8 @@ static int fake_reload(
 	struct fixture *fx = ctx;
 
 	fx->reload_calls++;
+	if (fx->reload_rc)
+		return fx->reload_rc;
 	if (fx->bad_config) {
 		control_error_set(
 			err, CONTROL_ERROR_CONFIG, "E-CFG-12", "40 is out of range 0..32");
@@ -340,6 +343,63 @@ Test(control_server, verbs_call_the_daemon)
 	cr_assert_eq(f.down_calls, 1);
 	cr_assert_eq(f.reload_calls, 2);
 	close(fd);
+}
+
+#define RELOAD "{\"jsonrpc\":\"2.0\",\"id\":%d,\"method\":\"reload\"}\n"
+
+static void tell_reload(int fd, int id)
+{
+	char line[80];
+
+	(void)snprintf(line, sizeof(line), RELOAD, id);
+	tell(fd, line);
+}
+
+/* A reload is answered when it is done, and others wait for their turn; nobody else waits. */
+Test(control_server, a_reload_that_takes_its_time)
+{
+	struct control_reload done = {.generation = 7};
+	struct control_error err = {0};
+	int first = dial(), second = dial(), other = dial();
+
+	f.reload_rc = -EINPROGRESS;
+	tell_reload(first, 1);
+	f.reload_rc = -EBUSY;
+	tell_reload(second, 2);
+	int asked = f.reload_calls;
+	tell(first, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"version\"}\n"); /* behind it */
+	tell(other, "{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"version\"}\n");
+	has(hear(other), "\"id\":4");
+	control_server_state_changed(f.server); /* these wait for no state */
+	control_server_after_round(f.server);
+	cr_assert_gt(f.reload_calls, asked, "the second is asked for again");
+	cr_assert_eq(f.status_calls, 0);
+
+	control_server_reloaded(f.server, 0, &done, &err);
+	f.reload_rc = -EINPROGRESS;
+	turn();
+	const char *heard = hear(first);
+	has(heard, "\"generation\":7");
+	has(heard, "\"id\":3");
+	int calls = f.reload_calls;
+	control_server_after_round(f.server);
+	cr_assert_eq(f.reload_calls, calls, "it is under way");
+	control_error_set(&err, CONTROL_ERROR_OTHER, "E-PRIV-5", "it hangs");
+	control_server_reloaded(f.server, -ETIMEDOUT, &done, &err);
+	control_server_after_round(f.server);
+	has(hear(second), "E-PRIV-5");
+	control_error_fini(&err);
+
+	/* whoever does not wait for the outcome is no harm */
+	tell_reload(first, 5);
+	close(first);
+	turn();
+	control_server_reloaded(f.server, 0, &done, &err);
+	f.reload_rc = 0;
+	tell_reload(second, 6);
+	has(hear(second), "\"added\":[\"lap\"]");
+	close(second);
+	close(other);
 }
 
 Test(control_server, notification_acts_without_an_answer)
@@ -811,11 +871,13 @@ Test(control_server, credentials_decide)
 	cr_assert_eq(f.down_calls, 0);
 	has(talk_as(64998, admins, down), "\"changed\":true");
 	cr_assert_eq(f.down_calls, 1);
-	cr_assert_eq(control_server_set_groups(f.server, "daemon", "no-such-group"), 0);
-	cr_assert_eq(lstat(f.path, &st), 0);
-	cr_assert_eq(st.st_gid, admins);
+	cr_assert_eq(control_server_set_admin_group(f.server, "no-such-group"), 0);
 	has(talk_as(64998, admins, down), CONTROL_CODE_PERMISSION);
-	has(talk_as(64998, admins, status), "kcpctl.status/1");
+	has(talk_as(64998, readers, status), "kcpctl.status/1");
+	cr_assert_eq(control_server_set_admin_group(f.server, "daemon"), 0);
+	has(talk_as(64998, admins, down), "\"changed\":true");
+	cr_assert_eq(lstat(f.path, &st), 0);
+	cr_assert_eq(st.st_gid, readers, "who may open it stays");
 }
 
 Test(control_access, table)
