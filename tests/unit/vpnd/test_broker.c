@@ -600,6 +600,24 @@ Test(broker, the_end_does_not_wait_for_the_configuration)
 	teardown(&b);
 }
 
+Test(broker, the_end_forgets_what_was_read)
+{
+	struct bench b;
+	struct outcome read = {0};
+
+	setup(&b, 0);
+	int unused = lowest_unused(), end = worker_end();
+	cr_assert_eq(broker_read_config(b.broker, on_read, &read, &b.fault), 0);
+	cr_assert_eq(address(&b, "10.0.0.1/24", true), 0, "so that one is answered, too");
+	cr_assert_neq(lowest_unused(), unused, "and not told yet");
+	broker_free(b.broker);
+	b.broker = NULL;
+	cr_assert_geq(loop_turn(b.loop, false), 0);
+	cr_assert_not(read.there);
+	cr_assert_eq(lowest_unused(), end < unused ? end : unused, "its descriptor is closed");
+	teardown(&b);
+}
+
 /* However much there is to ask for, and however long each may take. */
 Test(broker, the_end_has_one_deadline)
 {

@@ -429,6 +429,14 @@ Test(device, a_down_that_fails_is_told_and_done_again)
 	cr_assert_eq(device_up(&b.device, config, &b.fault), error);
 	cr_assert(b.device.unclean);
 	b.device.host = direct;
+	cr_assert_eq(device_repair(&b.device, config, &b.fault), 0);
+	cr_assert(!b.device.unclean);
+	config->interface.addresses.count = 0;
+	b.device.host = unheard;
+	cr_assert_eq(device_up(&b.device, config, &b.fault), error);
+	cr_assert(b.device.unclean, "the link may come up late");
+	config->interface.addresses.count = 2;
+	b.device.host = direct;
 	teardown(&b, config);
 	config_free(config);
 }
