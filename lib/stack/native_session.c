@@ -280,12 +280,12 @@ static struct mono prev_ends(const struct native_session *prev, const struct nat
 {
 	struct mono quiet_since = prev->confirmed_at;
 
-	/* The peer may have confirmed the two in the other order, and send on this one. */
-	if (cur && !mono_before(prev->first_rx_at, cur->made_at))
+	/* The peer may have confirmed the two in the other order, or not have learned of the newer one: it sends on this. */
+	if (cur && (!heard(cur) || !mono_before(prev->first_rx_at, cur->made_at)))
 		return hard_stop(prev);
-	/* The peer may have sent on it until it learned of the newer one, however quiet it was before. */
+	/* It may have done so until it was heard on the newer one, however quiet it was before. */
 	if (cur)
-		quiet_since = mono_max(quiet_since, cur->confirmed_at);
+		quiet_since = mono_max(quiet_since, cur->first_rx_at);
 	if (!mono_is_never(prev->last_rx_at))
 		quiet_since = mono_max(quiet_since, prev->last_rx_at);
 	return mono_min(hard_stop(prev), mono_add_us(quiet_since, NATIVE_PREV_US));

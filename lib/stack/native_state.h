@@ -264,6 +264,9 @@ void native_respond_unconfirmed(struct native_session *next);
 /** What comes after is another instance of transport state. */
 void native_handshake_renew_instance(struct kcpvpn_peer *peer);
 
+/** Its transport state was freed while it has no session: what tells the instance of that is erased, and another comes next. */
+void native_handshake_forget_pair(struct kcpvpn_peer *peer, struct mono now);
+
 /** Puts the peer into the line of those to be called. @rekey  before all, without a budget */
 void native_call_enqueue(struct kcpvpn_peer *peer, enum native_call call, bool rekey);
 

@@ -525,7 +525,7 @@ static void idle_hour(const struct native_end_options *options, const char *name
 	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 10 * S));
 	native_load_init(&load, &pair);
 	native_load_run(&load, 10 * S, 200, 200, 900);
-	native_pair_run(&pair, 300 * S);
+	native_pair_run(&pair, 450 * S);
 	uint64_t wakes = pair.ends[0].wakes + pair.ends[1].wakes;
 	uint64_t sent = datagrams();
 	native_pair_run(&pair, (int64_t)3600 * S);
