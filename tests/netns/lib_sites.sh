@@ -123,7 +123,7 @@ record() {
 	wait_for "tcpdump listens" 10 grep -q 'listening on' "$RUN_DIR/log/record-$name.log"
 }
 record_stop() {
-	sleep 0.1 # what was seen last may still be on its way through the kernel
+	sleep 0.3 # the kernel hands over what was seen last with a delay
 	end_pid "${RECORD_PID[$1]}" INT 5
 }
 datagrams() { python3 "$ROOT/tests/netns/tools/datagrams.py" "$@"; }
