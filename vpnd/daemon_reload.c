@@ -275,7 +275,7 @@ static void log_outcome(struct daemon *daemon, int error, const struct control_r
 		log_error(log, "reload refused: %s %s%s%s", err->code, err->text,
 			err->hint[0] ? "; " : "", err->hint);
 		if (err->detail)
-			(void)fputs(err->detail, stderr);
+			logger_write_lines(daemon->logger, LOG_LEVEL_ERROR, err->detail);
 		return;
 	}
 	log_info(log, "reloaded: %zu peers added, %zu changed, %zu removed", result->added.count,

@@ -7,6 +7,7 @@
 #include "control/control_msg.h"
 #include "vpnd/control_access.h"
 #include "vpnd/control_client.h"
+#include "vpnd/control_socket.h"
 #include "vpnd/log_ring.h"
 #include "vpnd/loop.h"
 
@@ -22,6 +23,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct fixture {
@@ -282,6 +284,72 @@ Test(control_server, dead_socket_is_replaced_but_a_file_is_not)
 	snprintf(folder, sizeof(folder), "%s/run", f.dir);
 	cr_assert_eq(rmdir(folder), 0);
 	control_error_fini(&err);
+}
+
+/* Opens the socket as another process; tells by its exit status whether it got it, and keeps it until told. */
+static pid_t start_rival(const char *path, int start, int told, int end)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	struct control_socket mine;
+	char c;
+	if (read(start, &c, 1) < 0)
+		_exit(2);
+	c = control_socket_open(path, (gid_t)-1, &mine, NULL) == 0 ? 'w' : 'l';
+	if (write(told, &c, 1) != 1 || read(end, &c, 1) < 0)
+		_exit(2);
+	_exit(0); /* as if it was killed: the socket stays */
+}
+
+Test(control_server, of_daemons_that_start_at_once_one_gets_the_socket)
+{
+	enum { RIVALS = 6, ROUNDS = 60 };
+	char path[120];
+
+	for (int round = 0; round < ROUNDS; round++) {
+		int start[2], told[2], end[2], winners = 0;
+		pid_t pids[RIVALS];
+
+		(void)snprintf(path, sizeof(path), "%s/rivals/socket", f.dir);
+		cr_assert(pipe(start) == 0 && pipe(told) == 0 && pipe(end) == 0);
+		for (int i = 0; i < RIVALS; i++)
+			pids[i] = start_rival(path, start[0], told[1], end[0]);
+		cr_assert_eq(write(start[1], "123456", RIVALS), RIVALS);
+		for (int i = 0; i < RIVALS; i++) {
+			char c;
+			cr_assert_eq(read(told[0], &c, 1), 1);
+			winners += c == 'w';
+		}
+		cr_assert_eq(winners, 1, "%d in round %d", winners, round);
+		cr_assert_eq(write(end[1], "123456", RIVALS), RIVALS);
+		for (int i = 0; i < RIVALS; i++)
+			cr_assert_eq(waitpid(pids[i], NULL, 0), pids[i]);
+		for (int i = 0; i < 2; i++) {
+			close(start[i]);
+			close(told[i]);
+			close(end[i]);
+		}
+	}
+	cr_assert_eq(unlink(path), 0);
+	(void)snprintf(path, sizeof(path), "%s/rivals", f.dir);
+	cr_assert_eq(rmdir(path), 0, "no lock is left");
+}
+
+Test(control_server, lock_of_a_killed_daemon_is_no_obstacle)
+{
+	struct control_socket mine;
+	char path[120], lock[130];
+
+	(void)snprintf(path, sizeof(path), "%s/killed", f.dir);
+	(void)snprintf(lock, sizeof(lock), "%s/.killed.lock", f.dir);
+	close(open(lock, O_CREAT | O_RDWR, 0600));
+	cr_assert_eq(control_socket_open(path, (gid_t)-1, &mine, NULL), 0);
+	cr_assert_neq(access(lock, F_OK), 0);
+	control_socket_close(&mine);
+	cr_assert_neq(access(lock, F_OK), 0);
+	cr_assert_neq(access(path, F_OK), 0);
 }
 
 Test(control_server, path_that_is_too_long_is_refused)
