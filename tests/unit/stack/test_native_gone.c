@@ -198,6 +198,8 @@ static void come_back(unsigned ends, bool both_call)
 	lose[0] = lose[1] = 0;
 	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 100 * S));
 	native_pair_run(&pair, S);
+	for (size_t i = 0; i < 2 && ends != 0; i++)
+		cr_assert_lt(peer_of(&pair.ends[i])->data.largest, 100, "numbers began anew");
 	native_load_watch(&load);
 	uint64_t came[2] = {load.ways[0].came, load.ways[1].came};
 	native_load_run(&load, 5 * S, 100, 100, 500);
