@@ -115,15 +115,16 @@ pings_stop() {
 	rm -f "$log"
 }
 
+# Without --immediate-mode the kernel may keep the last datagrams of a slow stream for itself.
 record() {
 	local name=$1 ns=$2 device=$3
 	shift 3
 	# shellcheck disable=SC2140
-	spawn "RECORD_PID[$name]" "$ns" "record-$name" tcpdump -n -U -Z root -B 8192 -i "$device" -w "$RUN_DIR/$name.pcap" "${@:-udp}"
+	spawn "RECORD_PID[$name]" "$ns" "record-$name" tcpdump -n -U --immediate-mode -Z root -B 8192 -i "$device" -w "$RUN_DIR/$name.pcap" "${@:-udp}"
 	wait_for "tcpdump listens" 10 grep -q 'listening on' "$RUN_DIR/log/record-$name.log"
 }
 record_stop() {
-	sleep 0.3 # the kernel hands over what was seen last with a delay
+	sleep 0.1 # what was seen last may still be on its way through the kernel
 	end_pid "${RECORD_PID[$1]}" INT 5
 }
 datagrams() { python3 "$ROOT/tests/netns/tools/datagrams.py" "$@"; }
