@@ -44,7 +44,7 @@ static bool answer_again(struct kcpvpn_native *native, const struct native_addre
 {
 	uint8_t answer[HANDSHAKE_RESP_BYTES];
 
-	switch (answer_cache_find(&native->answers, bytes + MAC1_AT, now, answer)) {
+	switch (answer_cache_find(&native->answers, bytes + MAC1_AT, &from->remote, now, answer)) {
 	case ANSWER_CACHE_ANSWER:
 		native_tx_plain(native, from, answer, sizeof(answer));
 		native->stats.resp_repeated++;

@@ -669,22 +669,44 @@ Test(native_handshake, a_stranger_meets_silence)
 
 /* ---- answers -------------------------------------------------------------------------------------------------------- */
 
-Test(native_handshake, the_same_init_gets_the_same_answer_twelve_times)
+Test(native_handshake, the_same_init_gets_the_same_answer_twelve_times_at_each_place)
 {
 	open_watched(NULL);
 	native_pair_run(&pair, 1000);
 	const struct caught init = *caught_first(INIT), resp = *caught_first(RESP);
-	for (int i = 0; i < 20; i++) {
-		struct kcpvpn_endpoint from = native_pair_endpoint((uint8_t)(40 + i));
+	for (int i = 0; i < 60; i++) {
+		struct kcpvpn_endpoint from = native_pair_endpoint((uint8_t)(40 + i / 20));
 		caught_count = 0;
 		native_pair_inject(b, &from, init.bytes, init.len);
 		native_pair_exchange(&pair);
-		cr_assert_eq(caught_count, i < 12);
-		if (i < 12)
-			cr_assert_arr_eq(caught[0].bytes, resp.bytes, resp.len);
+		cr_assert_eq(caught_count, i % 20 < 12);
+		if (caught_count == 0)
+			continue;
+		cr_assert_arr_eq(caught[0].bytes, resp.bytes, resp.len);
+		cr_assert(kcpvpn_endpoint_equal(&caught[0].to, &from));
 	}
-	cr_assert_eq(stats_of(b).resp_repeated, 12);
+	cr_assert_eq(stats_of(b).resp_repeated, 36);
+	cr_assert_eq(stats_of(b).drop_rate, 24);
 	cr_assert_eq(stats_of(b).resp_sent, 1);
+	cr_assert_eq(b->native->sessions.slots_used, 1);
+	native_pair_fini(&pair);
+}
+
+/* Somebody who sees INITs, and is faster than the path, repeats them from addresses of his own making. */
+Test(native_handshake, copies_from_elsewhere_do_not_use_up_the_callers_answers)
+{
+	open_watched(NULL);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 1000);
+	const struct caught init = *caught_first(INIT);
+	for (int i = 0; i < 200; i++) {
+		struct kcpvpn_endpoint from = native_pair_endpoint((uint8_t)(10 + i));
+		native_pair_inject(b, &from, init.bytes, init.len);
+		native_pair_exchange(&pair);
+	}
+	cr_assert_eq(stats_of(b).drop_rate, 0);
+	lose = 0;
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, S / 2), "at its first repeat");
 	cr_assert_eq(b->native->sessions.slots_used, 1);
 	native_pair_fini(&pair);
 }
