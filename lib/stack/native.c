@@ -252,6 +252,7 @@ int kcpvpn_native_add_peer(struct kcpvpn_native *native, const struct kcpvpn_pee
 	list_init(&peer->in_dirty);
 	wheel_timer_init(&peer->timer);
 	peer->payload_at = MONO_NEVER;
+	peer->added_at = native->now;
 	native_handshake_init(peer);
 	native_data_init(peer);
 	if (native->peer_count > native->by_key_mask)

@@ -484,11 +484,13 @@ void native_initiate_reject(struct kcpvpn_native *native, const struct native_ad
 	}
 	/* Late word of an older attempt says nothing that the newer one does not know. */
 	if (reject.reason != HANDSHAKE_REJECT_STALE || reject.last_seq >= NATIVE_INIT_SEQ_END - 1 ||
-		reject.last_seq < attempt->init_seq || attempt != hs->attempts[0] ||
-		!token_bucket_take(&hs->resyncs, INIT_GUARD_RESYNC_RATE, now))
+		reject.last_seq < attempt->init_seq || attempt != hs->attempts[0])
 		return;
+	/* The next attempt is good in any case; only how often there is one at once has a limit. */
 	if (reject.last_seq > hs->last_seq)
 		hs->last_seq = reject.last_seq;
+	if (!token_bucket_take(&hs->resyncs, INIT_GUARD_RESYNC_RATE, now))
+		return;
 	attempt_start(&hs->schedule, attempt_next_reach(&hs->schedule), now);
 	native_initiate_on_deadline(peer, now);
 	native_peer_touch(peer);

@@ -164,6 +164,7 @@ void native_session_confirm(
 	hs->limits = session->params;
 	hs->has_limits = true;
 	take_pair(session, now); /* what restarts asks for the new limits */
+	native_respond_bound_seq(peer, now);
 	if (!session->initiator && session->init_seq > hs->committed_seq)
 		hs->committed_seq = session->init_seq;
 	if (hs->slots[session->slot] == session)

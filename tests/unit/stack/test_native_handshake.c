@@ -124,6 +124,12 @@ static void caller_random(void *ctx, void *buf, size_t len)
 		*at++ = (uint8_t)native_pair_random(state);
 }
 
+/* A number that is as good as one by the clock of who calls. */
+static uint64_t seq_now(void)
+{
+	return (uint64_t)(b->realtime_us + pair.now_us);
+}
+
 /* With the private key of end `i`, or one that nobody knows from NATIVE_PAIR_ENDS on. */
 static void caller_init(struct caller *caller, size_t i)
 {
@@ -136,7 +142,7 @@ static void caller_init(struct caller *caller, size_t i)
 	cr_assert_eq(handshake_self_init(&caller->self, key, NULL), 0);
 	cr_assert_eq(handshake_peer_init(&caller->peer, &caller->self, public_key, NULL), 0);
 	caller->params = (struct native_params){
-		.init_seq = 1,
+		.init_seq = seq_now(),
 		.instance_id = 77,
 		.datagram_max = 1472,
 		.tun_mtu = 1400,
@@ -1079,28 +1085,28 @@ Test(native_handshake, what_waits_is_replaced_by_a_larger_number_or_after_five_s
 	native_pair_start(&pair, 1, NULL);
 	native_pair_know(&pair, 1, 0, false);
 	caller_init(&caller, 0);
-	caller.params.init_seq = 1000;
+	uint64_t seq = caller.params.init_seq;
 	caller_write(&caller, 16);
 	caller_send(&caller, 9);
 	const struct native_session *next = session_of(b, NATIVE_SLOT_NEXT);
 	cr_assert_not_null(next);
-	cr_assert_eq(next->init_seq, 1000);
+	cr_assert_eq(next->init_seq, seq);
 	/* the same number again, by another INIT */
 	caller_write(&caller, 32);
 	caller_send(&caller, 9);
 	cr_assert_eq(stats_of(b).drop_pending, 1);
 	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->remote_index, 16);
-	caller.params.init_seq = 999;
+	caller.params.init_seq = seq - 1;
 	caller_write(&caller, 48);
 	caller_send(&caller, 9);
 	cr_assert_eq(stats_of(b).drop_pending, 2);
-	caller.params.init_seq = 1001;
+	caller.params.init_seq = seq + 1;
 	caller_write(&caller, 64);
 	caller_send(&caller, 9);
 	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->remote_index, 64);
 	cr_assert_eq(b->native->sessions.slots_used, 1);
 	native_pair_run(&pair, 5 * S);
-	caller.params.init_seq = 5;
+	caller.params.init_seq = seq - 995;
 	caller_write(&caller, 80);
 	caller_send(&caller, 9);
 	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->remote_index, 80, "nothing is committed yet");
@@ -1116,7 +1122,7 @@ Test(native_handshake, what_waits_is_told_to_who_has_no_clock)
 	native_pair_start(&pair, 1, NULL);
 	native_pair_know(&pair, 1, 0, false);
 	caller_init(&caller, 0);
-	caller.params.init_seq = 1000;
+	uint64_t seq = caller.params.init_seq;
 	caller_write(&caller, 16);
 	caller_send(&caller, 9);
 	caught_count = 0;
@@ -1127,7 +1133,7 @@ Test(native_handshake, what_waits_is_told_to_who_has_no_clock)
 	cr_assert_eq(
 		handshake_reject_open(&caller.attempt, caught_first(REJECT)->bytes, &reject), 0);
 	cr_assert_eq(reject.reason, HANDSHAKE_REJECT_STALE);
-	cr_assert_eq(reject.last_seq, 1000);
+	cr_assert_eq(reject.last_seq, seq);
 	native_pair_fini(&pair);
 }
 
@@ -1188,7 +1194,7 @@ Test(native_handshake, a_peer_is_answered_ten_times_a_second)
 	native_pair_know(&pair, 1, 0, false);
 	caller_init(&caller, 0);
 	for (uint32_t i = 0; i < 100; i++) {
-		caller.params.init_seq = i + 1;
+		caller.params.init_seq++;
 		caller_write(&caller, i * 16);
 		caller_send(&caller, 9);
 		native_pair_run(&pair, 10000);
@@ -1341,6 +1347,9 @@ Test(native_handshake, two_rejects_a_minute_are_followed)
 	}
 	cr_assert_leq(a->peers[1]->hs.schedule.made, 2);
 	cr_assert_leq(a->sent[INIT], 12);
+	/* but none is forgotten: the next in turn gets in */
+	lose = 0;
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 7 * S));
 	native_pair_fini(&pair);
 }
 
@@ -1366,6 +1375,144 @@ Test(native_handshake, recordings_do_not_keep_out_whose_clock_is_behind)
 		cr_assert(i < 102 || native_pair_is_up(&pair));
 	}
 	cr_assert_eq(stats_of(b).under_load, 0);
+	native_pair_fini(&pair);
+}
+
+/*
+ * Somebody recorded all INITs of a peer, at `first` and as long after each other as handshakes are, and end 1 begins anew: it gets
+ * them in order, each when the one before was taken, while the peer calls. @return how many it took until the peer was up
+ */
+static uint32_t replay_until_up(uint64_t first, uint32_t recordings, int64_t calls_at_us)
+{
+	struct caller caller;
+	uint32_t taken = 0;
+
+	open_watched(NULL);
+	lose = ~0U;
+	caller_init(&caller, 0);
+	for (int64_t at_us = 0; !native_pair_is_up(&pair); at_us += 10000) {
+		cr_assert_lt(at_us, calls_at_us + 2 * S);
+		if (at_us == calls_at_us)
+			lose = 0;
+		caller.params.init_seq = first + taken * (uint64_t)120 * S;
+		caller_write(&caller, (taken + 1) * 16);
+		caller_send(&caller, 66);
+		const struct native_session *next = session_of(b, NATIVE_SLOT_NEXT);
+		if (taken < recordings && next && next->init_seq == caller.params.init_seq)
+			taken++;
+		native_pair_run(&pair, 10000);
+	}
+	native_pair_fini(&pair);
+	return taken;
+}
+
+Test(native_handshake, recordings_do_not_keep_a_peer_out_after_a_restart)
+{
+	native_pair_init(&pair, 1);
+	uint64_t now = seq_now();
+	native_pair_fini(&pair);
+	cr_assert_eq(replay_until_up(now - (uint64_t)3000 * 120 * S, 2900, S), 0);
+}
+
+/* All that end 1 knows of time is its clock. Whatever that says, its peers get in, at once or by one REJECT. */
+Test(native_handshake, a_responder_with_a_wrong_clock_lets_its_peers_in)
+{
+	static const int64_t day_us = (int64_t)86400 * S;
+	const int64_t off_us[] = {0, -day_us, day_us, 36500 * day_us, INT64_MIN, -50 * S, 50 * S};
+
+	for (size_t i = 0; i < sizeof(off_us) / sizeof(off_us[0]); i++) {
+		bool ahead = off_us[i] >= day_us;
+		native_pair_init(&pair, 1);
+		native_pair_start(&pair, 0, NULL);
+		native_pair_start(&pair, 1, NULL);
+		a->link.delay_us = b->link.delay_us = 30000;
+		b->realtime_us = off_us[i] == INT64_MIN ? -pair.now_us : a->realtime_us + off_us[i];
+		native_pair_join(&pair, 0, 1, false);
+		cr_assert(native_pair_run_until(&pair, native_pair_is_up, 160000));
+		cr_assert_eq(stats_of(b).rejects_sent, ahead);
+		/* and go on calling it without another */
+		native_pair_run(&pair, 400 * S);
+		cr_assert_geq(status_of(b).handshakes, 4);
+		cr_assert_eq(stats_of(b).rejects_sent, ahead);
+		native_pair_fini(&pair);
+	}
+}
+
+/* A machine that learns the time from the network starts without. */
+Test(native_handshake, a_clock_that_is_set_late_counts_from_then_on)
+{
+	struct caller caller;
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 1, 0, false);
+	caller_init(&caller, 0);
+	uint64_t started = caller.params.init_seq;
+	int64_t right_us = b->realtime_us;
+	b->realtime_us = -pair.now_us;
+	native_pair_run(&pair, (int64_t)3600 * S);
+	caller.params.init_seq = started - (uint64_t)100 * S;
+	caller_write(&caller, 16);
+	caller_send(&caller, 9);
+	cr_assert_eq(b->sent[RESP], 1, "as long as it knows no better");
+	native_pair_run(&pair, 20 * S);
+	b->realtime_us = right_us;
+	caller_write(&caller, 32);
+	caller_send(&caller, 9);
+	cr_assert_eq(b->sent[RESP], 1);
+	cr_assert_eq(stats_of(b).drop_stale, 1);
+	/* what is older than its start is old, what came since is not */
+	caller.params.init_seq = started - (uint64_t)59 * S;
+	caller_write(&caller, 48);
+	caller_send(&caller, 9);
+	cr_assert_eq(b->sent[RESP], 2);
+	native_pair_fini(&pair);
+}
+
+/* Who was found by our own call may have recordings, too; and from then on our clock is no matter. */
+Test(native_handshake, a_clock_counts_until_the_peers_found_each_other)
+{
+	struct caller caller;
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 0, 1, false);
+	native_pair_know(&pair, 1, 0, true);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, S));
+	b->realtime_us += (int64_t)86400 * S;
+	caller_init(&caller, 0);
+	caller.params.init_seq = seq_now() - (uint64_t)(86400 + 100) * S;
+	caller_write(&caller, 16);
+	caller_send(&caller, 9);
+	cr_assert_eq(stats_of(b).drop_stale, 1);
+	native_initiate(a->peers[1], NATIVE_REASON_SILENCE, mono_at_us(pair.now_us));
+	native_pair_run(&pair, S);
+	cr_assert_eq(status_of(a).handshakes, 2);
+	cr_assert_eq(stats_of(b).drop_stale, 1);
+	native_pair_fini(&pair);
+}
+
+/* What a caller was told must stay good, or it is told again and again. */
+Test(native_handshake, a_clock_that_is_slewed_does_not_outrun_who_was_rejected)
+{
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	a->link.delay_us = b->link.delay_us = 100000;
+	b->realtime_us += (int64_t)86400 * S;
+	lose = 1U << RESP;
+	caught_count = 0;
+	pair.filter = catch;
+	native_pair_join(&pair, 0, 1, false);
+	for (int i = 0; i < 3000; i++) {
+		b->realtime_us += 5;
+		native_pair_run(&pair, 10000);
+	}
+	cr_assert_eq(stats_of(b).rejects_sent, 1);
+	lose = 0;
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 20 * S));
 	native_pair_fini(&pair);
 }
 
