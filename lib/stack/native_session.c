@@ -101,6 +101,9 @@ static void take_pair(struct native_session *session, struct mono now)
 	struct native_handshake_state *hs = &peer->hs;
 	bool changed = hs->has_pair && !of_pair(hs, session);
 
+	/* A late answer of the instance in use, which may be dead: `next` may be of the living one. */
+	if (hs->has_pair && !changed)
+		return;
 	hs->has_pair = true;
 	hs->pair_own = session->own_instance;
 	hs->pair_peer = session->peer_instance;

@@ -1727,6 +1727,36 @@ Test(native_handshake, an_answer_from_before_a_restart_revives_nothing)
 	native_pair_fini(&pair);
 }
 
+/* B calls anew while A's own call to the dead B is answered late: what B offers must not go with what is dead. */
+Test(native_handshake, a_late_answer_of_the_dead_instance_does_not_erase_what_waits)
+{
+	open_up();
+	lose = 1U << RESP | 1U << DATA;
+	caught_count = 0;
+	native_initiate(a->peers[1], NATIVE_REASON_SILENCE, mono_at_us(pair.now_us));
+	kcpvpn_native_flush(a->native, pair.now_us);
+	native_pair_run(&pair, 1000);
+	const struct caught late = *caught_first(RESP);
+	native_pair_kill(&pair, 1);
+	native_pair_start(&pair, 1, NULL);
+	a->link.delay_us = b->link.delay_us = 50000;
+	lose = 0;
+	native_pair_know(&pair, 1, 0, true);
+	native_pair_run(&pair, 60000);
+	uint64_t instance = b->peers[0]->hs.own_instance;
+	cr_assert_not_null(session_of(a, NATIVE_SLOT_NEXT));
+	cr_assert_eq(session_of(a, NATIVE_SLOT_NEXT)->peer_instance, instance);
+	native_pair_inject(a, &b->address, late.bytes, late.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(status_of(a).handshakes, 2, "it was taken");
+	cr_assert_not_null(session_of(a, NATIVE_SLOT_NEXT));
+	/* B's confirming PING was on its way. */
+	native_pair_run(&pair, 100000);
+	cr_assert_eq(a->peers[1]->hs.pair_peer, instance);
+	cr_assert_eq(session_of(a, NATIVE_SLOT_CUR)->peer_instance, instance);
+	native_pair_fini(&pair);
+}
+
 /* Of two calls the older reached the new instance, the younger the one that is dead: its answer comes last. */
 Test(native_handshake, a_late_answer_of_the_dead_instance_is_not_taken)
 {
