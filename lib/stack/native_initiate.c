@@ -198,6 +198,7 @@ void native_initiate_make(struct kcpvpn_peer *peer, struct mono now)
 	attempt->made_at = now;
 	attempt->init_seq = params.init_seq;
 	attempt->own_instance = params.instance_id;
+	attempt->own_tun_mtu = params.tun_mtu;
 	native_index_add(&native->indices, &attempt->index, NATIVE_INDEX_ATTEMPT, &native->random);
 	handshake_init_write(&attempt->shake, &native->secrets->self, peer->keys,
 		attempt->index.number, bytes, &native->random, attempt->init);
@@ -388,6 +389,7 @@ static void take_resp(struct native_attempt *attempt, const struct native_addres
 	session->remote_index = params->sender_index;
 	session->init_seq = attempt->init_seq;
 	session->own_instance = attempt->own_instance;
+	session->own_tun_mtu = attempt->own_tun_mtu;
 	session->peer_instance = params->instance_id;
 	session->params = *params;
 	session->params.features &= NATIVE_FEATURES;

@@ -271,6 +271,7 @@ static void answer(struct kcpvpn_peer *peer, const struct native_shake *shake,
 	session->remote_index = load_le32(shake->bytes + 4);
 	session->init_seq = params->init_seq;
 	session->own_instance = own.instance_id;
+	session->own_tun_mtu = own.tun_mtu;
 	session->peer_instance = params->instance_id;
 	session->params = *params;
 	session->params.features = own.features;

@@ -214,6 +214,9 @@ bool native_session_authentic(
 		attempt_stop(&hs->schedule);
 		if (hs->calls & NATIVE_CALL_ATTEMPT)
 			native_call_cancel(peer);
+		/* It was changed while the peer was called, or called us. */
+		if (session->own_tun_mtu != peer->config.tun_mtu)
+			native_initiate(peer, NATIVE_REASON_REKEY, now);
 	}
 	if (mono_is_never(session->first_rx_at))
 		session->first_rx_at = now;

@@ -84,6 +84,7 @@ struct native_session {
 	uint64_t init_seq; /* of its INIT */
 	uint64_t own_instance;
 	uint64_t peer_instance;
+	uint16_t own_tun_mtu;	       /* told in its handshake */
 	struct native_params params;   /* of the peer: in effect from the confirmation on */
 	struct native_address address; /* responder: where the INIT came from */
 	uint8_t mac1
@@ -100,6 +101,7 @@ struct native_attempt {
 	struct mono made_at;
 	uint64_t init_seq;
 	uint64_t own_instance;
+	uint16_t own_tun_mtu;	   /* told in it */
 	struct token_bucket resps; /* RESPs with a good mac1 that were looked at */
 	uint8_t reach;	  /* it went to so many of the peer's addresses, the preferred ones first */
 	bool cookie_used; /* was sent again at once because of a COOKIE */

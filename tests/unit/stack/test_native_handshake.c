@@ -390,6 +390,47 @@ Test(native_handshake, another_configuration_keeps_the_keys)
 	native_pair_fini(&pair);
 }
 
+static void set_tun_mtu(struct native_end *end, uint16_t tun_mtu)
+{
+	struct kcpvpn_peer_config config = end->options.peer;
+	uint8_t key[KCPVPN_NATIVE_KEY_BYTES];
+
+	native_pair_public_key(1 - end->number, key);
+	config.public_key = key;
+	config.tun_mtu = tun_mtu;
+	cr_assert_eq(kcpvpn_peer_configure(end->peers[1 - end->number], &config, pair.now_us), 0);
+}
+
+/* An MTU is told by handshakes alone, and one that is under way tells what was true when it began. */
+Test(native_handshake, another_mtu_during_a_call_is_told_too)
+{
+	open_up();
+	lose = 1U << INIT;
+	set_tun_mtu(a, 1300);
+	native_pair_run(&pair, S / 10);
+	set_tun_mtu(a, 1250);
+	lose = 0;
+	native_pair_run(&pair, S);
+	cr_assert_eq(b->peers[0]->hs.limits.tun_mtu, 1250);
+	cr_assert_eq(status_of(a).handshakes, 3, "the call that ran, and one more");
+	/* while it is called by the other side */
+	a->link.delay_us = b->link.delay_us = 50000;
+	native_initiate(b->peers[0], NATIVE_REASON_SILENCE, mono_at_us(pair.now_us));
+	kcpvpn_native_flush(b->native, pair.now_us);
+	native_pair_run(&pair, 60000);
+	cr_assert_not_null(session_of(a, NATIVE_SLOT_NEXT));
+	lose = 1U << INIT; /* its own call does not get through until the other is confirmed */
+	set_tun_mtu(a, 1200);
+	native_pair_run(&pair, 200000);
+	lose = 0;
+	native_pair_run(&pair, S);
+	cr_assert_eq(b->peers[0]->hs.limits.tun_mtu, 1200);
+	uint64_t handshakes = status_of(a).handshakes;
+	native_pair_run(&pair, 60 * S);
+	cr_assert_eq(status_of(a).handshakes, handshakes, "told is told");
+	native_pair_fini(&pair);
+}
+
 Test(native_handshake, a_peer_that_is_down_is_not_answered)
 {
 	open_watched(NULL);
