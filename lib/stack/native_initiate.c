@@ -23,7 +23,6 @@
 #include <string.h>
 
 enum {
-	ADDRESSES_MAX = KCPVPN_NATIVE_TARGETS_MAX + 1,
 	SILENT_ATTEMPTS =
 		2, /* whole ones without any answer: names may mean other addresses by now */
 	MEMORY_WAIT_US = 1000000,
@@ -40,7 +39,7 @@ static const char trouble_feature[] = "a feature that one side requires is missi
 
 /* In order of preference. @return how many */
 static size_t addresses_of(
-	const struct kcpvpn_peer *peer, struct native_address ret_addresses[ADDRESSES_MAX])
+	const struct kcpvpn_peer *peer, struct native_address ret_addresses[NATIVE_ADDRESSES])
 {
 	const struct native_address *proven = native_path_address(peer);
 	size_t count = 0;
@@ -58,17 +57,45 @@ static size_t addresses_of(
 	return count;
 }
 
-/* Whether the attempt went there: to the first `reach` addresses of the peer. */
-static bool called_at(const struct native_attempt *attempt, const struct native_address *from)
+static bool went_to(const struct native_attempt *attempt, const struct native_address *address)
 {
-	struct native_address addresses[ADDRESSES_MAX];
-	size_t count = addresses_of(attempt->peer, addresses);
-
-	for (size_t i = 0; i < count && i < attempt->reach; i++)
-		if (addresses[i].port == from->port &&
-			kcpvpn_endpoint_equal(&addresses[i].remote, &from->remote))
+	for (uint8_t i = 0; i < attempt->went_count; i++)
+		if (attempt->went[i].port == address->port &&
+			kcpvpn_endpoint_equal(&attempt->went[i].remote, &address->remote))
 			return true;
 	return false;
+}
+
+static bool may_be_called_at(const struct kcpvpn_peer *peer, const struct native_address *address)
+{
+	struct native_address addresses[NATIVE_ADDRESSES];
+	size_t count = addresses_of(peer, addresses);
+
+	for (size_t i = 0; i < count; i++)
+		if (addresses[i].port == address->port &&
+			kcpvpn_endpoint_equal(&addresses[i].remote, &address->remote))
+			return true;
+	return false;
+}
+
+/* Whether the attempt went there, and the peer may be there still: one that is pinned may have other targets by now. */
+static bool called_at(const struct native_attempt *attempt, const struct native_address *from)
+{
+	return went_to(attempt, from) &&
+	       (attempt->peer->config.roaming || may_be_called_at(attempt->peer, from));
+}
+
+static void note_went(struct native_attempt *attempt, const struct native_address *to)
+{
+	if (went_to(attempt, to))
+		return;
+	/* Rare: targets changed meanwhile. The address it went to first goes. */
+	if (attempt->went_count == NATIVE_ADDRESSES)
+		memmove(attempt->went, attempt->went + 1,
+			sizeof(attempt->went) - sizeof(attempt->went[0]));
+	else
+		attempt->went_count++;
+	attempt->went[attempt->went_count - 1] = (struct kcpvpn_target){to->remote, to->port};
 }
 
 static void send_init_to(struct kcpvpn_peer *peer, struct native_attempt *attempt,
@@ -80,6 +107,7 @@ static void send_init_to(struct kcpvpn_peer *peer, struct native_attempt *attemp
 		      mono_diff_us(now, hs->cookie_at) < NATIVE_COOKIE_US &&
 		      hs->cookie_family == to->remote.family;
 
+	note_went(attempt, to);
 	handshake_init_set_cookie(attempt->init, cookie ? hs->cookie : NULL);
 	native_tx_plain(peer->native, to, attempt->init, sizeof(attempt->init));
 	hs->init_sent++;
@@ -88,11 +116,9 @@ static void send_init_to(struct kcpvpn_peer *peer, struct native_attempt *attemp
 static void send_init(
 	struct kcpvpn_peer *peer, struct native_attempt *attempt, uint8_t reach, struct mono now)
 {
-	struct native_address addresses[ADDRESSES_MAX];
+	struct native_address addresses[NATIVE_ADDRESSES];
 	size_t count = addresses_of(peer, addresses);
 
-	if (attempt->reach < reach)
-		attempt->reach = reach;
 	for (size_t i = 0; i < count && i < reach; i++)
 		send_init_to(peer, attempt, &addresses[i], now);
 }

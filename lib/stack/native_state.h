@@ -103,7 +103,8 @@ struct native_attempt {
 	uint64_t own_instance;
 	uint16_t own_tun_mtu;	   /* told in it */
 	struct token_bucket resps; /* RESPs with a good mac1 that were looked at */
-	uint8_t reach;	  /* it went to so many of the peer's addresses, the preferred ones first */
+	struct kcpvpn_target went[NATIVE_ADDRESSES]; /* where it was sent to, the latest last */
+	uint8_t went_count;
 	bool cookie_used; /* was sent again at once because of a COOKIE */
 	struct handshake_attempt shake;
 	uint8_t init[HANDSHAKE_INIT_BYTES];

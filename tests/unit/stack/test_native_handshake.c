@@ -960,6 +960,74 @@ Test(native_handshake, an_answer_comes_from_where_this_call_went)
 	native_pair_fini(&pair);
 }
 
+/* The peer moves while it is called: the answer comes from where the call went, which is not where it is by now. */
+Test(native_handshake, an_answer_from_where_the_call_went_is_taken_after_a_move)
+{
+	for (int pinned = 0; pinned < 2; pinned++) {
+		struct kcpvpn_endpoint at;
+		open_up();
+		a->link.delay_us = b->link.delay_us = 100000;
+		native_initiate(a->peers[1], NATIVE_REASON_REKEY, mono_at_us(pair.now_us));
+		native_pair_run(&pair, 1000);
+		cr_assert_eq(a->sent[INIT], 2);
+		a->peers[1]->config.roaming = !pinned;
+		struct kcpvpn_target target = {native_pair_endpoint(77), &a->port};
+		kcpvpn_peer_set_targets(a->peers[1], &target, 1, pair.now_us);
+		a->peers[1]->data.roam.current.remote = target.remote;
+		a->peers[1]->data.address.remote = target.remote;
+		native_pair_run(&pair, 220000);
+		cr_assert_eq(stats_of(a).drop_address, (uint64_t)pinned,
+			"only its targets, if it is pinned");
+		cr_assert_eq(status_of(a).handshakes, 2 - (uint64_t)pinned);
+		cr_assert(kcpvpn_peer_endpoint(a->peers[1], &at));
+		cr_assert(kcpvpn_endpoint_equal(&at, pinned ? &target.remote : &b->address));
+		native_pair_fini(&pair);
+	}
+}
+
+/* And an answer from the address that stands first now, but was not called, is none. */
+Test(native_handshake, an_answer_from_where_no_call_went_yet_is_not_taken)
+{
+	open_watched(NULL);
+	lose = 1U << RESP;
+	native_pair_run(&pair, 1000);
+	const struct caught resp = *caught_first(RESP);
+	struct kcpvpn_target target = {native_pair_endpoint(77), &a->port};
+	kcpvpn_peer_set_targets(a->peers[1], &target, 1, pair.now_us);
+	native_pair_inject(a, &target.remote, resp.bytes, resp.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(stats_of(a).drop_address, 1);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	native_pair_fini(&pair);
+}
+
+/* More addresses than it can remember: those it went to last count. */
+Test(native_handshake, a_call_remembers_where_it_went_last)
+{
+	open_watched(NULL);
+	lose = 1U << RESP;
+	native_pair_run(&pair, 1000);
+	const struct caught resp = *caught_first(RESP);
+	struct kcpvpn_target targets[KCPVPN_NATIVE_TARGETS_MAX];
+	for (uint8_t i = 0; i < KCPVPN_NATIVE_TARGETS_MAX; i++)
+		targets[i] =
+			(struct kcpvpn_target){native_pair_endpoint((uint8_t)(100 + i)), &a->port};
+	kcpvpn_peer_set_targets(a->peers[1], targets, KCPVPN_NATIVE_TARGETS_MAX, pair.now_us);
+	a->peers[1]->hs.schedule.reach = ATTEMPT_REACH_ALL;
+	native_pair_run(&pair, S / 2);
+	targets[0].remote = native_pair_endpoint(120);
+	kcpvpn_peer_set_targets(a->peers[1], targets, 1, pair.now_us);
+	native_pair_run(&pair, S / 2);
+	native_pair_inject(a, &b->address, resp.bytes, resp.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(stats_of(a).drop_address, 1);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	native_pair_inject(a, &targets[7].remote, resp.bytes, resp.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_UP);
+	native_pair_fini(&pair);
+}
+
 Test(native_handshake, an_answer_to_the_attempt_before_is_taken)
 {
 	open_watched(NULL);
