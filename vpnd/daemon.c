@@ -97,11 +97,18 @@ static void on_mtu_changed(void *ctx, struct peer *peer, uint32_t path, uint32_t
 
 struct peer *daemon_peer(struct daemon *daemon, const char *name)
 {
-	list_for_each (at, &daemon->peers) {
-		struct peer *peer = list_entry(at, struct peer, in_daemon);
-		if (strcmp(peer->name, name) == 0)
-			return peer;
-	}
+	struct list *first = daemon->found ? daemon->found : daemon->peers.next;
+	struct list *at = first;
+
+	/* once around from the one that was found last, as the next one asked for mostly stands near it */
+	do {
+		if (at != &daemon->peers &&
+			strcmp(list_entry(at, struct peer, in_daemon)->name, name) == 0) {
+			daemon->found = at;
+			return list_entry(at, struct peer, in_daemon);
+		}
+		at = at->next;
+	} while (at != first);
 	return NULL;
 }
 
@@ -160,6 +167,10 @@ void daemon_peer_remove(struct daemon *daemon, struct peer *peer)
 		daemon->wire->ops->peer_stop(daemon->wire, peer,
 			daemon->stopping ? WIRE_STOP_SHUTDOWN : WIRE_STOP_REMOVED);
 	daemon_peer_disown(daemon, peer);
+	if (daemon->found == &peer->in_daemon)
+		daemon->found = NULL;
+	if (daemon->status_next == &peer->in_daemon)
+		daemon->status_next = peer->in_daemon.next;
 	peer_free(peer);
 }
 
@@ -488,6 +499,7 @@ int daemon_new(const struct options *options, const struct privileges *privilege
 	daemon->up_at = MONO_NEVER;
 	daemon->notify.fd = -1;
 	list_init(&daemon->peers);
+	daemon->status_next = &daemon->peers;
 	daemon->wire_events = (struct wire_events){
 		daemon, on_received, on_owner, on_writable, on_state_changed, on_mtu_changed};
 	daemon_configure_log(daemon);

@@ -51,13 +51,15 @@ struct daemon {
 	struct loop_timer rest;	   /* gives back the memory of queues; armed while there is some */
 	struct control_server *control;
 	struct notify notify;
-	struct list peers;    /* struct peer */
-	struct mono up_at;    /* since when the link is up */
-	bool resting;	      /* `rest` is armed */
-	bool reloading;	      /* the helper reads the configuration */
-	bool reload_dry;      /* that is only to say what would change */
-	bool reload_signal;   /* SIGHUP wanted it: the log hears what comes of it */
-	bool reload_again;    /* SIGHUP came meanwhile */
+	struct list peers;	  /* struct peer */
+	struct list *status_next; /* the first that is not in the status document yet */
+	struct list *found;	  /* by the last daemon_peer(); NULL = none */
+	struct mono up_at;	  /* since when the link is up */
+	bool resting;		  /* `rest` is armed */
+	bool reloading;		  /* the helper reads the configuration */
+	bool reload_dry;	  /* that is only to say what would change */
+	bool reload_signal;	  /* SIGHUP wanted it: the log hears what comes of it */
+	bool reload_again;	  /* SIGHUP came meanwhile */
 	bool helper_back;     /* it answers again: what it missed is to be done after this round */
 	bool network_changed; /* to be told to the wire after this round */
 	bool slept;	      /* the host was suspended: the same */
@@ -86,6 +88,7 @@ void daemon_free(struct daemon *daemon);
 
 /* for the other files of the daemon */
 
+/** @return NULL if there is none of that name. Asking for all in their order is fast. */
 struct peer *daemon_peer(struct daemon *daemon, const char *name);
 
 /** Adds a peer of the configuration in force: owner of its addresses, started if wanted. @return 0 or -ENOMEM */
@@ -139,8 +142,19 @@ int daemon_reload(struct daemon *daemon, bool dry_run, struct control_error *err
 /** The same; the log hears of the outcome. While one is under way another one follows it. */
 void daemon_reload_by_signal(struct daemon *daemon);
 
-int daemon_status(struct daemon *daemon, const char *peer, struct control_status *status,
+/** Fills the status document but for its peers. @return 0 or a negative errno with `err` filled */
+int daemon_status(struct daemon *daemon, struct control_status *status, struct control_error *err);
+
+/** Adds one peer to it. */
+int daemon_status_peer(struct daemon *daemon, const char *name, struct control_status *status,
 	struct control_error *err);
+
+/** Adds the next peers to it, see control_ops. @return how many, or a negative errno */
+int daemon_status_peers(
+	struct daemon *daemon, bool again, size_t most, struct control_status *status);
+
+/** What `wait` looks at. @return 0 or a negative errno */
+int daemon_states(struct daemon *daemon, struct control_states *ret_states);
 
 /** Fills a control error from a fault. */
 void daemon_fault_error(const struct fault *fault, struct control_error *err);

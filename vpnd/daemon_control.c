@@ -124,10 +124,25 @@ static int down(void *ctx, const struct control_strings *peers, bool *ret_change
 	return error ? unfinished(error, &fault, err) : 0;
 }
 
-static int status(
-	void *ctx, const char *peer, struct control_status *document, struct control_error *err)
+static int status(void *ctx, struct control_status *document, struct control_error *err)
 {
-	return daemon_status(ctx, peer, document, err);
+	return daemon_status(ctx, document, err);
+}
+
+static int status_peer(
+	void *ctx, const char *name, struct control_status *document, struct control_error *err)
+{
+	return daemon_status_peer(ctx, name, document, err);
+}
+
+static int status_peers(void *ctx, bool again, size_t most, struct control_status *document)
+{
+	return daemon_status_peers(ctx, again, most, document);
+}
+
+static int states(void *ctx, struct control_states *ret_states)
+{
+	return daemon_states(ctx, ret_states);
 }
 
 static int reload(void *ctx, bool dry_run, struct control_reload *result, struct control_error *err)
@@ -143,6 +158,9 @@ struct control_ops daemon_control_ops(struct daemon *daemon)
 		.up = up,
 		.down = down,
 		.status = status,
+		.status_peer = status_peer,
+		.status_peers = status_peers,
+		.states = states,
 		.reload = reload,
 	};
 }

@@ -84,6 +84,9 @@ struct wire_ops {
 	void (*flush)(struct wire *wire, struct mono now);
 	/** The host's links, addresses or routes changed; `slept`: it was suspended. */
 	void (*network_changed)(struct wire *wire, bool slept);
+	/** Loss of what comes from a peer, before and after repair, 0..1; negative = not known. Cheap. */
+	void (*peer_loss)(const struct wire *wire, const struct peer *peer, double *ret_raw,
+		double *ret_residual);
 	/** Fills what it knows of a peer. */
 	void (*peer_status)(
 		const struct wire *wire, const struct peer *peer, struct control_peer *status);

@@ -367,6 +367,7 @@ static const struct wire_ops OPS = {
 	.turn = turn,
 	.flush = flush,
 	.network_changed = network_changed,
+	.peer_loss = kcp_go_peer_loss,
 	.peer_status = kcp_go_peer_status,
 	.status = kcp_go_status,
 	.free = wire_free,

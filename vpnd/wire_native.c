@@ -669,6 +669,7 @@ static const struct wire_ops OPS = {
 	.turn = turn,
 	.flush = flush,
 	.network_changed = network_changed,
+	.peer_loss = native_peer_loss,
 	.peer_status = native_peer_status,
 	.status = native_status,
 	.free = wire_free,

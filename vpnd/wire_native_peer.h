@@ -173,6 +173,8 @@ void native_peer_configure(struct native_peer *p);
 int64_t native_now(const struct native_wire *wire);
 
 /* wire_native_status.c */
+void native_peer_loss(
+	const struct wire *wire, const struct peer *peer, double *ret_raw, double *ret_residual);
 void native_peer_status(
 	const struct wire *wire, const struct peer *peer, struct control_peer *status);
 void native_status(const struct wire *wire, struct control_status *status);

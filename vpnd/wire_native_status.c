@@ -38,6 +38,19 @@ static void add_drops(struct control_peer *to, const struct kcpvpn_peer_status *
 	add_drop(to, "out_abandoned", from->abandoned);
 }
 
+void native_peer_loss(
+	const struct wire *wire, const struct peer *peer, double *ret_raw, double *ret_residual)
+{
+	const struct native_peer *p = peer->wire;
+	struct kcpvpn_peer_status from = {.loss_raw_in = CONTROL_UNKNOWN};
+
+	(void)wire;
+	if (p)
+		kcpvpn_peer_status(p->handle, &from);
+	*ret_raw = from.loss_raw_in;
+	*ret_residual = CONTROL_UNKNOWN;
+}
+
 void native_peer_status(
 	const struct wire *wire, const struct peer *peer, struct control_peer *status)
 {
