@@ -4,8 +4,8 @@
  * - Answers before questions. While output is pending, or a `wait` is open, nothing more is read and no line is taken, so
  *   what a client can make us hold is one request buffer and one answer. Who reads nothing for
  *   CONTROL_CLIENT_STALL_MS is disconnected by the timer.
- * - A little per round. At most one read and a few lines an event; what is left is taken up by the next round, for
- *   which the writable socket serves as the alarm clock.
+ * - A little per round. At most one read, one write and a few lines an event; what is left is taken up by the next round,
+ *   for which the writable socket serves as the alarm clock.
  *
  * Input is a buffer with a start: lines are lent from it, and the rest is moved to the front before the next read.
  */
@@ -54,6 +54,7 @@ void control_client_free(struct control_client *c)
 		return;
 	if (c->waiting)
 		control_request_fini(&c->wait_for);
+	control_text_release(c->text);
 	free(c->in);
 	free(c->out);
 	free(c);
@@ -147,75 +148,119 @@ enum control_client_input control_client_line(
 	return CONTROL_CLIENT_LINE;
 }
 
-size_t control_client_pending(const struct control_client *c)
+static size_t own_pending(const struct control_client *c)
 {
 	return c->out_end - c->out_start;
 }
 
+size_t control_client_pending(const struct control_client *c)
+{
+	return own_pending(c) + (c->text ? c->text->len - c->text_sent : 0);
+}
+
+/* Sends some of what comes next. @return as send() */
+static ssize_t send_some(struct control_client *c, size_t most)
+{
+	size_t own = own_pending(c);
+	const char *at = own ? c->out + c->out_start : c->text->bytes + c->text_sent;
+	size_t len = own ? own : c->text->len - c->text_sent;
+	ssize_t sent = send(c->watch.fd, at, len < most ? len : most, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (sent > 0)
+		*(own ? &c->out_start : &c->text_sent) += (size_t)sent;
+	return sent;
+}
+
+/* All is sent. */
+static void forget_output(struct control_client *c)
+{
+	loop_timer_disarm(c->loop, &c->stall);
+	control_text_release(c->text);
+	c->text = NULL;
+	c->text_sent = 0;
+	free(c->out);
+	c->out = NULL;
+	c->out_start = c->out_end = c->out_capacity = 0;
+}
+
 int control_client_flush(struct control_client *c)
 {
-	bool progress = false;
+	size_t left = CONTROL_CLIENT_WRITE_BYTES;
 
-	while (control_client_pending(c)) {
-		ssize_t sent = send(c->watch.fd, c->out + c->out_start, control_client_pending(c),
-			MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (left > 0 && control_client_pending(c)) {
+		ssize_t sent = send_some(c, left);
 		if (sent < 0) {
 			if (errno == EINTR)
 				continue;
 			if (errno != EAGAIN)
 				return -ECONNRESET;
-			if (progress || mono_is_never(c->stall.timer.at))
-				loop_timer_arm(c->loop, &c->stall,
-					mono_add_ms(loop_now(c->loop), CONTROL_CLIENT_STALL_MS));
-			return 0;
+			break;
 		}
-		progress = true;
-		c->out_start += (size_t)sent;
+		left -= (size_t)sent;
 	}
-	loop_timer_disarm(c->loop, &c->stall);
-	free(c->out);
-	c->out = NULL;
-	c->out_start = c->out_end = c->out_capacity = 0;
+	if (!control_client_pending(c))
+		forget_output(c);
+	else if (left < CONTROL_CLIENT_WRITE_BYTES || mono_is_never(c->stall.timer.at))
+		loop_timer_arm(c->loop, &c->stall,
+			mono_add_ms(loop_now(c->loop), CONTROL_CLIENT_STALL_MS));
 	return 0;
 }
 
-int control_client_say(struct control_client *c, char *line, size_t len)
+/* Takes `line`. @return 0, -ENOMEM, -ENOBUFS */
+static int queue(struct control_client *c, char *line, size_t len)
 {
-	size_t pending = control_client_pending(c);
+	size_t pending = own_pending(c);
+	int rc = 0;
 
 	if (!line)
 		return -ENOMEM;
-	if (pending == 0) {
+	if (c->text || pending + len > CONTROL_CLIENT_OUT_BYTES) {
+		rc = -ENOBUFS;
+	} else if (pending == 0) {
 		free(c->out);
 		c->out = line;
 		c->out_start = 0;
 		c->out_end = c->out_capacity = len;
-		return control_client_flush(c);
-	}
-	if (pending + len > CONTROL_CLIENT_OUT_BYTES) {
-		free(line);
-		return -ENOBUFS;
-	}
-	if (c->out_capacity - c->out_end < len) {
+		return 0;
+	} else if (c->out_capacity - c->out_end < len) {
 		memmove(c->out, c->out + c->out_start, pending);
 		c->out_start = 0;
 		c->out_end = pending;
 		char *out = realloc(c->out, pending + len);
-		if (!out) {
-			free(line);
-			return -ENOMEM;
+		rc = out ? 0 : -ENOMEM;
+		if (out) {
+			c->out = out;
+			c->out_capacity = pending + len;
 		}
-		c->out = out;
-		c->out_capacity = pending + len;
 	}
-	memcpy(c->out + c->out_end, line, len);
-	c->out_end += len;
+	if (!rc) {
+		memcpy(c->out + c->out_end, line, len);
+		c->out_end += len;
+	}
 	free(line);
+	return rc;
+}
+
+int control_client_say(struct control_client *c, char *line, size_t len)
+{
+	int rc = queue(c, line, len);
+
+	return rc ? rc : control_client_flush(c);
+}
+
+int control_client_say_shared(
+	struct control_client *c, char *head, size_t len, struct control_text *text)
+{
+	int rc = queue(c, head, len);
+
+	if (rc)
+		return rc;
+	c->text = control_text_hold(text);
+	c->text_sent = 0;
 	return control_client_flush(c);
 }
 
-/* A whole line lies in the buffer and may be taken when its turn comes. */
-static bool has_line(const struct control_client *c)
+bool control_client_has_line(const struct control_client *c)
 {
 	return c->in_scanned < c->in_end &&
 	       memchr(c->in + c->in_scanned, '\n', c->in_end - c->in_scanned) != NULL;
@@ -227,9 +272,9 @@ int control_client_update(struct control_client *c)
 
 	if (control_client_pending(c))
 		events = EPOLLOUT;
-	else if (c->waiting || c->closing)
+	else if (c->waiting || c->held || c->closing)
 		events = 0;
-	else if (has_line(c))
+	else if (control_client_has_line(c))
 		events = EPOLLOUT; /* always ready: the next round goes on */
 	else if (!c->input_closed)
 		events = EPOLLIN;
@@ -243,5 +288,5 @@ bool control_client_finished(const struct control_client *c)
 		return false;
 	if (c->closing)
 		return true;
-	return c->input_closed && !c->waiting && !c->following && !has_line(c);
+	return c->input_closed && !c->waiting && !c->following && !control_client_has_line(c);
 }

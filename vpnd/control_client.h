@@ -8,6 +8,7 @@
 #include "control/control_msg.h"
 #include "core/list.h"
 #include "vpnd/control_access.h"
+#include "vpnd/control_document.h"
 #include "vpnd/loop.h"
 
 #include <stdbool.h>
@@ -15,10 +16,11 @@
 #include <stdint.h>
 
 enum {
-	CONTROL_CLIENT_READ_BYTES = 64 * 1024, /* at once, so that packets get their turn */
-	CONTROL_CLIENT_LINES_PER_ROUND = 8,    /* likewise */
-	CONTROL_CLIENT_OUT_BYTES = 32 << 20,   /* of answers that were not read yet */
-	CONTROL_CLIENT_STALL_MS = 30 * 1000,   /* who reads nothing for so long is gone */
+	CONTROL_CLIENT_READ_BYTES = 64 * 1024,	/* at once, so that packets get their turn */
+	CONTROL_CLIENT_WRITE_BYTES = 64 * 1024, /* likewise */
+	CONTROL_CLIENT_LINES_PER_ROUND = 8,	/* likewise */
+	CONTROL_CLIENT_OUT_BYTES = 8 << 20,	/* of its own answers that were not read yet */
+	CONTROL_CLIENT_STALL_MS = 30 * 1000,	/* who reads nothing for so long is gone */
 };
 
 struct control_client {
@@ -35,15 +37,19 @@ struct control_client {
 	size_t in_scanned; /* no line break before it */
 	char *out;	   /* answers not sent yet, from out_start to out_end */
 	size_t out_start, out_end, out_capacity;
+	struct control_text *text; /* shared with others; comes after `out`; NULL = nothing */
+	size_t text_sent;
 
 	bool input_closed; /* the other side says no more, but may still listen */
 	bool closing;	   /* say what is to be said, then close */
 	bool dead;	   /* closed; the owner frees it once it is on no stack */
 
 	/* kept by the server */
+	bool held;    /* what it asks costs too much now: no line is taken */
 	bool waiting; /* a request is not answered yet; later ones wait behind it */
 	struct control_request wait_for; /* owned if `waiting` */
 	bool wait_changed;		 /* what `up --wait` will answer */
+	uint64_t wait_number;		 /* the first document that answers `status` */
 	bool following;			 /* wants new log lines */
 	uint64_t follow_seq;		 /* the next of them */
 };
@@ -81,14 +87,27 @@ int control_client_read(struct control_client *client);
 enum control_client_input control_client_line(
 	struct control_client *client, const char **ret_line, size_t *ret_len);
 
+/** A whole line lies in the buffer and may be taken when its turn comes. */
+bool control_client_has_line(const struct control_client *client);
+
 /**
- * Queues one answer and sends what goes. @line is taken (freed), NULL means that it could not be made.
+ * Queues one answer and sends what goes. @line is taken (freed), NULL means that it could not be made. Not while a
+ * shared text is pending: no request is taken meanwhile.
  *
  * @return  0; -ENOMEM; -ENOBUFS if too much is unread; -ECONNRESET if the connection is lost
  */
 int control_client_say(struct control_client *client, char *line, size_t len);
 
-/** Sends what goes. @return 0 or -ECONNRESET */
+/**
+ * The same for an answer whose end is shared with others.
+ *
+ * @head  how it begins; taken; NULL = could not be made
+ * @text  the rest; held by the client until it is sent
+ */
+int control_client_say_shared(
+	struct control_client *client, char *head, size_t len, struct control_text *text);
+
+/** Sends what goes, at most CONTROL_CLIENT_WRITE_BYTES. @return 0 or -ECONNRESET */
 int control_client_flush(struct control_client *client);
 
 /** @return bytes that wait to be sent */

@@ -28,6 +28,8 @@ void control_server_drop(struct control_server *s, struct control_client *c)
 {
 	if (c->dead)
 		return;
+	if (s->reloader == c)
+		s->reloader = NULL;
 	control_client_kill(c);
 	list_add_tail(&s->dead, &c->node);
 	s->stats.clients--;
@@ -39,6 +41,47 @@ static void reap(struct control_server *s)
 
 	while ((node = list_pop(&s->dead)) != NULL)
 		control_client_free(control_server_client(node));
+}
+
+/* The one who reads least goes: of those with the least rights, who has done nothing for longest. */
+static struct control_client *slowest(struct control_server *s)
+{
+	struct control_client *slowest = NULL;
+
+	list_for_each (node, &s->clients) {
+		struct control_client *c = control_server_client(node);
+		if (control_client_pending(c) && (!slowest || c->access < slowest->access))
+			slowest = c;
+	}
+	return slowest;
+}
+
+static size_t out_bytes(struct control_server *s)
+{
+	size_t bytes = s->document.total;
+
+	list_for_each (node, &s->clients)
+		bytes += control_server_client(node)->out_capacity;
+	return bytes;
+}
+
+static void bound_output(struct control_server *s)
+{
+	struct control_client *c;
+
+	while (out_bytes(s) > CONTROL_OUT_BYTES && (c = slowest(s)) != NULL) {
+		s->stats.shed++;
+		control_server_drop(s, c);
+		reap(s);
+	}
+}
+
+/* The end of everything that begins with an event: no list is being walked through any more. */
+static void leave(struct control_server *s)
+{
+	control_verbs_make_documents(s);
+	bound_output(s);
+	reap(s);
 }
 
 /* ---- clients ------------------------------------------------------------------------------------------------- */
@@ -55,6 +98,18 @@ static void refuse_long_line(struct control_server *s, struct control_client *c)
 	control_error_fini(&err);
 }
 
+/* Whoever may give orders gives them at once; all others share what time there is for them. */
+static bool must_wait(struct control_server *s, struct control_client *c)
+{
+	if (c->access == CONTROL_ACCESS_WRITE || !control_client_has_line(c))
+		return false;
+	cpu_share_end(&s->share); /* of the lines before */
+	if (cpu_share_left(&s->share, loop_now(s->loop)))
+		return false;
+	control_server_work_later(s);
+	return true;
+}
+
 static void serve_lines(struct control_server *s, struct control_client *c)
 {
 	for (int i = 0; i < CONTROL_CLIENT_LINES_PER_ROUND; i++) {
@@ -63,6 +118,10 @@ static void serve_lines(struct control_server *s, struct control_client *c)
 
 		if (c->dead || c->waiting || c->closing || control_client_pending(c))
 			return;
+		if (must_wait(s, c)) {
+			c->held = true;
+			return;
+		}
 		switch (control_client_line(c, &line, &len)) {
 		case CONTROL_CLIENT_LINE:
 			control_verbs_handle(s, c, line, len);
@@ -83,16 +142,15 @@ static void settle(struct control_server *s, struct control_client *c)
 		control_server_drop(s, c);
 }
 
-static void on_client_event(struct loop_watch *watch, uint32_t events)
+/* Serves what came for a client, or what it was held back from. The client may be dropped by it. */
+static void serve(struct control_server *s, struct control_client *c, uint32_t events)
 {
-	struct control_client *c = list_entry(watch, struct control_client, watch);
-	struct control_server *s = c->owner;
-	bool reading = (watch->events & EPOLLIN) && (events & EPOLLIN);
+	bool reading = (c->watch.events & EPOLLIN) && (events & EPOLLIN);
+	bool charged = c->access != CONTROL_ACCESS_WRITE;
 	int rc = 0;
 
-	s->attention = true;
-	list_remove(&c->node);
-	list_add_tail(&s->clients, &c->node);
+	if (charged)
+		cpu_share_begin(&s->share);
 	if (reading)
 		rc = control_client_read(c);
 	else if (events & (EPOLLHUP | EPOLLERR)) /* gone, and nothing of it is left to read */
@@ -104,7 +162,20 @@ static void on_client_event(struct loop_watch *watch, uint32_t events)
 	else
 		serve_lines(s, c);
 	settle(s, c);
-	reap(s);
+	if (charged)
+		cpu_share_end(&s->share);
+}
+
+static void on_client_event(struct loop_watch *watch, uint32_t events)
+{
+	struct control_client *c = list_entry(watch, struct control_client, watch);
+	struct control_server *s = c->owner;
+
+	s->attention = true;
+	list_remove(&c->node);
+	list_add_tail(&s->clients, &c->node);
+	serve(s, c, events);
+	leave(s);
 }
 
 static void on_client_stall(struct loop_timer *timer, struct mono now)
@@ -115,14 +186,52 @@ static void on_client_stall(struct loop_timer *timer, struct mono now)
 	(void)now;
 	s->stats.stalled++;
 	control_server_drop(s, c);
-	reap(s);
+	leave(s);
+}
+
+/* There is something of the share again. */
+static void on_work(struct loop_timer *timer, struct mono now)
+{
+	struct control_server *s = list_entry(timer, struct control_server, work);
+
+	(void)now;
+	s->attention = true;
+	list_for_each_safe (node, &s->clients) {
+		struct control_client *c = control_server_client(node);
+		if (!c->held)
+			continue;
+		c->held = false;
+		serve(s, c, 0);
+	}
+	leave(s);
+}
+
+void control_server_work_later(struct control_server *s)
+{
+	struct mono due = cpu_share_due(&s->share, loop_now(s->loop));
+
+	if (mono_before(due, s->work.timer.at))
+		loop_timer_arm(s->loop, &s->work, due);
+}
+
+static bool is_idle(const struct control_client *c)
+{
+	return !c->waiting && !c->following;
+}
+
+/* Rather him than `other`: who is idle, then who has less rights, then who has been quiet for longer (stands first). */
+static bool rather(const struct control_client *c, const struct control_client *other)
+{
+	if (!other || is_idle(c) != is_idle(other))
+		return !other || is_idle(c);
+	return c->access < other->access;
 }
 
 /*
- * Makes room for one more client: the one that has been idle for longest goes, and for somebody who may write also a
- * busy reader, so that readers cannot lock root out.
+ * Makes room for one more client. Idle ones go for whoever has as many rights; busy ones only for somebody with more; and for
+ * root anybody goes, or sixty-four others who may give orders could keep him out.
  */
-static bool make_place(struct control_server *s, enum control_access access)
+static bool make_place(struct control_server *s, enum control_access access, uid_t uid)
 {
 	struct control_client *victim = NULL;
 
@@ -130,12 +239,8 @@ static bool make_place(struct control_server *s, enum control_access access)
 		return true;
 	list_for_each (node, &s->clients) {
 		struct control_client *c = control_server_client(node);
-		bool idle = !c->waiting && !c->following;
-		if (idle && c->access <= access) {
-			victim = c;
-			break;
-		}
-		if (!victim && c->access < access)
+		bool may = uid == 0 || c->access < access || (is_idle(c) && c->access == access);
+		if (may && rather(c, victim))
 			victim = c;
 	}
 	if (!victim)
@@ -171,7 +276,7 @@ static void admit(struct control_server *s, int fd)
 	enum control_access access =
 		control_access_read(fd, s->trusted_uid, s->read_gid, s->admin_gid, &peer);
 
-	if (!make_place(s, access)) {
+	if (!make_place(s, access, peer.uid)) {
 		refuse_client(s, fd);
 		return;
 	}
@@ -229,30 +334,15 @@ static void on_listener(struct loop_watch *watch, uint32_t events)
 
 /* ---- the server ---------------------------------------------------------------------------------------------- */
 
-int control_server_set_groups(
-	struct control_server *s, const char *read_group, const char *admin_group)
+int control_server_set_admin_group(struct control_server *s, const char *admin_group)
 {
-	char *read_copy = strdup(read_group ? read_group : "");
-	char *admin_copy = strdup(admin_group ? admin_group : "");
+	char *copy = strdup(admin_group ? admin_group : "");
 
-	if (!read_copy || !admin_copy) {
-		free(read_copy);
-		free(admin_copy);
+	if (!copy)
 		return -ENOMEM;
-	}
-	free(s->read_group);
 	free(s->admin_group);
-	s->read_group = read_copy;
-	s->admin_group = admin_copy;
-	s->read_gid = control_access_gid(read_copy);
-	s->admin_gid = control_access_gid(admin_copy);
-	if (s->socket.fd >= 0) {
-		int rc = s->give ? s->give(s->give_ctx)
-				 : control_socket_set_group(&s->socket, s->read_gid);
-		if (rc)
-			log_warn(s->log, "control: cannot give %s to group \"%s\": %s",
-				s->socket.path, read_copy, err_str(rc));
-	}
+	s->admin_group = copy;
+	s->admin_gid = control_access_gid(copy);
 	list_for_each (node, &s->clients) {
 		struct control_client *c = control_server_client(node);
 		c->access = control_access_read(
@@ -286,11 +376,15 @@ int control_server_new(struct loop *loop, const struct control_server_config *co
 	s->socket.fd = -1;
 	list_init(&s->clients);
 	list_init(&s->dead);
+	loop_timer_init(&s->work, on_work);
+	cpu_share_init(&s->share, config->cpu_us, loop_now(loop));
 	s->network = strdup(config->network);
 	s->version = strdup(config->version);
-	if (!s->network || !s->version ||
-		control_server_set_groups(s, config->read_group, config->admin_group))
+	s->read_group = strdup(config->read_group ? config->read_group : "");
+	if (!s->network || !s->version || !s->read_group ||
+		control_server_set_admin_group(s, config->admin_group))
 		goto free_server;
+	s->read_gid = control_access_gid(s->read_group);
 	rc = control_socket_open(config->path, s->read_gid, &s->socket, err);
 	if (rc) {
 		free_strings(s);
@@ -325,6 +419,8 @@ void control_server_free(struct control_server *s)
 	list_for_each_safe (node, &s->clients)
 		control_server_drop(s, control_server_client(node));
 	reap(s);
+	control_document_fini(&s->document);
+	loop_timer_disarm(s->loop, &s->work);
 	loop_watch_remove(s->loop, &s->listener);
 	control_socket_close(&s->socket);
 	if (s->spare_fd >= 0)
@@ -338,12 +434,6 @@ const struct control_socket *control_server_socket(const struct control_server *
 	return &s->socket;
 }
 
-void control_server_set_giver(struct control_server *s, control_give_fn give, void *ctx)
-{
-	s->give = give;
-	s->give_ctx = ctx;
-}
-
 void control_server_state_changed(struct control_server *s)
 {
 	s->changed = true;
@@ -353,11 +443,12 @@ void control_server_after_round(struct control_server *s)
 {
 	bool news = s->ring && s->ring->next_seq != s->log_seen;
 
+	if (s->reload_waits)
+		control_verbs_retry_reload(s);
 	if (!s->changed && !s->attention && !news)
 		return; /* the usual case: the round was about packets */
 	if (s->changed)
 		control_verbs_judge_waits(s);
-	s->changed = false;
 	s->attention = false;
 	if (s->ring)
 		s->log_seen = s->ring->next_seq;
@@ -366,6 +457,7 @@ void control_server_after_round(struct control_server *s)
 		control_verbs_follow(s, c);
 		settle(s, c);
 	}
+	bound_output(s);
 	reap(s);
 }
 

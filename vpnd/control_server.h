@@ -27,6 +27,18 @@ struct loop;
 
 enum {
 	CONTROL_CLIENTS_MAX = 64,
+	CONTROL_OUT_BYTES = 64 << 20, /* that all clients together have not read yet */
+};
+
+/** The states of all peers. "degraded" may stand as "up". */
+struct control_states {
+	enum control_state network;
+	struct control_peer_state {
+		const char *name; /* lent, as long as no peer is removed */
+		enum control_state state;
+		bool awaited; /* enabled, and has endpoints */
+	} * peers;	      /* freed by the server */
+	size_t count;
 };
 
 /**
@@ -49,20 +61,35 @@ struct control_ops {
 		struct control_error *err);
 
 	/**
-	 * Fills the whole document; the network's state is always that of all peers.
+	 * Fills the document but for its peers; the network's state is that of all of them.
 	 *
-	 * @peer    NULL = all peers, else that one is enough (the server drops the others);
-	 *          control_error_no_peer() if there is none of that name
 	 * @status  came from control_status_init(); the server frees it, also on failure
 	 */
-	int (*status)(void *ctx, const char *peer, struct control_status *status,
+	int (*status)(void *ctx, struct control_status *status, struct control_error *err);
+
+	/** Adds one peer to the document; control_error_no_peer() if there is none of that name. */
+	int (*status_peer)(void *ctx, const char *name, struct control_status *status,
 		struct control_error *err);
+
+	/**
+	 * Adds the next peers to the document, which is made little by little: others may come and go meanwhile.
+	 *
+	 * @again   true: from the first one
+	 * @most    at least 1
+	 * @return  how many were added, 0 = there are no more, -ENOMEM
+	 */
+	int (*status_peers)(void *ctx, bool again, size_t most, struct control_status *status);
+
+	/** What `wait` looks at: cheap even with very many peers. @ret_states: the server frees its list */
+	int (*states)(void *ctx, struct control_states *ret_states);
 
 	/**
 	 * Reads the configuration again: all or nothing.
 	 *
 	 * @reload  zeroed; the server frees it
 	 * @err     class CONTROL_ERROR_CONFIG for a bad file, with place and detail (the whole report)
+	 * @return  also -EINPROGRESS: the outcome comes by control_server_reloaded(), later; or -EBUSY: another one is
+	 *          under way, to be asked again after a round
 	 */
 	int (*reload)(
 		void *ctx, bool dry_run, struct control_reload *reload, struct control_error *err);
@@ -75,8 +102,9 @@ struct control_server_config {
 	const char *read_group;	 /* control.group */
 	const char *admin_group; /* control.admin_group */
 	uid_t trusted_uid; /* beside root, may write; (uid_t)-1 = nobody (what a daemon wants) */
-	const struct log *log; /* may be NULL */
-	struct log_ring *ring; /* for `log`; may be NULL; must outlive the server */
+	const struct log *log;	 /* may be NULL */
+	struct log_ring *ring;	 /* for `log`; may be NULL; must outlive the server */
+	int64_t (*cpu_us)(void); /* what this thread has worked, for tests; NULL = ask the kernel */
 };
 
 struct control_server_stats {
@@ -88,6 +116,7 @@ struct control_server_stats {
 	uint64_t evicted;     /* idle clients that had to go for a new one */
 	uint64_t refused;     /* clients that found no place */
 	uint64_t stalled;     /* clients that did not read */
+	uint64_t shed;	      /* clients that had to go because all together read too little */
 	size_t clients;	      /* now */
 };
 
@@ -110,14 +139,14 @@ void control_server_free(struct control_server *server);
 const struct control_socket *control_server_socket(const struct control_server *server);
 
 /**
- * Gives the socket to its group after the groups changed, where this process is not allowed to.
+ * The outcome of the reload for which the op returned -EINPROGRESS.
  *
- * @return  0 or a negative errno
+ * @rc      0 or a negative enum err
+ * @reload  what was done; the caller's
+ * @err     filled if `rc` is negative; the caller's
  */
-typedef int (*control_give_fn)(void *ctx);
-
-/** @give  NULL = the server itself does it */
-void control_server_set_giver(struct control_server *server, control_give_fn give, void *ctx);
+void control_server_reloaded(struct control_server *server, int rc,
+	const struct control_reload *reload, const struct control_error *err);
 
 /** Says that states may have changed: waits are looked at in the next control_server_after_round(). Cheap. */
 void control_server_state_changed(struct control_server *server);
@@ -125,9 +154,13 @@ void control_server_state_changed(struct control_server *server);
 /** Answers the waits whose state holds and sends new log lines to clients that follow. */
 void control_server_after_round(struct control_server *server);
 
-/** After a reload that changed the groups or the name: looks the groups up again. @return 0 or -ENOMEM */
-int control_server_set_groups(
-	struct control_server *server, const char *read_group, const char *admin_group);
+/**
+ * After a reload: looks the groups up again, and judges the clients by them. Who may open the socket stays as it was made:
+ * giving it to another group takes a right that was given up by then.
+ *
+ * @return 0 or -ENOMEM
+ */
+int control_server_set_admin_group(struct control_server *server, const char *admin_group);
 
 const struct control_server_stats *control_server_stats(const struct control_server *server);
 

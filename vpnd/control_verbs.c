@@ -2,8 +2,11 @@
  * The control server's verbs: a request is decoded, the client's right is judged, the daemon's op is called, and its
  * outcome becomes one answer.
  *
+ * Questions cost time that packets would have: cpu_share says how much there is, control_server.c when to go on. Of a
+ * question that takes long, the status of all peers, many clients get one answer.
+ *
  * `wait` and `up --wait` are answered when their state holds. The daemon only marks that something changed; the look at
- * the states comes after the round, when no state is half way, and is one status document for all waits.
+ * the states comes after the round, when no state is half way, and is one for all waits.
  */
 #include "vpnd/control_verbs.h"
 
@@ -51,19 +54,27 @@ static void complete_error(struct control_error *err, int rc)
 
 /* ---- wait ---------------------------------------------------------------------------------------------------- */
 
+static const struct control_peer_state *find(const struct control_states *states, const char *name)
+{
+	for (size_t i = 0; i < states->count; i++) {
+		if (strcmp(states->peers[i].name, name) == 0)
+			return &states->peers[i];
+	}
+	return NULL;
+}
+
 /*
  * 1 = the state holds, 0 = not yet, negative = it never will (`err` says why). Without names it is about every enabled
  * peer with endpoints; where there is none, about the link alone.
  */
-static int wait_holds(const struct control_request *request, const struct control_status *status,
+static int wait_holds(const struct control_request *request, const struct control_states *states,
 	struct control_error *err)
 {
 	bool want_up = !request->for_down;
 	size_t judged = 0;
 
 	for (size_t i = 0; i < request->peers.count; i++) {
-		const struct control_peer *peer =
-			control_status_peer(status, request->peers.items[i]);
+		const struct control_peer_state *peer = find(states, request->peers.items[i]);
 		if (!peer) {
 			control_error_no_peer(err, request->peers.items[i]);
 			return -ENOENT;
@@ -73,17 +84,17 @@ static int wait_holds(const struct control_request *request, const struct contro
 	}
 	if (request->peers.count)
 		return 1;
-	for (size_t i = 0; i < status->peer_count; i++) {
-		const struct control_peer *peer = &status->peers[i];
-		if (!peer->enabled || peer->endpoints.count == 0)
+	for (size_t i = 0; i < states->count; i++) {
+		const struct control_peer_state *peer = &states->peers[i];
+		if (!peer->awaited)
 			continue;
 		if (control_state_is_up(peer->state) != want_up)
 			return 0;
 		judged++;
 	}
 	if (want_up)
-		return control_state_is_up(status->state);
-	return judged > 0 || status->state == CONTROL_DOWN;
+		return control_state_is_up(states->network);
+	return judged > 0 || states->network == CONTROL_DOWN;
 }
 
 static void answer_wait(
@@ -102,20 +113,31 @@ static void answer_wait(
 	control_request_fini(&request);
 }
 
+static bool waits_for_document(const struct control_client *c)
+{
+	return c->waiting &&
+	       (c->wait_for.method == CONTROL_STATUS || c->wait_for.method == CONTROL_PEER_LIST);
+}
+
+/* Who waits for a reload, or for a document, waits for no state. */
+static bool waits_for_state(const struct control_client *c)
+{
+	return c->waiting && c->wait_for.method != CONTROL_RELOAD && !waits_for_document(c);
+}
+
 /* Looks at one wait, or, if `only` is NULL, at all of them. */
 static void judge_waits(struct control_server *s, struct control_client *only)
 {
 	bool waits = only != NULL;
 	struct control_error err = {0};
-	struct control_status status;
+	struct control_states states = {0};
 	int rc;
 
 	list_for_each (node, &s->clients)
-		waits |= control_server_client(node)->waiting;
+		waits |= waits_for_state(control_server_client(node));
 	if (!waits)
 		return;
-	control_status_init(&status);
-	rc = s->ops.status(s->ops.ctx, NULL, &status, &err);
+	rc = s->ops.states(s->ops.ctx, &states);
 	if (rc)
 		complete_error(&err, rc);
 	list_for_each_safe (node, &s->clients) {
@@ -123,14 +145,14 @@ static void judge_waits(struct control_server *s, struct control_client *only)
 		struct control_error own = {0};
 		int holds;
 
-		if (!c->waiting || (only && c != only))
+		if (!waits_for_state(c) || (only && c != only))
 			continue;
-		holds = rc ? rc : wait_holds(&c->wait_for, &status, &own);
+		holds = rc ? rc : wait_holds(&c->wait_for, &states, &own);
 		if (holds)
 			answer_wait(s, c, rc ? &err : &own, holds);
 		control_error_fini(&own);
 	}
-	control_status_fini(&status);
+	free(states.peers);
 	control_error_fini(&err);
 }
 
@@ -157,6 +179,7 @@ static void do_up_down(
 
 	rc = (up ? s->ops.up : s->ops.down)(s->ops.ctx, &request->peers, &changed, &err);
 	s->changed = true;
+	control_document_outdate(&s->document);
 	log_info(s->log, "control: %s%s%s%s by uid %d, pid %d%s%s", up ? "up" : "down",
 		request->peers.count ? " " : "",
 		request->peers.count ? request->peers.items[0] : "",
@@ -173,51 +196,170 @@ static void do_up_down(
 	control_error_fini(&err);
 }
 
-static void do_status(
-	struct control_server *s, struct control_client *c, struct control_request *request)
+static void say_peer(
+	struct control_server *s, struct control_client *c, const struct control_request *request)
 {
-	const char *peer = request->peers.count ? request->peers.items[0] : NULL;
 	struct control_error err = {0};
 	struct control_status status;
 	int rc;
 
 	control_status_init(&status);
-	rc = s->ops.status(s->ops.ctx, peer, &status, &err);
-	if (!rc && peer && !control_status_keep(&status, peer)) {
-		control_error_no_peer(&err, peer);
-		rc = -ENOENT;
-	}
+	rc = s->ops.status_peer(s->ops.ctx, request->peers.items[0], &status, &err);
+	if (!rc)
+		rc = s->ops.status(s->ops.ctx, &status, &err);
 	if (rc) {
 		complete_error(&err, rc);
 		control_verbs_say_error(s, c, request->id, &err);
-	} else if (request->id[0]) {
+	} else {
 		say(s, c, control_answer_status(request->id, &status, NULL));
 	}
 	control_status_fini(&status);
 	control_error_fini(&err);
 }
 
-static void do_reload(
+/* Takes what the request owns. All peers: the answer comes from control_verbs_make_documents(), mostly at once. */
+static void do_status(
+	struct control_server *s, struct control_client *c, struct control_request *request)
+{
+	if (request->peers.count) {
+		say_peer(s, c, request);
+		return;
+	}
+	c->waiting = true;
+	c->wait_for = *request;
+	c->wait_number = control_document_wanted(&s->document, loop_now(s->loop));
+	*request = (struct control_request){0};
+}
+
+/* @err  NULL: the document is ready */
+static void answer_status(
+	struct control_server *s, struct control_client *c, const struct control_error *err)
+{
+	struct control_request request = c->wait_for;
+	size_t len = 0;
+
+	s->attention = true; /* what comes of the client is seen to after the round */
+	c->waiting = false;
+	c->wait_for = (struct control_request){0};
+	if (err) {
+		control_verbs_say_error(s, c, request.id, err);
+	} else {
+		char *head = control_answer_begin(request.id, s->document.head, &len);
+		if (control_client_say_shared(c, head, len, s->document.text))
+			control_server_drop(s, c);
+	}
+	control_request_fini(&request);
+}
+
+/* Answers those whose document is ready, or, with an error, those who wait for the one that failed. @return who is left */
+static size_t answer_documents(struct control_server *s, const struct control_error *err)
+{
+	size_t left = 0;
+
+	list_for_each_safe (node, &s->clients) {
+		struct control_client *c = control_server_client(node);
+		if (!waits_for_document(c))
+			continue;
+		if (err ? c->wait_number <= s->document.number
+			: control_document_ready(&s->document, c->wait_number))
+			answer_status(s, c, err);
+		else
+			left++;
+	}
+	return left;
+}
+
+void control_verbs_make_documents(struct control_server *s)
+{
+	struct control_error err = {0};
+
+	while (answer_documents(s, NULL) > 0) {
+		int rc = s->document.making ? 0 : control_document_begin(&s->document);
+		if (!rc)
+			rc = control_document_step(
+				&s->document, &s->ops, &s->share, loop_now(s->loop), &err);
+		if (rc == 0) {
+			control_server_work_later(s);
+			return;
+		}
+		if (rc < 0) {
+			complete_error(&err, rc);
+			(void)answer_documents(s, &err);
+			control_error_fini(&err);
+		}
+	}
+	struct mono again = control_document_rest(&s->document, loop_now(s->loop));
+	if (mono_before(again, s->work.timer.at))
+		loop_timer_arm(s->loop, &s->work, again);
+}
+
+static void log_reload(struct control_server *s, const struct ucred *peer, bool dry_run, int rc,
+	const struct control_error *err)
+{
+	s->changed = true;
+	control_document_outdate(&s->document);
+	log_info(s->log, "control: reload%s by uid %d, pid %d%s%s", dry_run ? " (dry run)" : "",
+		(int)peer->uid, (int)peer->pid, rc ? ": " : "", rc ? err->text : "");
+}
+
+static void answer_reload(struct control_server *s, struct control_client *c, const char *id,
+	int rc, const struct control_reload *reload, const struct control_error *err)
+{
+	struct control_error own = {0};
+
+	if (rc && !err->code[0]) {
+		complete_error(&own, rc);
+		err = &own;
+	}
+	if (rc)
+		control_verbs_say_error(s, c, id, err);
+	else if (id[0])
+		say(s, c, control_answer_reload(id, reload, NULL));
+	control_error_fini(&own);
+}
+
+/* Takes what the request owns if it is not answered at once. */
+static void begin_reload(
 	struct control_server *s, struct control_client *c, struct control_request *request)
 {
 	struct control_reload reload = {.dry_run = request->dry_run};
 	struct control_error err = {0};
-	int rc;
+	int rc = s->ops.reload(s->ops.ctx, request->dry_run, &reload, &err);
 
-	rc = s->ops.reload(s->ops.ctx, request->dry_run, &reload, &err);
-	s->changed = true;
-	log_info(s->log, "control: reload%s by uid %d, pid %d%s%s",
-		request->dry_run ? " (dry run)" : "", (int)c->peer.uid, (int)c->peer.pid,
-		rc ? ": " : "", rc ? err.text : "");
-	if (rc) {
-		complete_error(&err, rc);
-		control_verbs_say_error(s, c, request->id, &err);
-	} else if (request->id[0]) {
+	if (rc == -EINPROGRESS || rc == -EBUSY) {
+		c->waiting = true;
+		c->wait_for = *request;
+		*request = (struct control_request){0};
+	}
+	if (rc == -EINPROGRESS) {
+		s->reloader = c;
+		s->reloader_peer = c->peer;
+	} else if (rc == -EBUSY) {
+		s->reload_waits = true;
+	} else {
 		reload.dry_run = request->dry_run;
-		say(s, c, control_answer_reload(request->id, &reload, NULL));
+		log_reload(s, &c->peer, request->dry_run, rc, &err);
+		answer_reload(s, c, request->id, rc, &reload, &err);
 	}
 	control_reload_fini(&reload);
 	control_error_fini(&err);
+}
+
+void control_server_reloaded(struct control_server *s, int rc, const struct control_reload *reload,
+	const struct control_error *err)
+{
+	struct control_client *c = s->reloader;
+
+	s->attention = true; /* what comes of the client is seen to after the round */
+	s->reloader = NULL;
+	log_reload(s, &s->reloader_peer, reload->dry_run, rc, err);
+	if (!c)
+		return;
+	struct control_request request = c->wait_for;
+	c->waiting = false;
+	c->wait_for = (struct control_request){0};
+	answer_reload(s, c, request.id, rc, reload, err);
+	control_request_fini(&request);
 }
 
 /* Sends lines `from` .. as far as `count` goes. @return the number of the next line */
@@ -272,7 +414,14 @@ void control_verbs_follow(struct control_server *s, struct control_client *c)
 
 void control_verbs_judge_waits(struct control_server *s)
 {
+	if (!cpu_share_left(&s->share, loop_now(s->loop))) {
+		control_server_work_later(s);
+		return;
+	}
+	s->changed = false;
+	cpu_share_begin(&s->share);
 	judge_waits(s, NULL);
+	cpu_share_end(&s->share);
 }
 
 static const char *needed_for(const struct control_server *s, const struct control_request *request)
@@ -308,11 +457,12 @@ static void deny(
 static void dispatch(
 	struct control_server *s, struct control_client *c, struct control_request *request)
 {
-
 	if (!may(c, request)) {
 		deny(s, c, request);
 		return;
 	}
+	if (!request->id[0] && !control_request_writes(request))
+		return; /* a question whose answer nobody wants */
 	switch (request->method) {
 	case CONTROL_HELLO:
 	case CONTROL_VERSION:
@@ -331,11 +481,29 @@ static void dispatch(
 		begin_wait(s, c, request, false);
 		return;
 	case CONTROL_RELOAD:
-		do_reload(s, c, request);
+		begin_reload(s, c, request);
 		return;
 	case CONTROL_LOG:
 		do_log(s, c, request);
 		return;
+	}
+}
+
+void control_verbs_retry_reload(struct control_server *s)
+{
+	s->reload_waits = false;
+	list_for_each_safe (node, &s->clients) {
+		struct control_client *c = control_server_client(node);
+		struct control_request request = c->wait_for;
+
+		if (!c->waiting || request.method != CONTROL_RELOAD || c == s->reloader)
+			continue;
+		c->waiting = false;
+		c->wait_for = (struct control_request){0};
+		dispatch(s, c, &request); /* rights may have changed meanwhile */
+		control_request_fini(&request);
+		if (s->reload_waits)
+			return;
 	}
 }
 

@@ -4,8 +4,10 @@
 
 #include "core/list.h"
 #include "vpnd/control_client.h"
+#include "vpnd/control_document.h"
 #include "vpnd/control_server.h"
 #include "vpnd/control_socket.h"
+#include "vpnd/cpu_share.h"
 #include "vpnd/loop.h"
 
 struct control_server {
@@ -23,13 +25,18 @@ struct control_server {
 	gid_t read_gid;
 	gid_t admin_gid;
 	uid_t trusted_uid;
-	control_give_fn give;
-	void *give_ctx;
 	struct list clients;
 	struct list dead;
-	bool attention;	   /* a client did something since the last look after a round */
-	uint64_t log_seen; /* the ring's next_seq at that look */
-	bool changed;	   /* states may have changed since the waits were looked at */
+	struct control_client *
+		reloader; /* waits for the reload under way; NULL = it has gone, or there is none */
+	struct ucred reloader_peer;
+	struct cpu_share share; /* what clients may cost the packets */
+	struct control_document document;
+	struct loop_timer work; /* goes on when there is something of the share again */
+	bool reload_waits;	/* some client waits for its turn to reload */
+	bool attention;		/* a client did something since the last look after a round */
+	uint64_t log_seen;	/* the ring's next_seq at that look */
+	bool changed;		/* states may have changed since the waits were looked at */
 	struct control_server_stats stats;
 };
 
@@ -41,6 +48,9 @@ static inline struct control_client *control_server_client(struct list *node)
 /** Closes a client at once; its memory lives until control_server.c reaps it. Twice is harmless. */
 void control_server_drop(struct control_server *server, struct control_client *client);
 
+/** Wakes the server up when there is something of the share again. */
+void control_server_work_later(struct control_server *server);
+
 /** Decodes, judges and answers one request. The client may be dropped by it. */
 void control_verbs_handle(
 	struct control_server *server, struct control_client *client, const char *line, size_t len);
@@ -48,6 +58,12 @@ void control_verbs_handle(
 /** Answers with an error; nothing is said to a notification (`id` is empty). */
 void control_verbs_say_error(struct control_server *server, struct control_client *client,
 	const char *id, const struct control_error *err);
+
+/** Begins the reload of whoever waits for one, if none is under way any more. */
+void control_verbs_retry_reload(struct control_server *server);
+
+/** Goes on with the document that clients wait for, as far as the share allows, and answers them. */
+void control_verbs_make_documents(struct control_server *server);
 
 /** Looks at all waits and answers those whose state holds. */
 void control_verbs_judge_waits(struct control_server *server);

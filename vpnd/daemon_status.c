@@ -6,13 +6,14 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const double DEGRADED_RAW_LOSS = 0.05;
 static const double DEGRADED_RESIDUAL_LOSS = 0.01;
 
-static enum control_state state_of(
-	const struct daemon *daemon, const struct peer *peer, const struct control_peer *filled)
+/* Without a look at the loss. */
+static enum control_state session_state(const struct daemon *daemon, const struct peer *peer)
 {
 	switch (daemon->wire->ops->peer_state(daemon->wire, peer)) {
 	case WIRE_PEER_DOWN:
@@ -24,10 +25,19 @@ static enum control_state state_of(
 	case WIRE_PEER_UP:
 		break;
 	}
-	if (filled->loss_raw_in > DEGRADED_RAW_LOSS ||
-		filled->loss_residual_in > DEGRADED_RESIDUAL_LOSS)
-		return CONTROL_DEGRADED;
 	return CONTROL_UP;
+}
+
+static enum control_state state_of(const struct daemon *daemon, const struct peer *peer)
+{
+	enum control_state state = session_state(daemon, peer);
+	double raw, residual;
+
+	if (state != CONTROL_UP)
+		return state;
+	daemon->wire->ops->peer_loss(daemon->wire, peer, &raw, &residual);
+	return raw > DEGRADED_RAW_LOSS || residual > DEGRADED_RESIDUAL_LOSS ? CONTROL_DEGRADED
+									    : CONTROL_UP;
 }
 
 static void add_drop(struct control_peer *status, const char *name, uint64_t count)
@@ -47,7 +57,7 @@ static int fill_peer(struct daemon *daemon, const struct peer *peer, struct cont
 		return -ENOMEM;
 	daemon->wire->ops->peer_status(daemon->wire, peer, to);
 	to->enabled = config->enabled;
-	to->state = state_of(daemon, peer, to);
+	to->state = state_of(daemon, peer);
 	to->queue_ms = (double)peer->queue_us / 1e3;
 	to->aqm_drops =
 		(int64_t)(queue->dropped_codel + queue->dropped_old + queue->dropped_overflow);
@@ -74,14 +84,20 @@ static int fill_peer(struct daemon *daemon, const struct peer *peer, struct cont
 	return 0;
 }
 
-static enum control_state network_state(
-	const struct daemon *daemon, const struct control_status *status)
+static enum control_state link_state(const struct daemon *daemon)
 {
-	if (!daemon->device.up || !tun_is_up(&daemon->device.tun))
-		return CONTROL_DOWN;
-	for (size_t i = 0; i < status->peer_count; i++) {
-		if (status->peers[i].state == CONTROL_DEGRADED ||
-			status->peers[i].state == CONTROL_CONNECTING)
+	return daemon->device.up && tun_is_up(&daemon->device.tun) ? CONTROL_UP : CONTROL_DOWN;
+}
+
+static enum control_state network_state(const struct daemon *daemon)
+{
+	enum control_state state = link_state(daemon);
+
+	if (state == CONTROL_DOWN)
+		return state;
+	list_for_each (at, &daemon->peers) {
+		enum control_state peer = state_of(daemon, list_entry(at, struct peer, in_daemon));
+		if (peer == CONTROL_DEGRADED || peer == CONTROL_CONNECTING)
 			return CONTROL_DEGRADED;
 	}
 	return CONTROL_UP;
@@ -129,6 +145,15 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 			"the helper process is gone: addresses, routes and the configuration "
 			"cannot be "
 			"changed; restart vpnd");
+	if (broker_stuck(daemon->broker))
+		(void)control_strings_add(&status->warnings,
+			"the helper process is stuck: addresses, routes and the configuration "
+			"cannot be changed until it answers; restart vpnd if it does not");
+	if (daemon->device.unclean)
+		(void)control_strings_addf(&status->warnings,
+			"addresses or routes of %s are not as they should be, since changing them "
+			"failed; kcpctl reload tries again",
+			daemon->device.tun.name);
 	if (daemon->path.counters.no_peer > 0)
 		(void)control_strings_addf(&status->warnings,
 			"%llu packets from the host had a destination that no peer's allowed_ips "
@@ -136,24 +161,75 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 			(unsigned long long)daemon->path.counters.no_peer);
 }
 
-int daemon_status(struct daemon *daemon, const char *name, struct control_status *status,
+static int stopping(struct control_error *err)
+{
+	control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_FAILED, "the daemon is stopping");
+	return -ESHUTDOWN;
+}
+
+int daemon_status(struct daemon *daemon, struct control_status *status, struct control_error *err)
+{
+	if (!daemon->wire)
+		return stopping(err);
+	fill_network(daemon, status);
+	status->state = network_state(daemon);
+	return 0;
+}
+
+int daemon_status_peer(struct daemon *daemon, const char *name, struct control_status *status,
 	struct control_error *err)
 {
-	if (!daemon->wire) {
-		control_error_set(
-			err, CONTROL_ERROR_OTHER, CONTROL_CODE_FAILED, "the daemon is stopping");
-		return -ESHUTDOWN;
-	}
-	if (name && !daemon_peer(daemon, name)) {
+	const struct peer *peer = daemon_peer(daemon, name);
+
+	if (!daemon->wire)
+		return stopping(err);
+	if (!peer) {
 		control_error_no_peer(err, name);
 		return -ENOENT;
 	}
-	fill_network(daemon, status);
-	list_for_each (at, &daemon->peers) {
-		int error = fill_peer(daemon, list_entry(at, struct peer, in_daemon), status);
+	return fill_peer(daemon, peer, status);
+}
+
+int daemon_status_peers(
+	struct daemon *daemon, bool again, size_t most, struct control_status *status)
+{
+	int count = 0;
+
+	if (!daemon->wire)
+		return -ESHUTDOWN;
+	if (again)
+		daemon->status_next = daemon->peers.next;
+	for (; (size_t)count < most && daemon->status_next != &daemon->peers; count++) {
+		const struct peer *peer = list_entry(daemon->status_next, struct peer, in_daemon);
+		int error = fill_peer(daemon, peer, status);
 		if (error < 0)
 			return error;
+		daemon->status_next = daemon->status_next->next;
 	}
-	status->state = network_state(daemon, status);
+	return count;
+}
+
+int daemon_states(struct daemon *daemon, struct control_states *ret_states)
+{
+	struct control_states states = {.network = CONTROL_DOWN};
+	size_t count = 0;
+
+	if (!daemon->wire)
+		return -ESHUTDOWN;
+	list_for_each (at, &daemon->peers)
+		count++;
+	states.peers = calloc(count ? count : 1, sizeof(*states.peers));
+	if (!states.peers)
+		return -ENOMEM;
+	states.network = link_state(daemon);
+	list_for_each (at, &daemon->peers) {
+		const struct peer *peer = list_entry(at, struct peer, in_daemon);
+		states.peers[states.count++] = (struct control_peer_state){
+			.name = peer->name,
+			.state = session_state(daemon, peer),
+			.awaited = peer->config->enabled && peer->config->endpoints.count > 0,
+		};
+	}
+	*ret_states = states;
 	return 0;
 }

@@ -158,6 +158,8 @@ int kcp_go_socket_open(struct kcp_go *wire, struct kcp_go_socket *socket,
 void kcp_go_socket_close(struct kcp_go_socket *socket);
 
 /* wire_kcp_go_status.c */
+void kcp_go_peer_loss(
+	const struct wire *wire, const struct peer *peer, double *ret_raw, double *ret_residual);
 void kcp_go_peer_status(
 	const struct wire *wire, const struct peer *peer, struct control_peer *status);
 void kcp_go_status(const struct wire *wire, struct control_status *status);

@@ -115,6 +115,16 @@ static double age_s(struct mono now, int64_t then_us)
 	return then_us < 0 ? CONTROL_UNKNOWN : (double)(now.us - then_us) / 1e6;
 }
 
+void kcp_go_peer_loss(
+	const struct wire *wire, const struct peer *peer, double *ret_raw, double *ret_residual)
+{
+	const struct wire_peer *p = peer->wire;
+
+	(void)wire;
+	*ret_raw = p ? p->loss_raw_in : CONTROL_UNKNOWN;
+	*ret_residual = p ? p->loss_residual_in : CONTROL_UNKNOWN;
+}
+
 void kcp_go_peer_status(
 	const struct wire *wire, const struct peer *peer, struct control_peer *status)
 {

@@ -38,6 +38,19 @@ static void add_drops(struct control_peer *to, const struct kcpvpn_peer_status *
 	add_drop(to, "out_abandoned", from->abandoned);
 }
 
+void native_peer_loss(
+	const struct wire *wire, const struct peer *peer, double *ret_raw, double *ret_residual)
+{
+	const struct native_peer *p = peer->wire;
+	struct kcpvpn_peer_status from = {.loss_raw_in = CONTROL_UNKNOWN};
+
+	(void)wire;
+	if (p)
+		kcpvpn_peer_status(p->handle, &from);
+	*ret_raw = from.loss_raw_in;
+	*ret_residual = CONTROL_UNKNOWN;
+}
+
 void native_peer_status(
 	const struct wire *wire, const struct peer *peer, struct control_peer *status)
 {
@@ -60,10 +73,11 @@ void native_peer_status(
 	status->endpoint_moved_age_s = age_s(now, from.moved_us);
 	status->last_rx_age_s = age_s(now, from.last_rx_us);
 	status->handshake_age_s = age_s(now, from.handshake_us);
-	status->rtt_ms = milliseconds(from.srtt_us);
-	status->rtt_var_ms = milliseconds(from.rtt_var_us);
-	if (p->told == WIRE_PEER_UP)
+	if (p->told == WIRE_PEER_UP) { /* of whoever is gone these would be what they were */
+		status->rtt_ms = milliseconds(from.srtt_us);
+		status->rtt_var_ms = milliseconds(from.rtt_var_us);
 		status->path_mtu = from.path_mtu_bytes;
+	}
 	status->loss_raw_in = from.loss_raw_in;
 	status->loss_raw_out = from.loss_raw_out;
 	status->retransmits = (int64_t)from.retransmits;

@@ -71,6 +71,18 @@ char *control_answer_empty(const char *id, size_t *ret_len)
 	return answer(id, "result", json_object(), ret_len);
 }
 
+char *control_answer_begin(const char *id, const char *result_begin, size_t *ret_len)
+{
+	char *text = NULL;
+	int len = asprintf(&text, "{\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":%s", id, result_begin);
+
+	if (len < 0)
+		return NULL;
+	if (ret_len)
+		*ret_len = (size_t)len;
+	return text;
+}
+
 char *control_answer_status(const char *id, const struct control_status *status, size_t *ret_len)
 {
 	return answer(id, "result", control_status_to_json(status), ret_len);

@@ -108,12 +108,19 @@ json_t *control_json_strings(const struct control_strings *list)
 	return array;
 }
 
-char *control_json_line(json_t *object, bool failed, size_t *ret_len)
+char *control_json_compact(json_t *object, bool failed)
 {
 	char *text = failed ? NULL : json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
-	char *line = NULL;
 
 	json_decref(object);
+	return text;
+}
+
+char *control_json_line(json_t *object, bool failed, size_t *ret_len)
+{
+	char *text = control_json_compact(object, failed);
+	char *line = NULL;
+
 	if (text) {
 		size_t len = strlen(text);
 		line = realloc(text, len + 2);

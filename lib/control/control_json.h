@@ -25,6 +25,14 @@ json_t *control_json_real(double value);
 json_t *control_json_strings(const struct control_strings *list);
 
 /**
+ * Makes the compact text of an object. Takes `object`.
+ *
+ * @failed  true if a part of it could not be made: gives NULL
+ * @return  allocated, the caller frees it; NULL = out of memory
+ */
+char *control_json_compact(json_t *object, bool failed);
+
+/**
  * Makes one line of an object: compact, with a line break and a NUL behind it. Takes `object`.
  *
  * @failed   true if a part of it could not be made: gives NULL

@@ -14,7 +14,8 @@
  *   version    -                                              as hello
  *
  * All parameters may be left out. An unknown parameter is an error: a program that asks for more than this daemon
- * knows must learn it. A request without an id is a notification and gets no answer.
+ * knows must learn it. A request without an id is a notification and gets no answer; if it would only have asked for
+ * something, nothing is done at all.
  */
 #ifndef CONTROL_CONTROL_MSG_H
 #define CONTROL_CONTROL_MSG_H
@@ -117,6 +118,13 @@ char *control_answer_empty(const char *id, size_t *ret_len);
 char *control_answer_status(const char *id, const struct control_status *status, size_t *ret_len);
 char *control_answer_reload(const char *id, const struct control_reload *reload, size_t *ret_len);
 char *control_answer_error(const char *id, const struct control_error *err, size_t *ret_len);
+
+/**
+ * The beginning of an answer whose result is sent in pieces: after the rest of it, "}" and a line break end the line.
+ *
+ * @result_begin  how the result's text begins
+ */
+char *control_answer_begin(const char *id, const char *result_begin, size_t *ret_len);
 
 /** @id  NULL makes the notification "log" for a client that follows */
 char *control_answer_log(

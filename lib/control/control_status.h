@@ -168,6 +168,20 @@ const char *control_fec_code_str(enum control_fec_code code);
 struct json_t *control_status_to_json(const struct control_status *status);
 
 /**
+ * The document's text in pieces, for a daemon that makes it little by little: what stands before the peers, the peers with
+ * commas between them, and what stands behind. Together it is the compact text of control_status_to_json().
+ *
+ * @status      its peers are left out
+ * @ret_before  up to and with the bracket that opens the peers; freed by the caller
+ * @ret_after   from the bracket that closes them; freed by the caller
+ * @return      0 or -ENOMEM
+ */
+int control_status_frame(const struct control_status *status, char **ret_before, char **ret_after);
+
+/** @return one peer of the document as text, freed by the caller; NULL = out of memory */
+char *control_peer_text(const struct control_peer *peer);
+
+/**
  * Reads a document. Unknown keys are ignored, missing ones are unknown; strings that are too long are cut.
  *
  * @ret_status  initialised by this call; on failure it owns nothing

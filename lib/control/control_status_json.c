@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Takes the reference of `value`; remembers failure. */
@@ -159,6 +160,35 @@ json_t *control_status_to_json(const struct control_status *status)
 		return o;
 	json_decref(o);
 	return NULL;
+}
+
+char *control_peer_text(const struct control_peer *peer)
+{
+	json_t *object = peer_to_json(peer);
+
+	return control_json_compact(object, !object);
+}
+
+int control_status_frame(const struct control_status *status, char **ret_before, char **ret_after)
+{
+	/* In a string a quotation mark stands behind a backslash, so this is found at the key alone. */
+	static const char MARK[] = "\"peers\":[";
+	struct control_status frame = *status;
+
+	frame.peers = NULL;
+	frame.peer_count = frame.peer_capacity = 0;
+	json_t *object = control_status_to_json(&frame);
+	char *text = control_json_compact(object, !object);
+	char *mark = text ? strstr(text, MARK) : NULL;
+	char *after = mark ? strdup(mark + strlen(MARK)) : NULL;
+	if (!after) {
+		free(text);
+		return -ENOMEM;
+	}
+	mark[strlen(MARK)] = '\0';
+	*ret_before = text;
+	*ret_after = after;
+	return 0;
 }
 
 static void read_state(struct control_json_reader *r, enum control_state *state)

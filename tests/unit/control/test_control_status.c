@@ -122,6 +122,35 @@ Test(control_status, every_key_is_always_there)
 	control_status_fini(&s);
 }
 
+Test(control_status, pieces_are_the_whole)
+{
+	struct control_status s;
+	char *before, *after, *peer, *begin, *whole;
+	char text[1 << 16] = "";
+
+	fill(&s);
+	cr_assert_eq(control_strings_add(&s.warnings, "\"peers\":[ is no mark, \\\"peers\":[]"), 0);
+	strcpy(s.network, "\"peers\":[");
+	cr_assert_eq(control_status_frame(&s, &before, &after), 0);
+	begin = control_answer_begin("\"a\"", before, NULL);
+	strcat(text, begin);
+	for (size_t i = 0; i < s.peer_count; i++) {
+		peer = control_peer_text(&s.peers[i]);
+		strcat(text, i > 0 ? "," : "");
+		strcat(text, peer);
+		free(peer);
+	}
+	strcat(text, after);
+	strcat(text, "}\n");
+	whole = control_answer_status("\"a\"", &s, NULL);
+	cr_assert_str_eq(text, whole);
+	free(before);
+	free(after);
+	free(begin);
+	free(whole);
+	control_status_fini(&s);
+}
+
 Test(control_status, round_trip_keeps_all)
 {
 	struct control_status s;

@@ -7,6 +7,9 @@
 #include "control/control_msg.h"
 #include "vpnd/control_access.h"
 #include "vpnd/control_client.h"
+#include "vpnd/control_socket.h"
+#include "vpnd/control_verbs.h"
+#include "vpnd/cpu_share.h"
 #include "vpnd/log_ring.h"
 #include "vpnd/loop.h"
 
@@ -22,6 +25,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct fixture {
@@ -33,7 +37,14 @@ struct fixture {
 
 	enum control_state peer_state;
 	enum control_state link_state;
-	int up_calls, down_calls, reload_calls, status_calls;
+	int up_calls, down_calls, reload_calls;
+	int documents;	 /* of all peers, begun */
+	int peers_asked; /* one by one */
+	int heads;	 /* of documents, asked for */
+	int looks;	 /* at the states */
+	size_t at;	 /* peers in the document so far */
+	int64_t cpu_us, peer_cost_us;
+	int reload_rc; /* in place of an outcome */
 	bool bad_config;
 	size_t many_peers;
 	bool nobody_to_call;
@@ -72,29 +83,80 @@ static int fake_down(
 	return 0;
 }
 
-static int fake_status(
-	void *ctx, const char *peer, struct control_status *status, struct control_error *err)
+static int fake_status(void *ctx, struct control_status *status, struct control_error *err)
 {
 	struct fixture *fx = ctx;
-	struct control_peer *p;
 
-	fx->status_calls++;
-	if (peer && strcmp(peer, "branch") != 0) {
-		control_error_no_peer(err, peer);
-		return -ENOENT;
-	}
+	(void)err;
+	fx->heads++;
 	strcpy(status->network, "office");
 	status->state = fx->link_state;
-	p = control_status_add_peer(status, "branch");
+	return 0;
+}
+
+static void add_branch(struct fixture *fx, struct control_status *status)
+{
+	struct control_peer *p = control_status_add_peer(status, "branch");
+
 	p->state = fx->peer_state;
 	if (!fx->nobody_to_call)
 		control_strings_add(&p->endpoints, "192.0.2.1:29900");
-	for (size_t i = 0; i < fx->many_peers; i++) {
-		char name[32];
-		snprintf(name, sizeof(name), "p%zu", i);
-		control_status_add_peer(status, name)->state = CONTROL_IDLE;
+}
+
+static int fake_status_peer(
+	void *ctx, const char *name, struct control_status *status, struct control_error *err)
+{
+	struct fixture *fx = ctx;
+
+	fx->peers_asked++;
+	fx->cpu_us += fx->peer_cost_us;
+	if (strcmp(name, "branch") != 0) {
+		control_error_no_peer(err, name);
+		return -ENOENT;
 	}
+	add_branch(ctx, status);
 	return 0;
+}
+
+static int fake_status_peers(void *ctx, bool again, size_t most, struct control_status *status)
+{
+	struct fixture *fx = ctx;
+	int count = 0;
+
+	if (again) {
+		fx->documents++;
+		fx->at = 0;
+	}
+	for (; (size_t)count < most && fx->at < 1 + fx->many_peers; count++, fx->at++) {
+		char name[32];
+		snprintf(name, sizeof(name), "p%zu", fx->at - 1);
+		if (fx->at == 0)
+			add_branch(fx, status);
+		else
+			control_status_add_peer(status, name)->state = CONTROL_IDLE;
+		fx->cpu_us += fx->peer_cost_us;
+	}
+	return count;
+}
+
+static int fake_states(void *ctx, struct control_states *ret_states)
+{
+	struct fixture *fx = ctx;
+
+	fx->looks++;
+	ret_states->network = fx->link_state;
+	ret_states->count = 1 + fx->many_peers;
+	ret_states->peers = calloc(ret_states->count, sizeof(*ret_states->peers));
+	for (size_t i = 0; i < ret_states->count; i++)
+		ret_states->peers[i] = (struct control_peer_state){"p", CONTROL_IDLE, false};
+	ret_states->peers[0] =
+		(struct control_peer_state){"branch", fx->peer_state, !fx->nobody_to_call};
+	return 0;
+}
+
+static int64_t fake_cpu_us(void)
+{
+	return f.cpu_us;
 }
 
 static int fake_reload(
@@ -103,6 +165,8 @@ static int fake_reload(
 	struct fixture *fx = ctx;
 
 	fx->reload_calls++;
+	if (fx->reload_rc)
+		return fx->reload_rc;
 	if (fx->bad_config) {
 		control_error_set(
 			err, CONTROL_ERROR_CONFIG, "E-CFG-12", "40 is out of range 0..32");
@@ -112,6 +176,20 @@ static int fake_reload(
 	control_strings_add(&reload->added, "lap");
 	reload->generation = dry_run ? 1 : 2;
 	return 0;
+}
+
+static struct control_ops fake_ops(void)
+{
+	return (struct control_ops){
+		.ctx = &f,
+		.up = fake_up,
+		.down = fake_down,
+		.status = fake_status,
+		.status_peer = fake_status_peer,
+		.status_peers = fake_status_peers,
+		.states = fake_states,
+		.reload = fake_reload,
+	};
 }
 
 static int open_server(uid_t trusted, struct control_server **ret, struct control_error *err)
@@ -124,8 +202,9 @@ static int open_server(uid_t trusted, struct control_server **ret, struct contro
 		.admin_group = "no-such-group-w",
 		.trusted_uid = trusted,
 		.ring = &f.ring,
+		.cpu_us = fake_cpu_us,
 	};
-	struct control_ops ops = {&f, fake_up, fake_down, fake_status, fake_reload};
+	struct control_ops ops = fake_ops();
 
 	return control_server_new(f.loop, &config, &ops, ret, err);
 }
@@ -281,6 +360,73 @@ Test(control_server, dead_socket_is_replaced_but_a_file_is_not)
 	control_error_fini(&err);
 }
 
+/* Opens the socket as another process; tells by its exit status whether it got it, and keeps it until told. */
+static pid_t start_rival(const char *path, int start, int told, const int end[2])
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	struct control_socket mine;
+	char c;
+	close(end[1]); /* it ends with the test, too */
+	if (read(start, &c, 1) < 0)
+		_exit(2);
+	c = control_socket_open(path, (gid_t)-1, &mine, NULL) == 0 ? 'w' : 'l';
+	if (write(told, &c, 1) != 1 || read(end[0], &c, 1) < 0)
+		_exit(2);
+	_exit(0); /* as if it was killed: the socket stays */
+}
+
+Test(control_server, of_daemons_that_start_at_once_one_gets_the_socket)
+{
+	enum { RIVALS = 6, ROUNDS = 60 };
+	char path[120];
+
+	for (int round = 0; round < ROUNDS; round++) {
+		int start[2], told[2], end[2], winners = 0;
+		pid_t pids[RIVALS];
+
+		(void)snprintf(path, sizeof(path), "%s/rivals/socket", f.dir);
+		cr_assert(pipe(start) == 0 && pipe(told) == 0 && pipe(end) == 0);
+		for (int i = 0; i < RIVALS; i++)
+			pids[i] = start_rival(path, start[0], told[1], end);
+		cr_assert_eq(write(start[1], "123456", RIVALS), RIVALS);
+		for (int i = 0; i < RIVALS; i++) {
+			char c;
+			cr_assert_eq(read(told[0], &c, 1), 1);
+			winners += c == 'w';
+		}
+		cr_assert_eq(winners, 1, "%d in round %d", winners, round);
+		cr_assert_eq(write(end[1], "123456", RIVALS), RIVALS);
+		for (int i = 0; i < RIVALS; i++)
+			cr_assert_eq(waitpid(pids[i], NULL, 0), pids[i]);
+		for (int i = 0; i < 2; i++) {
+			close(start[i]);
+			close(told[i]);
+			close(end[i]);
+		}
+	}
+	cr_assert_eq(unlink(path), 0);
+	(void)snprintf(path, sizeof(path), "%s/rivals", f.dir);
+	cr_assert_eq(rmdir(path), 0, "no lock is left");
+}
+
+Test(control_server, lock_of_a_killed_daemon_is_no_obstacle)
+{
+	struct control_socket mine;
+	char path[120], lock[130];
+
+	(void)snprintf(path, sizeof(path), "%s/killed", f.dir);
+	(void)snprintf(lock, sizeof(lock), "%s/.killed.lock", f.dir);
+	close(open(lock, O_CREAT | O_RDWR, 0600));
+	cr_assert_eq(control_socket_open(path, (gid_t)-1, &mine, NULL), 0);
+	cr_assert_neq(access(lock, F_OK), 0);
+	control_socket_close(&mine);
+	cr_assert_neq(access(lock, F_OK), 0);
+	cr_assert_neq(access(path, F_OK), 0);
+}
+
 Test(control_server, path_that_is_too_long_is_refused)
 {
 	struct control_server *server = NULL;
@@ -293,7 +439,7 @@ Test(control_server, path_that_is_too_long_is_refused)
 	f.path[sizeof(f.path) - 1] = '\0';
 	/* 99 bytes fit as such, but a folder that does not exist and cannot be: no crash, an error */
 	f.path[50] = '\0';
-	struct control_ops ops = {&f, fake_up, fake_down, fake_status, fake_reload};
+	struct control_ops ops = fake_ops();
 	char longer[200];
 	memset(longer, 'y', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = '\0';
@@ -342,12 +488,78 @@ Test(control_server, verbs_call_the_daemon)
 	close(fd);
 }
 
+#define RELOAD "{\"jsonrpc\":\"2.0\",\"id\":%d,\"method\":\"reload\"}\n"
+
+static void tell_reload(int fd, int id)
+{
+	char line[80];
+
+	(void)snprintf(line, sizeof(line), RELOAD, id);
+	tell(fd, line);
+}
+
+/* A reload is answered when it is done, and others wait for their turn; nobody else waits. */
+Test(control_server, a_reload_that_takes_its_time)
+{
+	struct control_reload done = {.generation = 7};
+	struct control_error err = {0};
+	int first = dial(), second = dial(), other = dial();
+
+	f.reload_rc = -EINPROGRESS;
+	tell_reload(first, 1);
+	f.reload_rc = -EBUSY;
+	tell_reload(second, 2);
+	int asked = f.reload_calls;
+	tell(first, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"version\"}\n"); /* behind it */
+	tell(other, "{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"version\"}\n");
+	has(hear(other), "\"id\":4");
+	control_server_state_changed(f.server); /* these wait for no state */
+	control_server_after_round(f.server);
+	cr_assert_gt(f.reload_calls, asked, "the second is asked for again");
+	cr_assert_eq(f.looks, 0);
+
+	control_server_reloaded(f.server, 0, &done, &err);
+	f.reload_rc = -EINPROGRESS;
+	turn();
+	const char *heard = hear(first);
+	has(heard, "\"generation\":7");
+	has(heard, "\"id\":3");
+	int calls = f.reload_calls;
+	control_server_after_round(f.server);
+	cr_assert_eq(f.reload_calls, calls, "it is under way");
+	control_error_set(&err, CONTROL_ERROR_OTHER, "E-PRIV-5", "it hangs");
+	control_server_reloaded(f.server, -ETIMEDOUT, &done, &err);
+	control_server_after_round(f.server);
+	has(hear(second), "E-PRIV-5");
+	control_error_fini(&err);
+
+	/* whoever does not wait for the outcome is no harm */
+	tell_reload(first, 5);
+	close(first);
+	turn();
+	control_server_reloaded(f.server, 0, &done, &err);
+	f.reload_rc = 0;
+	tell_reload(second, 6);
+	has(hear(second), "\"added\":[\"lap\"]");
+	close(second);
+	close(other);
+}
+
 Test(control_server, notification_acts_without_an_answer)
 {
 	int fd = dial();
 
 	tell(fd, "{\"jsonrpc\":\"2.0\",\"method\":\"down\"}\n");
 	cr_assert_eq(f.down_calls, 1);
+	cr_assert_str_eq(hear(fd), "");
+	tell(fd, "{\"jsonrpc\":\"2.0\",\"method\":\"status\"}\n"
+		 "{\"jsonrpc\":\"2.0\",\"method\":\"peer.list\"}\n"
+		 "{\"jsonrpc\":\"2.0\",\"method\":\"status\",\"params\":{\"peer\":\"branch\"}}\n"
+		 "{\"jsonrpc\":\"2.0\",\"method\":\"wait\",\"params\":{\"for\":\"down\"}}\n"
+		 "{\"jsonrpc\":\"2.0\",\"method\":\"log\",\"params\":{\"follow\":true}}\n");
+	cr_assert_eq(f.documents + f.heads + f.looks, 0, "a question is none without an answer");
+	log_ring_push(&f.ring, 1, LOG_LEVEL_INFO, "x");
+	turn();
 	cr_assert_str_eq(hear(fd), "");
 	close(fd);
 }
@@ -604,25 +816,22 @@ Test(control_server, many_clients_idle_ones_make_room)
 	cr_assert_eq(control_server_stats(f.server)->clients, 0);
 }
 
-Test(control_server, busy_clients_of_equal_right_are_not_evicted)
+Test(control_server, one_look_at_the_states_is_for_all_waits)
 {
-	int fds[CONTROL_CLIENTS_MAX + 1];
+	int fds[CONTROL_CLIENTS_MAX];
 
 	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
 		fds[i] = dial();
 		tell(fds[i], "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"wait\"}\n");
 	}
-	fds[CONTROL_CLIENTS_MAX] = dial();
-	has(hear(fds[CONTROL_CLIENTS_MAX]), CONTROL_CODE_BUSY);
-	cr_assert_str_eq(hear(fds[CONTROL_CLIENTS_MAX]), "EOF");
-	f.status_calls = 0;
+	f.looks = 0;
 	f.peer_state = CONTROL_UP;
 	control_server_state_changed(f.server);
 	turn();
-	cr_assert_eq(f.status_calls, 1, "one document for all waits");
-	for (int i = 0; i <= CONTROL_CLIENTS_MAX; i++) {
-		if (i < CONTROL_CLIENTS_MAX)
-			has(hear(fds[i]), "\"result\":{}");
+	cr_assert_eq(f.looks, 1);
+	cr_assert_eq(f.heads, 0, "no document is made for that");
+	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		has(hear(fds[i]), "\"result\":{}");
 		close(fds[i]);
 	}
 }
@@ -662,7 +871,7 @@ Test(control_server, client_that_never_reads_is_bounded_and_the_others_are_serve
 	tell(lame, three);
 	while (send(lame, request, strlen(request), MSG_NOSIGNAL) > 0)
 		turn();
-	cr_assert_eq(f.status_calls, 1, "nothing more is made while an answer is unread");
+	cr_assert_eq(f.documents, 1, "nothing more is made while an answer is unread");
 	f.many_peers = 0;
 	tell(good, request);
 	has(hear(good), "kcpctl.status/1");
@@ -683,6 +892,125 @@ Test(control_server, client_that_never_reads_is_bounded_and_the_others_are_serve
 	}
 	cr_assert_gt(lines, 100);
 	close(lame);
+	close(good);
+}
+
+/* All of one line; turns the loop until it is there. */
+static char *hear_line(int fd)
+{
+	static char line[8 << 20];
+	size_t len = 0;
+
+	while (len == 0 || line[len - 1] != '\n') {
+		ssize_t n = recv(fd, line + len, sizeof(line) - 1 - len, 0);
+		cr_assert_neq(n, 0);
+		if (n > 0) {
+			len += (size_t)n;
+			continue;
+		}
+		cr_assert_geq(loop_turn(f.loop, true), 0);
+		control_server_after_round(f.server);
+	}
+	line[len] = '\0';
+	return line;
+}
+
+static const char STATUS[] = "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"status\"}\n";
+
+static size_t count_of(const char *text, const char *part)
+{
+	size_t count = 0;
+
+	for (; (text = strstr(text, part)) != NULL; text++)
+		count++;
+	return count;
+}
+
+Test(control_server, large_document_is_made_between_packets)
+{
+	int fd = dial(), other = dial();
+	size_t most = 0;
+
+	f.many_peers = 300;
+	f.peer_cost_us = 100;
+	post(fd, STATUS);
+	post(other, STATUS);
+	for (;;) {
+		size_t before = f.at;
+		char c;
+		cr_assert_geq(loop_turn(f.loop, true), 0);
+		control_server_after_round(f.server);
+		if (f.at - before > most)
+			most = f.at - before;
+		if (recv(fd, &c, 1, MSG_PEEK) == 1)
+			break;
+	}
+	/* what is left of the share may be overdrawn by one step of eight peers */
+	cr_assert_leq(most, CPU_SHARE_BURST_US / 100 + 8, "%zu at once", most);
+	cr_assert_eq(count_of(hear_line(fd), "\"name\":\"p"), 300);
+	cr_assert_eq(count_of(hear_line(other), "\"name\":\"p"), 300);
+	cr_assert_eq(f.documents, 1, "one for both");
+	cr_assert_eq(f.heads, 1);
+	f.peer_cost_us = 0;
+	while (f.server->document.total > 0) { /* it is not kept for long */
+		cr_assert_geq(loop_turn(f.loop, true), 0);
+		control_server_after_round(f.server);
+	}
+	close(fd);
+	close(other);
+}
+
+Test(control_server, who_asks_after_an_order_sees_what_came_of_it)
+{
+	int fd = dial(), other = dial();
+
+	f.many_peers = 300;
+	f.peer_cost_us = 100;
+	tell(fd, STATUS);
+	cr_assert(f.at > 0 && f.at < 300, "it is in the making: %zu", f.at);
+	tell(other, "{\"jsonrpc\":\"2.0\",\"id\":8,\"method\":\"down\"}\n");
+	has(hear_line(other), "\"id\":8,\"result\":{\"changed\":true}");
+	tell(other, STATUS);
+	has(hear_line(fd), "{\"name\":\"branch\",\"public_key\":null,\"state\":\"connecting\"");
+	has(hear_line(other), "{\"name\":\"branch\",\"public_key\":null,\"state\":\"down\"");
+	cr_assert_eq(f.documents, 2);
+	close(fd);
+	close(other);
+}
+
+Test(control_server, document_is_given_up_with_the_last_who_wants_it)
+{
+	int fd = dial();
+
+	f.many_peers = 300;
+	f.peer_cost_us = 100;
+	tell(fd, STATUS);
+	cr_assert(f.at > 0 && f.at < 300);
+	close(fd);
+	turn();
+	cr_assert_eq(f.server->document.total, 0);
+	cr_assert_eq(control_server_stats(f.server)->clients, 0);
+}
+
+Test(control_server, unread_answers_are_bounded_together)
+{
+	enum { HOARDERS = 48 };
+	int fds[HOARDERS], good;
+
+	f.many_peers = 2500; /* 2 MB each, and each another document */
+	for (int i = 0; i < HOARDERS; i++) {
+		fds[i] = dial();
+		tell(fds[i], STATUS);
+		cr_assert_leq(f.server->document.total, CONTROL_OUT_BYTES);
+	}
+	cr_assert_eq(f.documents, HOARDERS);
+	cr_assert_gt(control_server_stats(f.server)->shed, 0);
+	cr_assert_gt(control_server_stats(f.server)->clients, 20, "no more than had to");
+	good = dial();
+	post(good, STATUS);
+	cr_assert_eq(count_of(hear_line(good), "\"name\":\"p"), 2500);
+	for (int i = 0; i < HOARDERS; i++)
+		close(fds[i]);
 	close(good);
 }
 
@@ -779,7 +1107,7 @@ Test(control_server, credentials_decide)
 		.read_group = "games",
 		.admin_group = "daemon",
 		.trusted_uid = (uid_t)-1};
-	struct control_ops ops = {&f, fake_up, fake_down, fake_status, fake_reload};
+	struct control_ops ops = fake_ops();
 	gid_t readers = control_access_gid("games");
 	gid_t admins = control_access_gid("daemon");
 	const char *status = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n";
@@ -811,11 +1139,158 @@ Test(control_server, credentials_decide)
 	cr_assert_eq(f.down_calls, 0);
 	has(talk_as(64998, admins, down), "\"changed\":true");
 	cr_assert_eq(f.down_calls, 1);
-	cr_assert_eq(control_server_set_groups(f.server, "daemon", "no-such-group"), 0);
-	cr_assert_eq(lstat(f.path, &st), 0);
-	cr_assert_eq(st.st_gid, admins);
+	cr_assert_eq(control_server_set_admin_group(f.server, "no-such-group"), 0);
 	has(talk_as(64998, admins, down), CONTROL_CODE_PERMISSION);
-	has(talk_as(64998, admins, status), "kcpctl.status/1");
+	has(talk_as(64998, readers, status), "kcpctl.status/1");
+	cr_assert_eq(control_server_set_admin_group(f.server, "daemon"), 0);
+	has(talk_as(64998, admins, down), "\"changed\":true");
+	cr_assert_eq(lstat(f.path, &st), 0);
+	cr_assert_eq(st.st_gid, readers, "who may open it stays");
+}
+
+/* A process of somebody else that asks for many things at once. It ends when all is answered. */
+static pid_t ask_much(gid_t gid, int count)
+{
+	static const char ask[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\",\"params\":{"
+				  "\"peer\":\"branch\"}}\n";
+	pid_t child = fork();
+
+	if (child)
+		return child;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	gid_t groups[1] = {gid};
+	char answer[4096];
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strcpy(address.sun_path, f.path);
+	if (setgroups(1, groups) || setresgid(64999, 64999, 64999) ||
+		setresuid(64998, 64998, 64998) ||
+		connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		_exit(1);
+	for (int i = 0; i < count; i++) {
+		if (send(fd, ask, sizeof(ask) - 1, 0) < 0)
+			_exit(1);
+	}
+	while (count > 0) {
+		ssize_t n = recv(fd, answer, sizeof(answer), 0);
+		if (n <= 0)
+			_exit(1);
+		for (ssize_t i = 0; i < n; i++)
+			count -= answer[i] == '\n';
+	}
+	_exit(0);
+}
+
+Test(control_server, readers_get_their_share_and_no_more)
+{
+	struct control_error err = {0};
+	struct control_server_config config = {.path = f.path,
+		.network = "office",
+		.version = "v",
+		.read_group = "games",
+		.admin_group = "daemon",
+		.trusted_uid = (uid_t)-1,
+		.cpu_us = fake_cpu_us};
+	struct control_ops ops = fake_ops();
+	int status, most = 0, root;
+	bool answered = false;
+
+	if (geteuid() != 0)
+		return;
+	control_server_free(f.server);
+	cr_assert_eq(chmod(f.dir, 0755), 0);
+	cr_assert_eq(control_server_new(f.loop, &config, &ops, &f.server, &err), 0);
+	f.peer_cost_us = CPU_SHARE_BURST_US / 4;
+	root = dial();
+	pid_t child = ask_much(control_access_gid("games"), 60);
+	while (waitpid(child, &status, WNOHANG) == 0) {
+		int before = f.peers_asked;
+		cr_assert_geq(loop_turn(f.loop, false), 0);
+		control_server_after_round(f.server);
+		if (f.peers_asked - before > most)
+			most = f.peers_asked - before;
+		if (f.peers_asked >= 20 && !answered && f.server->share.credit_us <= 0) {
+			tell(root, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"down\"}\n");
+			has(hear(root), "\"changed\":true");
+			answered = true; /* orders are not held back */
+		}
+	}
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	cr_assert_eq(f.peers_asked, 60);
+	cr_assert(answered);
+	cr_assert(most > 0 && most <= 5, "%d in one round", most);
+	close(root);
+}
+
+/* A process of somebody else that holds all places, asking for something in each, until told to end. */
+static pid_t hold_places(gid_t gid, const char *request, int told, int end)
+{
+	pid_t child = fork();
+
+	if (child)
+		return child;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	gid_t groups[1] = {gid};
+	char c = 'x', answer[256];
+
+	strcpy(address.sun_path, f.path);
+	if (setgroups(1, groups) || setresgid(64999, 64999, 64999) ||
+		setresuid(64998, 64998, 64998))
+		_exit(1);
+	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		if (connect(fd, (struct sockaddr *)&address, sizeof(address)) ||
+			send(fd, request, strlen(request), 0) < 0 ||
+			recv(fd, answer, sizeof(answer), 0) <= 0)
+			_exit(1);
+	}
+	if (write(told, &c, 1) != 1 || read(end, &c, 1) < 0)
+		_exit(1);
+	_exit(0);
+}
+
+Test(control_server, nobody_keeps_root_out)
+{
+	struct control_error err = {0};
+	struct control_server_config config = {.path = f.path,
+		.network = "office",
+		.version = "v",
+		.read_group = "games",
+		.admin_group = "daemon",
+		.trusted_uid = (uid_t)-1,
+		.ring = &f.ring};
+	struct control_ops ops = fake_ops();
+	gid_t admins = control_access_gid("daemon");
+	int told[2], end[2];
+
+	if (geteuid() != 0)
+		return;
+	control_server_free(f.server);
+	cr_assert_eq(chmod(f.dir, 0755), 0);
+	cr_assert_eq(control_server_new(f.loop, &config, &ops, &f.server, &err), 0);
+	cr_assert_eq(chmod(f.path, 0666), 0);
+	cr_assert(pipe(told) == 0 && pipe(end) == 0);
+	pid_t child = hold_places(admins,
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"log\",\"params\":{\"follow\":true}}\n",
+		told[1], end[0]);
+	close(told[1]);
+	struct pollfd done = {.fd = told[0], .events = POLLIN};
+	while (poll(&done, 1, 10) == 0)
+		turn();
+	cr_assert_eq(done.revents & POLLIN, POLLIN);
+	cr_assert_eq(control_server_stats(f.server)->clients, CONTROL_CLIENTS_MAX);
+	has(talk_as(64997, admins, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"version\"}\n"),
+		CONTROL_CODE_BUSY);
+	int fd = dial();
+	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"version\"}\n");
+	has(hear(fd), "\"daemon\":\"v\"");
+	cr_assert_eq(control_server_stats(f.server)->evicted, 1);
+	cr_assert_eq(write(end[1], "x", 1), 1);
+	cr_assert_eq(waitpid(child, NULL, 0), child);
+	close(fd);
+	close(told[0]);
+	close(end[0]);
+	close(end[1]);
 }
 
 Test(control_access, table)

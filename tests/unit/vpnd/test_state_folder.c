@@ -125,13 +125,14 @@ Test(state_folder, comes_back_from_root_and_from_nobody, .init = setup, .fini = 
 	}
 }
 
-static void refused(const char *what)
+static void refused(const char *what, const char *why)
 {
 	struct fault fault = {0};
 	struct stat before = look(at("f"));
 
 	cr_assert_eq(open_for(at("f"), &fault), -ENOTEMPTY, "%s", what);
 	cr_assert_str_eq(fault.code, "E-STATE-1");
+	cr_assert(strstr(fault.text, why), "%s: %s", what, fault.text);
 	struct stat after = look(at("f"));
 	cr_assert_eq(after.st_uid, before.st_uid, "%s", what);
 	cr_assert_eq(after.st_mode, before.st_mode, "%s", what);
@@ -141,24 +142,24 @@ Test(state_folder, anything_else_in_it_keeps_it, .init = setup, .fini = teardown
 {
 	cr_assert_eq(mkdir(at("f"), 0755), 0);
 	touch(at("f/passwd"), 0);
-	refused("a file");
+	refused("a file", "holds other files");
 	cr_assert_eq(unlink(at("f/passwd")), 0);
 	cr_assert_eq(mkdir(at("f/x.peers"), 0755), 0);
-	refused("a folder with such a name");
+	refused("a folder with such a name", "holds other files");
 	cr_assert_eq(rmdir(at("f/x.peers")), 0);
 	cr_assert_eq(symlink("/etc/passwd", at("f/x.peers")), 0);
-	refused("a link");
+	refused("a link", "holds other files");
 	cr_assert_eq(unlink(at("f/x.peers")), 0);
 	touch(at("other"), 0);
 	cr_assert_eq(link(at("other"), at("f/x.peers")), 0);
-	refused("a file that has another name, too");
+	refused("a file that has another name, too", "holds other files");
 	cr_assert_eq(look(at("other")).st_uid, 0);
 	cr_assert_eq(unlink(at("f/x.peers")), 0);
 	cr_assert_eq(chmod(at("f"), 01777), 0);
-	refused("all may write");
+	refused("all may write", "everybody may write");
 	cr_assert_eq(chmod(at("f"), 0755), 0);
 	cr_assert_eq(chown(at("f"), 1000, 1000), 0);
-	refused("somebody else's");
+	refused("somebody else's", "somebody else");
 	cr_assert_eq(chown(at("f"), 0, 0), 0);
 	cr_assert_eq(open_for(at("f"), NULL), 0, "now it is right");
 }
@@ -176,18 +177,24 @@ Test(state_folder, what_is_no_folder_is_an_error, .init = setup, .fini = teardow
 	cr_assert_eq(look(at("real")).st_uid, 0);
 }
 
-/* The owner of yesterday puts another's file in place of his while it is handed over. */
+/*
+ * The owner of yesterday, who is not root, puts another's file in place of his while it is handed over. He may make links
+ * to it because he may write to it, but that does not make it his.
+ */
 static void exchange_files(const char *victim)
 {
+	if (setgid(NOBODY) < 0 || setuid(NOBODY) < 0)
+		_exit(1);
 	for (;;) {
-		if (link(victim, at("link")) < 0)
+		if (link(victim, at("his/link")) < 0)
 			_exit(1);
-		(void)rename(at("link"), at("f/x.peers"));
-		(void)unlink(at("link")); /* both names of one file: nothing was renamed */
-		int fd = open(at("own"), O_WRONLY | O_CREAT, 0600);
+		(void)rename(at("his/link"), at("f/x.peers"));
+		(void)unlink(at(
+			"his/link")); /* not renamed: the folder was not his, or both are one file */
+		int fd = open(at("his/own"), O_WRONLY | O_CREAT, 0600);
 		if (fd >= 0)
 			close(fd);
-		(void)rename(at("own"), at("f/x.peers"));
+		(void)rename(at("his/own"), at("f/x.peers"));
 	}
 }
 
@@ -196,8 +203,13 @@ Test(state_folder, a_file_that_is_exchanged_meanwhile_is_not_given_away, .init =
 {
 	int given = 0;
 
+	cr_assert_eq(chmod(base, 0755), 0);
 	touch(at("victim"), 0);
+	cr_assert_eq(chmod(at("victim"), 0666), 0);
+	cr_assert_eq(mkdir(at("his"), 0700), 0);
+	cr_assert_eq(chown(at("his"), NOBODY, NOBODY), 0);
 	cr_assert_eq(mkdir(at("f"), 0700), 0);
+	cr_assert_eq(chown(at("f"), NOBODY, NOBODY), 0);
 	pid_t pid = fork();
 	if (pid == 0)
 		exchange_files(strdup(at("victim")));
@@ -205,8 +217,9 @@ Test(state_folder, a_file_that_is_exchanged_meanwhile_is_not_given_away, .init =
 	for (int i = 0; i < 3000; i++) {
 		given += open_for(at("f"), NULL) == 0;
 		cr_assert_eq(look(at("victim")).st_uid, 0, "round %d", i);
-		cr_assert_eq(chown(at("f"), 0, 0), 0);
+		cr_assert_eq(chown(at("f"), NOBODY, NOBODY), 0);
 	}
+	cr_assert_eq(waitpid(pid, NULL, WNOHANG), 0, "he went on all the time");
 	cr_assert_eq(kill(pid, SIGKILL), 0);
 	cr_assert_eq(waitpid(pid, NULL, 0), pid);
 	cr_assert_gt(given, 0);
