@@ -276,24 +276,13 @@ void packet_path_writable(struct packet_path *path, struct peer *peer)
  */
 static void tune_queue(struct packet_path *path, struct peer *peer, struct mono now)
 {
-	int64_t srtt_us, target_us = INGRESS_TARGET_US, interval_us;
-	uint64_t rate_bps;
+	struct ingress_path measured;
 
 	if (mono_diff_us(now, peer->tuned_at) < PACKET_PATH_TUNE_US ||
-		!path->wire->ops->path(path->wire, peer, &srtt_us, &rate_bps))
+		!path->wire->ops->path(path->wire, peer, &measured))
 		return;
 	peer->tuned_at = now;
-	interval_us = 3 * srtt_us;
-	if (interval_us < INGRESS_INTERVAL_US)
-		interval_us = INGRESS_INTERVAL_US;
-	if (interval_us > PACKET_PATH_INTERVAL_MAX_US)
-		interval_us = PACKET_PATH_INTERVAL_MAX_US;
-	if (rate_bps > 0) {
-		int64_t packets_us =
-			(int64_t)((uint64_t)path->mtu_bytes * 8 * 3 / 2 * 1000000 / rate_bps);
-		target_us = packets_us > target_us ? packets_us : target_us;
-	}
-	ingress_set_codel(&peer->queue, target_us, interval_us);
+	ingress_follow(&peer->queue, &measured, path->mtu_bytes);
 }
 
 void packet_path_pump(struct packet_path *path, struct mono now)

@@ -23,10 +23,9 @@ struct peer;
 struct tun;
 
 enum {
-	PACKET_PATH_TUN_BATCH = 128,	      /* packets read from the TUN device in one go */
-	PACKET_PATH_TUNE_US = 100000,	      /* how often a queue is told of the measured path */
-	PACKET_PATH_INTERVAL_MAX_US = 600000, /* CoDel's interval */
-	PACKET_PATH_ICMP_BURST = 50,	      /* ICMP errors to inner senders */
+	PACKET_PATH_TUN_BATCH = 128,  /* packets read from the TUN device in one go */
+	PACKET_PATH_TUNE_US = 100000, /* how often a queue is told of the measured path */
+	PACKET_PATH_ICMP_BURST = 50,  /* ICMP errors to inner senders */
 	PACKET_PATH_ICMP_PER_S = 100,
 	PACKET_PATH_SLOT_BYTES = 2048,	 /* room for a packet, if the MTU is not larger */
 	PACKET_PATH_QUEUED_MAX = 16384,	 /* packets that wait for all peers together */

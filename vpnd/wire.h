@@ -9,6 +9,7 @@
 #define VPND_WIRE_H
 
 #include "core/mono.h"
+#include "session/ingress.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -78,8 +79,8 @@ struct wire_ops {
 	/** Does what is due and serves what arrived, by wire_events. @return true if there was anything */
 	bool (*turn)(struct wire *wire, struct mono now);
 	/** The measured way to a peer. @return false while nothing is measured */
-	bool (*path)(const struct wire *wire, const struct peer *peer, int64_t *ret_srtt_us,
-		uint64_t *ret_rate_bps);
+	bool (*path)(
+		const struct wire *wire, const struct peer *peer, struct ingress_path *ret_path);
 	/** Everything that the calls before made ready leaves; deadlines are set. After each turn. */
 	void (*flush)(struct wire *wire, struct mono now);
 	/** The host's links, addresses or routes changed; `slept`: it was suspended. */

@@ -285,8 +285,7 @@ static int send_packet(struct wire *base, struct peer *peer, const void *packet,
 	return kcpvpn_conv_send(conv, packet, len, kcp_go_now(of(base)));
 }
 
-static bool path_of(const struct wire *base, const struct peer *peer, int64_t *ret_srtt_us,
-	uint64_t *ret_rate_bps)
+static bool path_of(const struct wire *base, const struct peer *peer, struct ingress_path *ret_path)
 {
 	struct kcpvpn_conv *conv = peer->wire ? kcp_go_conv(peer->wire) : NULL;
 	struct kcpvpn_conv_stats stats;
@@ -295,8 +294,7 @@ static bool path_of(const struct wire *base, const struct peer *peer, int64_t *r
 	if (!conv)
 		return false;
 	kcpvpn_conv_stats(conv, &stats);
-	*ret_srtt_us = stats.srtt_us;
-	*ret_rate_bps = stats.rate_bps;
+	*ret_path = (struct ingress_path){stats.srtt_us, stats.rate_bps, -1};
 	return stats.srtt_us >= 0;
 }
 

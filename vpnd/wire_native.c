@@ -497,8 +497,7 @@ static int send_packet(struct wire *base, struct peer *peer, const void *packet,
 	return p ? kcpvpn_peer_send(p->handle, packet, len, native_now(of(base))) : -ENOTCONN;
 }
 
-static bool path_of(const struct wire *base, const struct peer *peer, int64_t *ret_srtt_us,
-	uint64_t *ret_rate_bps)
+static bool path_of(const struct wire *base, const struct peer *peer, struct ingress_path *ret_path)
 {
 	const struct native_peer *p = peer->wire;
 	struct kcpvpn_peer_status status;
@@ -507,8 +506,7 @@ static bool path_of(const struct wire *base, const struct peer *peer, int64_t *r
 	if (!p || kcpvpn_peer_state(p->handle) != KCPVPN_PEER_UP)
 		return false;
 	kcpvpn_peer_status(p->handle, &status);
-	*ret_srtt_us = status.srtt_us;
-	*ret_rate_bps = status.rate_bps;
+	*ret_path = (struct ingress_path){status.srtt_us, status.rate_bps, status.loss_raw_out};
 	return status.srtt_us >= 0;
 }
 

@@ -12,7 +12,7 @@
 #include "kcp/kcp_path.h"
 
 enum {
-	ARRIVALS_GAIN = 4,
+	ARRIVALS_GAIN = 8,
 	ROUND_MIN_US = 10000,
 	ROUND_UNKNOWN_US = 100000,
 	DECAY_US = 1000000, /* an eighth in each */

@@ -29,6 +29,8 @@ enum {
 	INGRESS_QUANTUM_BYTES = 1514, /* bytes a flow may send a turn, RFC 8290 5.2.5 */
 	INGRESS_TARGET_US = 5000,     /* standing queue that is tolerated, RFC 8289 4.3 */
 	INGRESS_INTERVAL_US = 100000, /* about a long round trip, RFC 8289 4.3 */
+	INGRESS_INTERVAL_MAX_US = 600000,
+	INGRESS_LOSSY_PPM = 5000, /* from here on holes in ordered lanes shape what comes */
 	INGRESS_PACKETS_MAX = 4096,
 	INGRESS_BYTES_MAX = 8 << 20,
 	INGRESS_WAIT_MAX_US = 300000,
@@ -146,7 +148,21 @@ void ingress_clear(struct ingress *queue);
 /** Frees the flow table if nothing waits: call it once the peer has been quiet for a while. */
 void ingress_trim(struct ingress *queue);
 
-/** Follows the measured path; both are used from the next packet on. @target_us and @interval_us above 0 */
+/** What is measured of the path behind the queue. */
+struct ingress_path {
+	int64_t srtt_us;   /* smoothed round-trip time, at least 0 */
+	uint64_t rate_bps; /* bits a second that it carries; 0 = unknown */
+	double loss;	   /* 0..1 of what is sent; negative = unknown */
+};
+
+/**
+ * Follows the measured path; used from the next packet on.
+ *
+ * @packet_bytes  of a full packet
+ */
+void ingress_follow(struct ingress *queue, const struct ingress_path *path, uint32_t packet_bytes);
+
+/** Sets both by hand. @target_us and @interval_us above 0 */
 void ingress_set_codel(struct ingress *queue, int64_t target_us, int64_t interval_us);
 
 /** Follows a reload. @wait_max_us above 0 */

@@ -18,7 +18,6 @@ enum {
 	QUEUED_MAX = 16384,
 	SLOT_BYTES = 2048,
 	TUNE_US = 100000,
-	INTERVAL_MAX_US = 600000,
 	MEMORY_BYTES = 64 << 20,
 	DEAD_AFTER_US = 15000000,
 };
@@ -67,7 +66,6 @@ void inner_end_queue(struct inner_end *end, const uint8_t *bytes, size_t len, st
 static void tune(struct inner_end *end, struct mono now)
 {
 	struct kcpvpn_peer_status status;
-	int64_t target_us = INGRESS_TARGET_US, interval_us;
 
 	if (mono_diff_us(now, end->tuned_at) < TUNE_US)
 		return;
@@ -75,19 +73,12 @@ static void tune(struct inner_end *end, struct mono now)
 	if (status.srtt_us < 0)
 		return;
 	end->tuned_at = now;
-	interval_us = 3 * status.srtt_us;
-	if (interval_us < INGRESS_INTERVAL_US)
-		interval_us = INGRESS_INTERVAL_US;
-	if (interval_us > INTERVAL_MAX_US)
-		interval_us = INTERVAL_MAX_US;
-	if (status.rate_bps > 0) {
-		int64_t packets_us = (int64_t)(end->world->options.mtu_bytes * 12 *
-					       (uint64_t)1000000 / status.rate_bps);
-		target_us = packets_us > target_us ? packets_us : target_us;
-	}
+	ingress_follow(&end->queue,
+		&(struct ingress_path){status.srtt_us, status.rate_bps, status.loss_raw_out},
+		(uint32_t)end->world->options.mtu_bytes);
 	int64_t asked_us = status.srtt_us * end->world->options.target_percent / 100;
-	target_us = asked_us > target_us ? asked_us : target_us;
-	ingress_set_codel(&end->queue, target_us, interval_us);
+	if (asked_us > end->queue.options.target_us)
+		ingress_set_codel(&end->queue, asked_us, end->queue.options.interval_us);
 }
 
 static void pump(struct inner_end *end, struct mono now)

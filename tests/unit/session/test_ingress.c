@@ -488,3 +488,32 @@ Test(ingress, random_walk)
 	cr_assert(b.queue.counters.dropped_codel > 0 && b.queue.counters.marked > 0);
 	teardown(&b);
 }
+
+static void expect_codel(
+	struct ingress *queue, struct ingress_path path, int64_t target_us, int64_t interval_us)
+{
+	ingress_follow(queue, &path, 1400);
+	cr_assert_eq(queue->options.target_us, target_us, "%lld, not %lld",
+		(long long)queue->options.target_us, (long long)target_us);
+	cr_assert_eq(queue->options.interval_us, interval_us);
+}
+
+Test(ingress, codel_follows_the_path)
+{
+	struct ingress_options options;
+	struct bench b;
+
+	(&options);
+	setup(&b, &options);
+	expect_codel(&b.queue, (struct ingress_path){20000, 100000000, 0}, 5000, 100000);
+	expect_codel(&b.queue, (struct ingress_path){60000, 0, -1}, 5000, 180000);
+	expect_codel(&b.queue, (struct ingress_path){900000, 100000000, 0}, 5000, 600000);
+	/* a packet and a half at 1 Mb/s; never more than the interval */
+	expect_codel(&b.queue, (struct ingress_path){20000, 1000000, 0}, 16800, 100000);
+	expect_codel(&b.queue, (struct ingress_path){20000, 10000, 0}, 100000, 100000);
+	/* what waited behind holes comes at once */
+	expect_codel(&b.queue, (struct ingress_path){60000, 100000000, 0.004}, 5000, 180000);
+	expect_codel(&b.queue, (struct ingress_path){60000, 100000000, 0.006}, 60000, 180000);
+	expect_codel(&b.queue, (struct ingress_path){900000, 100000000, 0.3}, 600000, 600000);
+	teardown(&b);
+}

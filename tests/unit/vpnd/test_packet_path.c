@@ -81,10 +81,9 @@ static int send_packet(struct wire *wire, struct peer *peer, const void *packet,
 	return 0;
 }
 
-static bool path_of(const struct wire *wire, const struct peer *peer, int64_t *ret_srtt_us,
-	uint64_t *ret_rate_bps)
+static bool path_of(const struct wire *wire, const struct peer *peer, struct ingress_path *ret_path)
 {
-	(void)wire, (void)peer, (void)ret_srtt_us, (void)ret_rate_bps;
+	(void)wire, (void)peer, (void)ret_path;
 	return false;
 }
 
