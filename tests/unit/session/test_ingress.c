@@ -500,10 +500,9 @@ static void expect_codel(
 
 Test(ingress, codel_follows_the_path)
 {
-	struct ingress_options options;
+	struct ingress_options options = INGRESS_DEFAULTS;
 	struct bench b;
 
-	(&options);
 	setup(&b, &options);
 	expect_codel(&b.queue, (struct ingress_path){20000, 100000000, 0}, 5000, 100000);
 	expect_codel(&b.queue, (struct ingress_path){60000, 0, -1}, 5000, 180000);
