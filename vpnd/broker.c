@@ -11,7 +11,12 @@
  *
  * Packets wait while the worker waits. So a helper is waited for once: when an answer is overdue nothing more is sent,
  * and requests fail at once, until that answer has come; the loop watches for it. Of a thousand routes to a stuck helper
- * the first takes its time, and the others none. There is never more than one request on its way.
+ * the first takes its time, and the others none. There is never more than one such request on its way.
+ *
+ * Reading the configuration is the one request that nobody waits for: files may lie where a read takes as long as it
+ * likes. Its answer comes by the loop, and so does the news that it did not come. One other request may stand behind it;
+ * counted from the begin of the reading, that is waited for no longer than any other. Outcomes are told from a timer that is due at
+ * once, never in the middle of something else.
  */
 #include "vpnd/broker.h"
 
@@ -48,8 +53,21 @@ struct broker {
 	struct loop_watch watch; /* tells of late answers, and that the other end is closed */
 	int fd;			 /* -1 = the helper is gone */
 	pid_t pid;
-	uint32_t sequence;     /* of the latest request */
-	bool stuck;	       /* that one is not answered, and its time is over */
+	uint32_t sequence; /* of the latest request */
+	bool stuck;	   /* that one is not answered, and its time is over */
+	struct {
+		bool under_way;	   /* asked, and not told yet */
+		bool answered;	   /* `fd` and `fault` are to be told */
+		uint32_t sequence; /* of its request */
+		int64_t began_us;
+		int fd;
+		struct fault fault;
+		struct loop_timer due; /* its time is over; or, answered, it is to be told */
+		broker_read_fn done;
+		void *ctx;
+	} reading;
+	void (*on_back)(void *ctx);
+	void *on_back_ctx;
 	int answer_ms;	       /* for a request */
 	int read_ms;	       /* for one that reads the configuration */
 	int64_t stop_until_us; /* for all requests together; 0 = the daemon does not stop */
@@ -112,6 +130,23 @@ static int gone(struct fault *fault)
 		"the helper process that changes the host's network is gone");
 }
 
+/* The reading is over, whatever came of it. `fd` is taken. */
+static void note_read(struct broker *broker, int fd, const struct fault *fault)
+{
+	broker->reading.answered = true;
+	broker->reading.fd = fd;
+	broker->reading.fault = *fault;
+	if (fd < 0 && !fault->err)
+		(void)fault_set(&broker->reading.fault, -EBADMSG, "E-PRIV-5", NULL,
+			"the helper process said nonsense");
+	loop_timer_arm(broker->loop, &broker->reading.due, loop_now(broker->loop));
+}
+
+static bool reads(const struct broker *broker)
+{
+	return broker->reading.under_way && !broker->reading.answered;
+}
+
 /* The helper has closed its end: it is ending, or was killed. */
 static void lose(struct broker *broker)
 {
@@ -124,6 +159,21 @@ static void lose(struct broker *broker)
 	log_error(broker->log,
 		"the helper process is gone: packets flow on, but addresses, routes and "
 		"the configuration cannot be changed; restart vpnd");
+	if (reads(broker)) {
+		struct fault fault = {0};
+		(void)gone(&fault);
+		note_read(broker, -1, &fault);
+	}
+}
+
+static void note_stuck(struct broker *broker)
+{
+	if (broker->stuck)
+		return;
+	broker->stuck = true;
+	log_error(broker->log,
+		"the helper process is stuck: packets flow on, but addresses, routes and the "
+		"configuration cannot be changed until it answers");
 }
 
 static int64_t ms_left(int64_t until_us)
@@ -182,22 +232,32 @@ static int receive(struct broker *broker, int64_t until_us, struct broker_answer
 	}
 }
 
-/* What came after its time. @return 0, or -EPIPE: the helper is gone */
-static int take_late_answers(struct broker *broker)
+/* An answer that is not the one waited for: of the reading, or after its time. `fd` is taken. */
+static void take_other(struct broker *broker, const struct broker_answer *answer, int fd)
+{
+	if (reads(broker) && answer->sequence == broker->reading.sequence) {
+		if (answer->fault.err && fd >= 0)
+			close(fd);
+		note_read(broker, answer->fault.err ? -1 : fd, &answer->fault);
+	} else if (fd >= 0) {
+		close(fd);
+	}
+	if (!broker->stuck || answer->sequence != broker->sequence)
+		return;
+	broker->stuck = false;
+	log_warn(broker->log, "the helper process answers again");
+	if (broker->on_back)
+		broker->on_back(broker->on_back_ctx);
+}
+
+/* @return 0, or -EPIPE: the helper is gone */
+static int take_others(struct broker *broker)
 {
 	struct broker_answer answer;
 	int error, fd = -1;
 
-	while ((error = receive(broker, 0, &answer, &fd)) == 0) {
-		if (fd >= 0)
-			close(fd);
-		if (!broker->stuck || answer.sequence != broker->sequence)
-			continue;
-		broker->stuck = false;
-		log_warn(broker->log, "the helper process answers again; routes that are missing "
-				      "are added by: kcpctl "
-				      "reload");
-	}
+	while ((error = receive(broker, 0, &answer, &fd)) == 0)
+		take_other(broker, &answer, fd);
 	return error == -EPIPE ? error : 0;
 }
 
@@ -207,7 +267,7 @@ static void on_event(struct loop_watch *watch, uint32_t events)
 	struct broker *broker = list_entry(watch, struct broker, watch);
 
 	(void)events;
-	if (take_late_answers(broker) < 0)
+	if (take_others(broker) < 0)
 		lose(broker);
 }
 
@@ -230,8 +290,7 @@ static int await(struct broker *broker, uint32_t sequence, int64_t until_us, int
 							 "the helper process said nonsense");
 		if (answer.sequence == sequence)
 			break;
-		if (fd >= 0)
-			close(fd);
+		take_other(broker, &answer, fd);
 	}
 	if (answer.fault.err) {
 		if (fd >= 0)
@@ -244,27 +303,20 @@ static int await(struct broker *broker, uint32_t sequence, int64_t until_us, int
 	return 0;
 }
 
-static int wait_ms(const struct broker *broker, enum broker_verb verb)
-{
-	switch (verb) {
-	case BROKER_READ_CONFIG:
-		return broker->read_ms;
-	case BROKER_END:
-		return END_MS;
-	default:
-		return broker->answer_ms;
-	}
-}
-
-/* Until when an answer is waited for. @return 0 = not at all: the daemon stops, and its time is over */
+/* Until when an answer is waited for. @return 0 = not at all: that time is over */
 static int64_t deadline_us(const struct broker *broker, enum broker_verb verb)
 {
 	int64_t now_us = loop_clock().us;
-	int64_t until_us = now_us + (int64_t)wait_ms(broker, verb) * 1000;
+	int64_t until_us =
+		now_us + (int64_t)(verb == BROKER_END ? END_MS : broker->answer_ms) * 1000;
 
-	if (!broker->stop_until_us || verb == BROKER_END || until_us < broker->stop_until_us)
-		return until_us;
-	return now_us < broker->stop_until_us ? broker->stop_until_us : 0;
+	if (reads(broker)) {
+		int64_t most_us = broker->reading.began_us + (int64_t)broker->answer_ms * 1000;
+		until_us = most_us < until_us ? most_us : until_us;
+	}
+	if (broker->stop_until_us && verb != BROKER_END && broker->stop_until_us < until_us)
+		until_us = broker->stop_until_us;
+	return now_us < until_us ? until_us : 0;
 }
 
 static int overdue(struct fault *fault, const char *text)
@@ -272,34 +324,38 @@ static int overdue(struct fault *fault, const char *text)
 	return fault_set(fault, -ETIMEDOUT, "E-PRIV-5", NULL, "%s", text);
 }
 
-static int exchange(
-	struct broker *broker, struct broker_request *request, int *ret_fd, struct fault *fault)
+/* Sends a request, and returns its number in it. @return 0, or an error with `*fault` filled */
+static int put(struct broker *broker, struct broker_request *request, struct fault *fault)
 {
 	uint8_t bytes[BROKER_REQUEST_BYTES];
 
-	if (broker->stuck && take_late_answers(broker) < 0)
+	request->sequence = ++broker->sequence;
+	broker_request_write(request, bytes);
+	if (send(broker->fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return 0;
+	return errno == EPIPE || errno == ECONNRESET
+		       ? gone(fault)
+		       : overdue(fault, "the helper process cannot be asked");
+}
+
+static int exchange(
+	struct broker *broker, struct broker_request *request, int *ret_fd, struct fault *fault)
+{
+	if ((broker->stuck || reads(broker)) && take_others(broker) < 0)
 		return gone(fault);
 	if (broker->stuck)
 		return overdue(fault, "the helper process is stuck");
 	int64_t until_us = deadline_us(broker, request->verb);
 	if (!until_us)
 		return overdue(fault,
-			"there is no time left: what the helper would remove goes with "
-			"the interface");
-	request->sequence = ++broker->sequence;
-	broker_request_write(request, bytes);
-	if (send(broker->fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return errno == EPIPE || errno == ECONNRESET
-			       ? gone(fault)
-			       : overdue(fault, "the helper process cannot be asked");
-	int error = await(broker, request->sequence, until_us, ret_fd, fault);
-	if (error == -ETIMEDOUT) {
-		broker->stuck = true;
-		log_error(broker->log,
-			"the helper process is stuck: packets flow on, but addresses, "
-			"routes and the configuration cannot be changed until it "
-			"answers");
-	}
+			reads(broker) ? "the helper process is still reading the configuration"
+				      : "there is no time left: what the helper would remove goes "
+					"with the interface");
+	int error = put(broker, request, fault);
+	if (!error)
+		error = await(broker, request->sequence, until_us, ret_fd, fault);
+	if (error == -ETIMEDOUT)
+		note_stuck(broker);
 	return error;
 }
 
@@ -390,15 +446,13 @@ struct host_net broker_host_net(struct broker *broker)
 
 /* ---- the other requests ----------------------------------------------------------------------------------------- */
 
-/* Makes the configuration of the record in `fd`, which is wiped. */
-static int load_record(struct broker *broker, int fd, const char *file,
-	const struct config_reader *base, struct config **ret_config, struct config_report *report,
-	struct fault *fault)
+int broker_load_record(int fd, const char *file, const struct config_reader *base,
+	struct config **ret_config, struct config_report *report, struct fault *fault)
 {
 	struct config_record record;
 	struct stat st;
 
-	(void)broker;
+	fault->err = 0;
 	if (fstat(fd, &st) < 0)
 		return fault_set(fault, -errno, "E-PRIV-7", NULL,
 			"cannot read what the helper read: %s", strerror(errno));
@@ -419,19 +473,52 @@ static int load_record(struct broker *broker, int fd, const char *file,
 	return error;
 }
 
-int broker_load_config(struct broker *broker, const char *file, const struct config_reader *base,
-	struct config **ret_config, struct config_report *report, struct fault *fault)
+int broker_read_config(struct broker *broker, broker_read_fn done, void *ctx, struct fault *fault)
 {
 	struct broker_request request = {.verb = BROKER_READ_CONFIG};
-	int fd = -1;
+	int error = broker->fd < 0 ? -EPIPE : 0;
 
-	fault->err = 0;
-	int error = ask(broker, &request, &fd, fault);
+	if (!error && broker->stuck)
+		error = take_others(broker);
+	if (error)
+		goto lost;
+	if (broker->stuck)
+		return overdue(fault, "the helper process is stuck");
+	error = put(broker, &request, fault);
+	if (error == -EPIPE)
+		goto lost;
 	if (error)
 		return error;
-	error = load_record(broker, fd, file, base, ret_config, report, fault);
-	close(fd);
-	return error;
+	broker->reading.under_way = true;
+	broker->reading.answered = false;
+	broker->reading.sequence = request.sequence;
+	broker->reading.began_us = loop_clock().us;
+	broker->reading.done = done;
+	broker->reading.ctx = ctx;
+	loop_timer_arm(broker->loop, &broker->reading.due,
+		mono_add_us(loop_clock(), (int64_t)broker->read_ms * 1000));
+	return 0;
+lost:
+	lose(broker);
+	return gone(fault);
+}
+
+static void on_read_due(struct loop_timer *timer, struct mono now)
+{
+	struct broker *broker = list_entry(timer, struct broker, reading.due);
+
+	(void)now;
+	if (!broker->reading.answered) {
+		broker->reading.fd = -1;
+		(void)overdue(&broker->reading.fault,
+			"the helper process did not read the configuration in time");
+		note_stuck(broker);
+	}
+	int fd = broker->reading.fd;
+	struct fault fault = broker->reading.fault;
+	broker->reading.under_way = false;
+	broker->reading.fd = -1;
+	broker->reading.done(broker->reading.ctx, fd, &fault);
 }
 
 void broker_keep_config(struct broker *broker)
@@ -439,13 +526,6 @@ void broker_keep_config(struct broker *broker)
 	struct broker_request request = {.verb = BROKER_KEEP_CONFIG};
 
 	(void)ask(broker, &request, NULL, NULL);
-}
-
-int broker_control_group(struct broker *broker, struct fault *fault)
-{
-	struct broker_request request = {.verb = BROKER_CONTROL_GROUP};
-
-	return ask(broker, &request, NULL, fault);
 }
 
 int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, int *ret_fd,
@@ -459,6 +539,20 @@ int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local
 bool broker_alive(const struct broker *broker)
 {
 	return broker->fd >= 0;
+}
+
+bool broker_stuck(const struct broker *broker)
+{
+	int64_t overdue_us = broker->reading.began_us + (int64_t)broker->answer_ms * 1000;
+
+	return broker->fd >= 0 &&
+	       (broker->stuck || (reads(broker) && loop_clock().us > overdue_us));
+}
+
+void broker_set_on_back(struct broker *broker, void (*on_back)(void *ctx), void *ctx)
+{
+	broker->on_back = on_back;
+	broker->on_back_ctx = ctx;
 }
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------ */
@@ -479,7 +573,9 @@ int broker_new(struct loop *loop, const struct broker_setup *setup, struct broke
 		.read_ms = setup->answer_ms ? setup->answer_ms : BROKER_READ_MS,
 		.ifindex = setup->ifindex,
 		.log = setup->log,
+		.reading.fd = -1,
 	};
+	loop_timer_init(&broker->reading.due, on_read_due);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		error = -errno;
 		goto free_broker;
@@ -540,6 +636,10 @@ void broker_free(struct broker *broker)
 
 	if (!broker)
 		return;
+	loop_timer_disarm(broker->loop, &broker->reading.due);
+	if (broker->reading.fd >= 0)
+		close(broker->reading.fd);
+	broker->reading.under_way = false;
 	if (broker->fd >= 0) {
 		if (ask(broker, &request, NULL, NULL) == 0)
 			await_end(broker);

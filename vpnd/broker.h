@@ -5,10 +5,11 @@
  *        broker.h   -- one request, fixed size (broker_msg.h) -->  checks it against the configuration it read itself
  *                   <-- one answer, perhaps a descriptor --------  does it
  *
- * Requests block until answered, at most BROKER_ANSWER_MS each (BROKER_READ_MS for the configuration), and packets wait
- * meanwhile; so they belong to start, stop, reload and orders, never to the data path. One that is not answered in time
- * fails with -ETIMEDOUT, and from then on so do all others, at once, until the helper has answered after all. If it dies
- * the worker goes on with what it has, and requests fail with -EPIPE.
+ * Requests block until answered, at most BROKER_ANSWER_MS each, and packets wait meanwhile; so they belong to start, stop,
+ * reload and orders, never to the data path. One that is not answered in time fails with -ETIMEDOUT, and from then on so
+ * do all others, at once, until the helper has answered after all. Only the reading of the configuration goes on beside
+ * everything else and has BROKER_READ_MS. If the helper dies the worker goes on with what it has, and requests fail with
+ * -EPIPE.
  */
 #ifndef VPND_BROKER_H
 #define VPND_BROKER_H
@@ -32,7 +33,7 @@ enum {
 	BROKER_ANSWER_MS =
 		3000, /* netlink answers in microseconds; a session dies after 15 s of silence */
 	BROKER_READ_MS =
-		10000, /* for reading the configuration, which may be large; and for the helper's start */
+		10000, /* for reading the configuration, beside all else; and for the helper's start */
 	BROKER_STOP_MS = 2000, /* all requests together, once the daemon stops */
 };
 
@@ -72,22 +73,45 @@ bool broker_alive(const struct broker *broker);
 /** Link, addresses and routes through the helper. Valid as long as the broker. */
 struct host_net broker_host_net(struct broker *broker);
 
+/** @return true while the helper lives but does not answer in time */
+bool broker_stuck(const struct broker *broker);
+
 /**
- * Reads the configuration again: the helper reads the files, the worker makes the configuration of the same bytes.
+ * Sets who is told that a stuck helper answers again. It may be called in the middle of a request, and must not make
+ * one itself.
+ */
+void broker_set_on_back(struct broker *broker, void (*on_back)(void *ctx), void *ctx);
+
+/**
+ * The outcome of broker_read_config(), from the loop.
  *
- * @file        its name, for messages: the helper reads the one it was started with
+ * @fd     the record for broker_load_record(), owned by the callee; -1 = `fault` says why not
+ * @fault  `err` is 0 if `fd` is not -1
+ */
+typedef void (*broker_read_fn)(void *ctx, int fd, const struct fault *fault);
+
+/**
+ * Lets the helper read the files of the configuration it was started with. Does not wait; one at a time.
+ *
+ * @done   called once, later, if this returns 0; not after broker_free()
+ * @return 0, or a negative errno with `*fault` filled: it cannot even be asked
+ */
+int broker_read_config(struct broker *broker, broker_read_fn done, void *ctx, struct fault *fault);
+
+/**
+ * Makes the configuration of the bytes that the helper read.
+ *
+ * @fd          stays the caller's; what it holds is wiped
+ * @file        its name, for messages
  * @base        gives `public_half` and nothing else; NULL = none
  * @ret_config, @report  as config_load()
  * @return      as config_load(); or a negative errno with `*fault` filled (else its `err` is 0)
  */
-int broker_load_config(struct broker *broker, const char *file, const struct config_reader *base,
+int broker_load_record(int fd, const char *file, const struct config_reader *base,
 	struct config **ret_config, struct config_report *report, struct fault *fault);
 
 /** Says that the configuration read last is in force now: from here on the older one allows nothing. */
 void broker_keep_config(struct broker *broker);
-
-/** Gives the control socket to the group of the configuration read last. @return 0 or a negative errno */
-int broker_control_group(struct broker *broker, struct fault *fault);
 
 /**
  * Opens a UDP socket with buffers that the worker may not ask for, non-blocking and close-on-exec.

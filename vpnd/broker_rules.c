@@ -156,7 +156,6 @@ int broker_rules_judge(
 	case BROKER_ADDRESS_REMOVE:
 	case BROKER_READ_CONFIG:
 	case BROKER_KEEP_CONFIG:
-	case BROKER_CONTROL_GROUP:
 	case BROKER_END:
 		return 0;
 	case BROKER_VERBS:

@@ -15,7 +15,6 @@
 #include "config/config.h"
 #include "core/log.h"
 #include "vpnd/config_record.h"
-#include "vpnd/control_access.h"
 #include "vpnd/netlink.h"
 #include "vpnd/udp_socket.h"
 
@@ -106,20 +105,6 @@ static int read_config(struct broker_server *server, int *ret_fd, struct fault *
 	return 0;
 }
 
-static int change_group(struct broker_server *server, struct fault *fault)
-{
-	const char *group = broker_rules_config(&server->rules)->control.group;
-
-	if (!server->control.path[0])
-		return 0;
-	int error = control_socket_set_group(&server->control, control_access_gid(group));
-	if (!error)
-		return 0;
-	return fault_set(fault, error, "E-PRIV-8", "restart vpnd",
-		"the control socket stays with its old group until a restart: %s",
-		strerror(-error));
-}
-
 static int serve(struct broker_server *server, const struct broker_request *request, int *ret_fd,
 	struct fault *fault)
 {
@@ -143,8 +128,6 @@ static int serve(struct broker_server *server, const struct broker_request *requ
 	case BROKER_KEEP_CONFIG:
 		broker_rules_keep(&server->rules);
 		return 0;
-	case BROKER_CONTROL_GROUP:
-		return change_group(server, fault);
 	case BROKER_UDP_SOCKET:
 		return udp_socket_prepare(&request->endpoint, ret_fd, fault);
 	case BROKER_END:

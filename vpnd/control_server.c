@@ -28,6 +28,8 @@ void control_server_drop(struct control_server *s, struct control_client *c)
 {
 	if (c->dead)
 		return;
+	if (s->reloader == c)
+		s->reloader = NULL;
 	control_client_kill(c);
 	list_add_tail(&s->dead, &c->node);
 	s->stats.clients--;
@@ -229,30 +231,15 @@ static void on_listener(struct loop_watch *watch, uint32_t events)
 
 /* ---- the server ---------------------------------------------------------------------------------------------- */
 
-int control_server_set_groups(
-	struct control_server *s, const char *read_group, const char *admin_group)
+int control_server_set_admin_group(struct control_server *s, const char *admin_group)
 {
-	char *read_copy = strdup(read_group ? read_group : "");
-	char *admin_copy = strdup(admin_group ? admin_group : "");
+	char *copy = strdup(admin_group ? admin_group : "");
 
-	if (!read_copy || !admin_copy) {
-		free(read_copy);
-		free(admin_copy);
+	if (!copy)
 		return -ENOMEM;
-	}
-	free(s->read_group);
 	free(s->admin_group);
-	s->read_group = read_copy;
-	s->admin_group = admin_copy;
-	s->read_gid = control_access_gid(read_copy);
-	s->admin_gid = control_access_gid(admin_copy);
-	if (s->socket.fd >= 0) {
-		int rc = s->give ? s->give(s->give_ctx)
-				 : control_socket_set_group(&s->socket, s->read_gid);
-		if (rc)
-			log_warn(s->log, "control: cannot give %s to group \"%s\": %s",
-				s->socket.path, read_copy, err_str(rc));
-	}
+	s->admin_group = copy;
+	s->admin_gid = control_access_gid(copy);
 	list_for_each (node, &s->clients) {
 		struct control_client *c = control_server_client(node);
 		c->access = control_access_read(
@@ -288,9 +275,11 @@ int control_server_new(struct loop *loop, const struct control_server_config *co
 	list_init(&s->dead);
 	s->network = strdup(config->network);
 	s->version = strdup(config->version);
-	if (!s->network || !s->version ||
-		control_server_set_groups(s, config->read_group, config->admin_group))
+	s->read_group = strdup(config->read_group ? config->read_group : "");
+	if (!s->network || !s->version || !s->read_group ||
+		control_server_set_admin_group(s, config->admin_group))
 		goto free_server;
+	s->read_gid = control_access_gid(s->read_group);
 	rc = control_socket_open(config->path, s->read_gid, &s->socket, err);
 	if (rc) {
 		free_strings(s);
@@ -338,12 +327,6 @@ const struct control_socket *control_server_socket(const struct control_server *
 	return &s->socket;
 }
 
-void control_server_set_giver(struct control_server *s, control_give_fn give, void *ctx)
-{
-	s->give = give;
-	s->give_ctx = ctx;
-}
-
 void control_server_state_changed(struct control_server *s)
 {
 	s->changed = true;
@@ -353,6 +336,8 @@ void control_server_after_round(struct control_server *s)
 {
 	bool news = s->ring && s->ring->next_seq != s->log_seen;
 
+	if (s->reload_waits)
+		control_verbs_retry_reload(s);
 	if (!s->changed && !s->attention && !news)
 		return; /* the usual case: the round was about packets */
 	if (s->changed)

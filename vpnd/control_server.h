@@ -63,6 +63,8 @@ struct control_ops {
 	 *
 	 * @reload  zeroed; the server frees it
 	 * @err     class CONTROL_ERROR_CONFIG for a bad file, with place and detail (the whole report)
+	 * @return  also -EINPROGRESS: the outcome comes by control_server_reloaded(), later; or -EBUSY: another one is
+	 *          under way, to be asked again after a round
 	 */
 	int (*reload)(
 		void *ctx, bool dry_run, struct control_reload *reload, struct control_error *err);
@@ -110,14 +112,14 @@ void control_server_free(struct control_server *server);
 const struct control_socket *control_server_socket(const struct control_server *server);
 
 /**
- * Gives the socket to its group after the groups changed, where this process is not allowed to.
+ * The outcome of the reload for which the op returned -EINPROGRESS.
  *
- * @return  0 or a negative errno
+ * @rc      0 or a negative enum err
+ * @reload  what was done; the caller's
+ * @err     filled if `rc` is negative; the caller's
  */
-typedef int (*control_give_fn)(void *ctx);
-
-/** @give  NULL = the server itself does it */
-void control_server_set_giver(struct control_server *server, control_give_fn give, void *ctx);
+void control_server_reloaded(struct control_server *server, int rc,
+	const struct control_reload *reload, const struct control_error *err);
 
 /** Says that states may have changed: waits are looked at in the next control_server_after_round(). Cheap. */
 void control_server_state_changed(struct control_server *server);
@@ -125,9 +127,13 @@ void control_server_state_changed(struct control_server *server);
 /** Answers the waits whose state holds and sends new log lines to clients that follow. */
 void control_server_after_round(struct control_server *server);
 
-/** After a reload that changed the groups or the name: looks the groups up again. @return 0 or -ENOMEM */
-int control_server_set_groups(
-	struct control_server *server, const char *read_group, const char *admin_group);
+/**
+ * After a reload: looks the groups up again, and judges the clients by them. Who may open the socket stays as it was made:
+ * giving it to another group takes a right that was given up by then.
+ *
+ * @return 0 or -ENOMEM
+ */
+int control_server_set_admin_group(struct control_server *server, const char *admin_group);
 
 const struct control_server_stats *control_server_stats(const struct control_server *server);
 

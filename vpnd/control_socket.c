@@ -4,6 +4,10 @@
  * and replacing a dead one leaves no gap. A client that can connect to what lies at the name proves that another
  * daemon lives.
  *
+ * Two daemons that start at once would both find the place free, and the later rename would take the socket of a daemon that
+ * runs. So whoever looks and then renames or removes holds a lock meanwhile, on a file beside the socket that only root can
+ * open. The file goes with the lock: whoever got the lock of a file that is gone takes another one.
+ *
  * What is removed at the end is what this process put there: the inode is compared, and a folder goes only if it was made
  * here or belongs to the daemons (/run/vpnd/NAME may be left by one that was killed), and only if it is empty.
  */
@@ -14,8 +18,10 @@
 #include <libgen.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DAEMONS_FOLDER "/run/vpnd/"
@@ -25,6 +31,10 @@ enum {
 	MKDIR_TRIES = 4, /* another daemon that ends may remove the parent between two steps */
 	FOLDER_MODE = 0755,
 	SOCKET_MODE = 0660,
+	LOCK_MS = 5000,	   /* it is held for milliseconds, unless its holder was stopped */
+	LOCK_END_MS = 200, /* the end does not wait for long */
+	LOCK_STEP_MS = 10,
+	LOCK_PATH_BYTES = CONTROL_SOCKET_PATH_BYTES + 8,
 };
 
 /* "a/b/c" -> "a/b"; a name without a slash -> "." */
@@ -75,6 +85,58 @@ static void remove_folders(const struct control_socket *s)
 	if ((s->made_folder || daemons) && rmdir(folder) == 0 && s->made_parent)
 		(void)rmdir(parent);
 }
+
+/* ---- the lock --------------------------------------------------------------------------------------------------- */
+
+static void lock_path(const char *path, char file[LOCK_PATH_BYTES])
+{
+	char folder[CONTROL_SOCKET_PATH_BYTES];
+	const char *name = strrchr(path, '/');
+
+	folder_of(path, folder);
+	(void)snprintf(file, LOCK_PATH_BYTES, "%s/.%s.lock", folder, name ? name + 1 : path);
+}
+
+/* @return the descriptor; -ENOENT without the folder; -EBUSY if another one keeps it; another negative errno */
+static int lock(const char *path, int wait_ms)
+{
+	const struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+	char file[LOCK_PATH_BYTES];
+	struct stat st;
+
+	lock_path(path, file);
+	for (int waited_ms = 0;;) {
+		int fd = open(file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
+		if (fd < 0)
+			return -errno;
+		bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+		int error = locked ? 0 : errno;
+		if (locked && fstat(fd, &st) == 0 && st.st_nlink > 0)
+			return fd;
+		close(fd);
+		if (locked) /* of a file that was removed by its holder: another one */
+			continue;
+		if (error != EWOULDBLOCK && error != EINTR)
+			return -error;
+		if (waited_ms >= wait_ms)
+			return -EBUSY;
+		(void)nanosleep(&step, NULL);
+		waited_ms += LOCK_STEP_MS;
+	}
+}
+
+static void unlock(const char *path, int fd)
+{
+	char file[LOCK_PATH_BYTES];
+
+	if (fd < 0)
+		return;
+	lock_path(path, file);
+	(void)unlink(file); /* while it is held: nobody else's can be there */
+	close(fd);
+}
+
+/* ---- the socket ------------------------------------------------------------------------------------------------- */
 
 static int fill_address(struct sockaddr_un *address, const char *path)
 {
@@ -177,6 +239,12 @@ static void explain(struct control_error *err, const char *path, int rc)
 			"already running: a daemon answers on %s", path);
 		control_error_hint(err, "kcpctl --control %s status shows it", path);
 		return;
+	case -EBUSY:
+		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_SOCKET,
+			"cannot listen on %s: another vpnd has been starting there for seconds",
+			path);
+		control_error_hint(err, "end that one, then try again");
+		return;
 	case -EEXIST:
 		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_SOCKET,
 			"cannot listen on %s: something that is not a socket lies there", path);
@@ -212,10 +280,14 @@ int control_socket_open(
 	(void)snprintf(s.path, sizeof(s.path), "%s", formed ? path : "");
 	for (int i = 0; formed && i < MKDIR_TRIES; i++) {
 		rc = make_folders(&s);
+		int held = rc ? -1 : lock(path, LOCK_MS);
+		if (!rc && held < 0)
+			rc = held;
 		if (!rc)
 			rc = probe(path);
 		if (!rc)
 			rc = bind_and_rename(&s, gid);
+		unlock(path, held);
 		if (rc !=
 			-ENOENT) /* or the folder went away meanwhile: the helper of a killed daemon cleans up */
 			break;
@@ -230,19 +302,19 @@ int control_socket_open(
 	return 0;
 }
 
-int control_socket_set_group(struct control_socket *s, gid_t gid)
-{
-	return set_rights(s->path, gid);
-}
-
 void control_socket_remove(const struct control_socket *s)
 {
 	struct stat st;
 
-	if (s->path[0] && lstat(s->path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino) {
+	if (!s->path[0])
+		return;
+	int held = lock(s->path, LOCK_END_MS); /* without it as well: nothing may stay behind */
+	bool own = lstat(s->path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino;
+	if (own)
 		(void)unlink(s->path);
+	unlock(s->path, held);
+	if (own)
 		remove_folders(s);
-	}
 }
 
 void control_socket_close(struct control_socket *s)

@@ -35,9 +35,6 @@ struct control_socket {
 int control_socket_open(
 	const char *path, gid_t gid, struct control_socket *ret_socket, struct control_error *err);
 
-/** Gives the socket to another group. @return 0 or a negative errno */
-int control_socket_set_group(struct control_socket *socket, gid_t gid);
-
 /** Removes the socket from the file system if it is still this one, then the folders if they are ours and empty. */
 void control_socket_remove(const struct control_socket *socket);
 

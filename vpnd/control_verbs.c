@@ -102,6 +102,12 @@ static void answer_wait(
 	control_request_fini(&request);
 }
 
+/* Who waits for a reload waits for no state. */
+static bool waits_for_state(const struct control_client *c)
+{
+	return c->waiting && c->wait_for.method != CONTROL_RELOAD;
+}
+
 /* Looks at one wait, or, if `only` is NULL, at all of them. */
 static void judge_waits(struct control_server *s, struct control_client *only)
 {
@@ -111,7 +117,7 @@ static void judge_waits(struct control_server *s, struct control_client *only)
 	int rc;
 
 	list_for_each (node, &s->clients)
-		waits |= control_server_client(node)->waiting;
+		waits |= waits_for_state(control_server_client(node));
 	if (!waits)
 		return;
 	control_status_init(&status);
@@ -123,7 +129,7 @@ static void judge_waits(struct control_server *s, struct control_client *only)
 		struct control_error own = {0};
 		int holds;
 
-		if (!c->waiting || (only && c != only))
+		if (!waits_for_state(c) || (only && c != only))
 			continue;
 		holds = rc ? rc : wait_holds(&c->wait_for, &status, &own);
 		if (holds)
@@ -197,27 +203,72 @@ static void do_status(
 	control_error_fini(&err);
 }
 
-static void do_reload(
+static void log_reload(struct control_server *s, const struct ucred *peer, bool dry_run, int rc,
+	const struct control_error *err)
+{
+	s->changed = true;
+	log_info(s->log, "control: reload%s by uid %d, pid %d%s%s", dry_run ? " (dry run)" : "",
+		(int)peer->uid, (int)peer->pid, rc ? ": " : "", rc ? err->text : "");
+}
+
+static void answer_reload(struct control_server *s, struct control_client *c, const char *id,
+	int rc, const struct control_reload *reload, const struct control_error *err)
+{
+	struct control_error own = {0};
+
+	if (rc && !err->code[0]) {
+		complete_error(&own, rc);
+		err = &own;
+	}
+	if (rc)
+		control_verbs_say_error(s, c, id, err);
+	else if (id[0])
+		say(s, c, control_answer_reload(id, reload, NULL));
+	control_error_fini(&own);
+}
+
+/* Takes what the request owns if it is not answered at once. */
+static void begin_reload(
 	struct control_server *s, struct control_client *c, struct control_request *request)
 {
 	struct control_reload reload = {.dry_run = request->dry_run};
 	struct control_error err = {0};
-	int rc;
+	int rc = s->ops.reload(s->ops.ctx, request->dry_run, &reload, &err);
 
-	rc = s->ops.reload(s->ops.ctx, request->dry_run, &reload, &err);
-	s->changed = true;
-	log_info(s->log, "control: reload%s by uid %d, pid %d%s%s",
-		request->dry_run ? " (dry run)" : "", (int)c->peer.uid, (int)c->peer.pid,
-		rc ? ": " : "", rc ? err.text : "");
-	if (rc) {
-		complete_error(&err, rc);
-		control_verbs_say_error(s, c, request->id, &err);
-	} else if (request->id[0]) {
+	if (rc == -EINPROGRESS || rc == -EBUSY) {
+		c->waiting = true;
+		c->wait_for = *request;
+		*request = (struct control_request){0};
+	}
+	if (rc == -EINPROGRESS) {
+		s->reloader = c;
+		s->reloader_peer = c->peer;
+	} else if (rc == -EBUSY) {
+		s->reload_waits = true;
+	} else {
 		reload.dry_run = request->dry_run;
-		say(s, c, control_answer_reload(request->id, &reload, NULL));
+		log_reload(s, &c->peer, request->dry_run, rc, &err);
+		answer_reload(s, c, request->id, rc, &reload, &err);
 	}
 	control_reload_fini(&reload);
 	control_error_fini(&err);
+}
+
+void control_server_reloaded(struct control_server *s, int rc, const struct control_reload *reload,
+	const struct control_error *err)
+{
+	struct control_client *c = s->reloader;
+
+	s->attention = true; /* what comes of the client is seen to after the round */
+	s->reloader = NULL;
+	log_reload(s, &s->reloader_peer, reload->dry_run, rc, err);
+	if (!c)
+		return;
+	struct control_request request = c->wait_for;
+	c->waiting = false;
+	c->wait_for = (struct control_request){0};
+	answer_reload(s, c, request.id, rc, reload, err);
+	control_request_fini(&request);
 }
 
 /* Sends lines `from` .. as far as `count` goes. @return the number of the next line */
@@ -331,11 +382,29 @@ static void dispatch(
 		begin_wait(s, c, request, false);
 		return;
 	case CONTROL_RELOAD:
-		do_reload(s, c, request);
+		begin_reload(s, c, request);
 		return;
 	case CONTROL_LOG:
 		do_log(s, c, request);
 		return;
+	}
+}
+
+void control_verbs_retry_reload(struct control_server *s)
+{
+	s->reload_waits = false;
+	list_for_each_safe (node, &s->clients) {
+		struct control_client *c = control_server_client(node);
+		struct control_request request = c->wait_for;
+
+		if (!c->waiting || request.method != CONTROL_RELOAD || c == s->reloader)
+			continue;
+		c->waiting = false;
+		c->wait_for = (struct control_request){0};
+		dispatch(s, c, &request); /* rights may have changed meanwhile */
+		control_request_fini(&request);
+		if (s->reload_waits)
+			return;
 	}
 }
 

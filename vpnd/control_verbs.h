@@ -23,10 +23,12 @@ struct control_server {
 	gid_t read_gid;
 	gid_t admin_gid;
 	uid_t trusted_uid;
-	control_give_fn give;
-	void *give_ctx;
 	struct list clients;
 	struct list dead;
+	struct control_client *
+		reloader; /* waits for the reload under way; NULL = it has gone, or there is none */
+	struct ucred reloader_peer;
+	bool reload_waits; /* some client waits for its turn to reload */
 	bool attention;	   /* a client did something since the last look after a round */
 	uint64_t log_seen; /* the ring's next_seq at that look */
 	bool changed;	   /* states may have changed since the waits were looked at */
@@ -48,6 +50,9 @@ void control_verbs_handle(
 /** Answers with an error; nothing is said to a notification (`id` is empty). */
 void control_verbs_say_error(struct control_server *server, struct control_client *client,
 	const char *id, const struct control_error *err);
+
+/** Begins the reload of whoever waits for one, if none is under way any more. */
+void control_verbs_retry_reload(struct control_server *server);
 
 /** Looks at all waits and answers those whose state holds. */
 void control_verbs_judge_waits(struct control_server *server);

@@ -201,12 +201,14 @@ int daemon_link_up(struct daemon *daemon, struct fault *fault)
 	return 0;
 }
 
-void daemon_link_down(struct daemon *daemon)
+int daemon_link_down(struct daemon *daemon, struct fault *fault)
 {
-	device_down(&daemon->device, daemon->config);
+	int error = device_down(&daemon->device, daemon->config, fault);
+
 	daemon->up_at = MONO_NEVER;
 	list_for_each (at, &daemon->peers)
 		daemon_peer_apply(daemon, list_entry(at, struct peer, in_daemon));
+	return error;
 }
 
 static void on_resume(void *ctx, struct mono now)
@@ -245,6 +247,13 @@ static void after_round(void *ctx, struct mono now)
 
 	if (!daemon->wire)
 		return;
+	if (daemon->helper_back) {
+		daemon->helper_back = false;
+		if (daemon->device.unclean &&
+			device_repair(&daemon->device, daemon->config, NULL) == 0)
+			log_info(&daemon->logger->log, "what the helper had missed is done");
+		daemon_mtu_follow(daemon);
+	}
 	if (daemon->network_changed) {
 		daemon->network_changed = false;
 		daemon->wire->ops->network_changed(daemon->wire, daemon->slept);
@@ -265,31 +274,12 @@ static void after_round(void *ctx, struct mono now)
 		control_server_after_round(daemon->control);
 }
 
-static void reload_by_signal(struct daemon *daemon)
-{
-	struct control_reload result = {0};
-	struct control_error err = {0};
-
-	if (daemon_reload(daemon, false, &result, &err) < 0) {
-		log_error(&daemon->logger->log, "reload refused, nothing changed: %s %s", err.code,
-			err.text);
-		if (err.detail)
-			(void)fputs(err.detail, stderr);
-	} else {
-		log_info(&daemon->logger->log,
-			"reloaded: %zu peers added, %zu changed, %zu removed", result.added.count,
-			result.changed.count, result.removed.count);
-	}
-	control_reload_fini(&result);
-	control_error_fini(&err);
-}
-
 static void on_signal(void *ctx, int number)
 {
 	struct daemon *daemon = ctx;
 
 	if (number == SIGHUP) {
-		reload_by_signal(daemon);
+		daemon_reload_by_signal(daemon);
 		return;
 	}
 	log_info(&daemon->logger->log, "stopping on SIG%s", sigabbrev_np(number));
@@ -435,9 +425,12 @@ static int open_udp(void *ctx, const struct kcpvpn_endpoint *local, int *ret_fd)
 	return broker_udp_socket(ctx, local, ret_fd, NULL);
 }
 
-static int give_socket(void *ctx)
+/* It may be in the middle of an order: what it missed is made good after the round. */
+static void on_helper_back(void *ctx)
 {
-	return broker_control_group(ctx, NULL);
+	struct daemon *daemon = ctx;
+
+	daemon->helper_back = true;
 }
 
 /* Everything that takes rights is open, no thread exists yet, no packet was read. From here on the helper is asked. */
@@ -449,7 +442,7 @@ static int give_up_privileges(struct daemon *daemon, struct fault *fault)
 		return error;
 	daemon->device.host = broker_host_net(daemon->broker);
 	udp_socket_set_opener(open_udp, daemon->broker);
-	control_server_set_giver(daemon->control, give_socket, daemon->broker);
+	broker_set_on_back(daemon->broker, on_helper_back, daemon);
 	return 0;
 }
 

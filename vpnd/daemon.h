@@ -54,6 +54,11 @@ struct daemon {
 	struct list peers;    /* struct peer */
 	struct mono up_at;    /* since when the link is up */
 	bool resting;	      /* `rest` is armed */
+	bool reloading;	      /* the helper reads the configuration */
+	bool reload_dry;      /* that is only to say what would change */
+	bool reload_signal;   /* SIGHUP wanted it: the log hears what comes of it */
+	bool reload_again;    /* SIGHUP came meanwhile */
+	bool helper_back;     /* it answers again: what it missed is to be done after this round */
 	bool network_changed; /* to be told to the wire after this round */
 	bool slept;	      /* the host was suspended: the same */
 	bool stopping;
@@ -101,7 +106,9 @@ int daemon_wire_new(struct daemon *daemon, const struct config *config, struct w
 	struct fault *fault);
 
 int daemon_link_up(struct daemon *daemon, struct fault *fault);
-void daemon_link_down(struct daemon *daemon);
+
+/** @return 0, or the first error with `*fault` filled; the link is down for the daemon in any case */
+int daemon_link_down(struct daemon *daemon, struct fault *fault);
 
 /** Prepares what the others need. */
 void daemon_mtu_init(struct daemon *daemon);
@@ -121,9 +128,16 @@ void daemon_configure_log(struct daemon *daemon);
 /** The ops of the control socket. */
 struct control_ops daemon_control_ops(struct daemon *daemon);
 
-/** Reads the file again. @return 0 or a negative errno with `err` filled */
-int daemon_reload(
-	struct daemon *daemon, bool dry_run, struct control_reload *ret, struct control_error *err);
+/**
+ * Reads the file again, beside everything else.
+ *
+ * @return -EINPROGRESS: the outcome goes to control_server_reloaded(); -EBUSY: one is under way; another negative
+ *         errno with `err` filled
+ */
+int daemon_reload(struct daemon *daemon, bool dry_run, struct control_error *err);
+
+/** The same; the log hears of the outcome. While one is under way another one follows it. */
+void daemon_reload_by_signal(struct daemon *daemon);
 
 int daemon_status(struct daemon *daemon, const char *peer, struct control_status *status,
 	struct control_error *err);

@@ -7,16 +7,32 @@
 #include <errno.h>
 #include <string.h>
 
-void daemon_fault_error(const struct fault *fault, struct control_error *err)
+static void set_error(const struct fault *fault, const char *before, struct control_error *err)
 {
 	enum control_error_class class = fault->err == -EPERM || fault->err == -EACCES
 						 ? CONTROL_ERROR_PERMISSION
 						 : CONTROL_ERROR_OTHER;
 
-	control_error_set(
-		err, class, fault->code[0] ? fault->code : CONTROL_CODE_FAILED, "%s", fault->text);
+	control_error_set(err, class, fault->code[0] ? fault->code : CONTROL_CODE_FAILED, "%s%s",
+		before, fault->text);
 	if (fault->hint[0])
 		control_error_hint(err, "%s", fault->hint);
+}
+
+void daemon_fault_error(const struct fault *fault, struct control_error *err)
+{
+	set_error(fault, "", err);
+}
+
+/* The order holds for packets, but whoever gave it must know that the host goes on sending into the tunnel, or does not. */
+static int unfinished(int error, const struct fault *fault, struct control_error *err)
+{
+	set_error(fault,
+		"the order holds, but addresses or routes of the host stay as they were: ", err);
+	if (!fault->hint[0])
+		control_error_hint(
+			err, "they follow once that works again; kcpctl reload tries it at once");
+	return error;
 }
 
 static int check_names(
@@ -69,7 +85,7 @@ static int up(void *ctx, const struct control_strings *peers, bool *ret_changed,
 		changed |= order(daemon, daemon_peer(daemon, peers->items[i]), false);
 	/* Somebody may have set the link down, and addresses and routes went with it: begin anew. */
 	if (daemon->device.up && !tun_is_up(&daemon->device.tun))
-		device_down(&daemon->device, daemon->config);
+		(void)device_down(&daemon->device, daemon->config, NULL);
 	if (!daemon->device.up) {
 		int error = daemon_link_up(daemon, &fault);
 		if (error < 0) {
@@ -80,26 +96,32 @@ static int up(void *ctx, const struct control_strings *peers, bool *ret_changed,
 		changed = true;
 	}
 	*ret_changed = changed;
-	return 0;
+	int error = device_repair(&daemon->device, daemon->config, &fault);
+	return error ? unfinished(error, &fault, err) : 0;
 }
 
 static int down(void *ctx, const struct control_strings *peers, bool *ret_changed,
 	struct control_error *err)
 {
 	struct daemon *daemon = ctx;
+	struct fault fault = {0};
 	bool changed = false;
+	int error;
 
 	if (check_names(daemon, peers, err) < 0)
 		return -ENOENT;
 	for (size_t i = 0; i < peers->count; i++)
 		changed |= order(daemon, daemon_peer(daemon, peers->items[i]), true);
 	if (peers->count == 0 && daemon->device.up) {
-		daemon_link_down(daemon);
+		error = daemon_link_down(daemon, &fault);
 		log_info(&daemon->logger->log, "link down by order");
 		changed = true;
+	} else {
+		changed |= daemon->device.unclean;
+		error = device_repair(&daemon->device, daemon->config, &fault);
 	}
 	*ret_changed = changed;
-	return 0;
+	return error ? unfinished(error, &fault, err) : 0;
 }
 
 static int status(
@@ -110,7 +132,8 @@ static int status(
 
 static int reload(void *ctx, bool dry_run, struct control_reload *result, struct control_error *err)
 {
-	return daemon_reload(ctx, dry_run, result, err);
+	(void)result; /* comes later */
+	return daemon_reload(ctx, dry_run, err);
 }
 
 struct control_ops daemon_control_ops(struct daemon *daemon)

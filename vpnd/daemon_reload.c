@@ -1,7 +1,10 @@
 /*
- * Another configuration while running. The helper reads the file, which this process may not. It is checked whole
- * first, then compared; what differs is applied, sessions that did not change stay. What can fail (ports) comes first and
- * is undone if it does, so a bad file or a taken port changes nothing.
+ * Another configuration while running. The helper reads the file, which this process may not; that takes as long as it takes,
+ * and packets and orders go on meanwhile. It is checked whole first, then compared; what differs is applied, sessions
+ * that did not change stay. What can fail (ports) comes first and is undone if it does, so a bad file or a taken port
+ * changes nothing. What the host does not take (an address, a route) is told as a warning.
+ *
+ * One at a time: kcpctl's wait for their turn in the control server, and signals that come meanwhile are one more reload.
  */
 #include "core/log.h"
 #include "vpnd/broker.h"
@@ -11,8 +14,14 @@
 #include "vpnd/peer.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum {
+	FAULTS_MAX = 8, /* that are told one by one */
+};
 
 static int report_error(const struct config_report *report, int error, struct control_error *err)
 {
@@ -33,13 +42,13 @@ static int report_error(const struct config_report *report, int error, struct co
 	return error;
 }
 
-static int load(struct daemon *daemon, struct config **ret, struct control_reload *result,
+static int load(struct daemon *daemon, int fd, struct config **ret, struct control_reload *result,
 	struct control_error *err)
 {
 	struct config_report *report = calloc(1, sizeof(*report));
 	struct fault fault = {0};
-	int error = report ? broker_load_config(daemon->broker, daemon->config->file, key_reader(),
-				     ret, report, &fault)
+	int error = report ? broker_load_record(
+				     fd, daemon->config->file, key_reader(), ret, report, &fault)
 			   : -ENOMEM;
 
 	if (!report)
@@ -101,13 +110,32 @@ static int replace_wire(struct daemon *daemon, const struct config *after, struc
 	if (error < 0) {
 		list_for_each (at, &daemon->peers)
 			daemon_peer_apply(daemon, list_entry(at, struct peer, in_daemon));
+		log_warn(&daemon->logger->log,
+			"the old settings are in force again; all sessions begin anew");
 	}
 	return error;
 }
 
+/*
+ * The configuration of each peer lies elsewhere now. Peers stand nearly in the order of the file: looking for each of ten
+ * thousand names from the beginning takes longer than all the rest.
+ */
+static void set_configs(struct daemon *daemon, const struct config *after)
+{
+	const struct config_peer *end = after->peers + after->peer_count;
+	const struct config_peer *next = after->peers;
+
+	list_for_each (at, &daemon->peers) {
+		struct peer *peer = list_entry(at, struct peer, in_daemon);
+		if (next == end || strcmp(next->name, peer->name) != 0)
+			next = config_peer_find(after, peer->name);
+		peer_set_config(peer, next++); /* whoever has no place there was removed before */
+	}
+}
+
 /* Peers: the addresses of all that go or change are freed before any is given away. */
-static void apply_peers(
-	struct daemon *daemon, const struct config *after, const struct config_diff *diff)
+static void apply_peers(struct daemon *daemon, const struct config *after,
+	const struct config_diff *diff, struct control_reload *result)
 {
 	for (size_t i = 0; i < diff->peer_count; i++) {
 		const struct config_peer_change *change = &diff->peers[i];
@@ -123,10 +151,7 @@ static void apply_peers(
 		if (peer && change->after && change->effects & anew)
 			daemon->wire->ops->peer_stop(daemon->wire, peer, WIRE_STOP_RESTART);
 	}
-	list_for_each (at, &daemon->peers) {
-		struct peer *peer = list_entry(at, struct peer, in_daemon);
-		peer_set_config(peer, config_peer_find(after, peer->name));
-	}
+	set_configs(daemon, after);
 	for (size_t i = 0; i < diff->peer_count; i++) {
 		const struct config_peer_change *change = &diff->peers[i];
 		struct peer *peer = change->after ? daemon_peer(daemon, change->after->name) : NULL;
@@ -135,19 +160,51 @@ static void apply_peers(
 			error = daemon_peer_add(daemon, change->after);
 		else if (peer && change->effects & CONFIG_PEER_ALLOWED_IPS)
 			error = daemon_peer_own(daemon, peer);
-		if (error < 0)
+		if (error < 0) {
 			log_error(&daemon->logger->log, "peer %s: %s", change->after->name,
 				strerror(-error));
+			(void)control_strings_addf(&result->warnings, "peer %s: %s",
+				change->after->name, strerror(-error));
+		}
+		if (peer)
+			daemon->wire->ops->peer_changed(daemon->wire, peer);
 	}
 	list_for_each (at, &daemon->peers) {
 		struct peer *peer = list_entry(at, struct peer, in_daemon);
 		daemon_peer_apply(daemon, peer);
 	}
-	daemon->wire->ops->peers_changed(daemon->wire);
+	if (diff->peer_count > 0)
+		daemon->wire->ops->peers_changed(daemon->wire);
+}
+
+struct faults {
+	struct control_strings *told;
+	size_t count;
+};
+
+static void note_fault(void *ctx, const struct fault *fault)
+{
+	struct faults *faults = ctx;
+
+	if (faults->count++ < FAULTS_MAX)
+		(void)control_strings_addf(faults->told, "%s %s%s%s", fault->code, fault->text,
+			fault->hint[0] ? "; " : "", fault->hint);
+}
+
+static void change_host(struct daemon *daemon, const struct config *before,
+	const struct config *after, struct control_reload *result)
+{
+	struct faults faults = {.told = &result->warnings};
+
+	device_change(&daemon->device, before, after, note_fault, &faults);
+	if (faults.count > FAULTS_MAX)
+		(void)control_strings_addf(&result->warnings,
+			"%zu more addresses or routes could not be changed; the log has them",
+			faults.count - FAULTS_MAX);
 }
 
 static int apply(struct daemon *daemon, struct config *after, const struct config_diff *diff,
-	struct control_error *err)
+	struct control_reload *result, struct control_error *err)
 {
 	struct config *before = daemon->config;
 	struct fault fault = {0};
@@ -160,53 +217,133 @@ static int apply(struct daemon *daemon, struct config *after, const struct confi
 		return error;
 	}
 	daemon->config = after;
-	apply_peers(daemon, after, diff);
-	device_change(&daemon->device, before, after);
+	apply_peers(daemon, after, diff, result);
+	change_host(daemon, before, after, result);
 	if (before->interface.mtu_bytes != after->interface.mtu_bytes)
 		daemon_mtu_begin(daemon);
 	daemon_mtu_follow(daemon);
 	if (diff->effects & CONFIG_EFFECT_LOG)
 		daemon_configure_log(daemon);
-	if (diff->effects & CONFIG_EFFECT_CONTROL && daemon->control)
-		(void)control_server_set_groups(
-			daemon->control, after->control.group, after->control.admin_group);
+	if (diff->effects & CONFIG_EFFECT_CONTROL && daemon->control &&
+		control_server_set_admin_group(daemon->control, after->control.admin_group) < 0)
+		(void)control_strings_add(
+			&result->warnings, "out of memory: control.admin_group stays as it was");
 	return 0;
 }
 
-int daemon_reload(struct daemon *daemon, bool dry_run, struct control_reload *result,
+/* @fd  the record of what the helper read */
+static int take_over(struct daemon *daemon, int fd, bool dry_run, struct control_reload *result,
 	struct control_error *err)
 {
 	struct config *before = daemon->config, *after;
 	struct config_diff diff;
 
-	if (!daemon->wire) {
-		control_error_set(
-			err, CONTROL_ERROR_OTHER, CONTROL_CODE_FAILED, "the daemon is stopping");
-		return -ESHUTDOWN;
-	}
-	notify_reloading(&daemon->notify);
-	int error = load(daemon, &after, result, err);
+	int error = load(daemon, fd, &after, result, err);
 	if (error < 0)
-		goto ready;
+		return error;
 	error = config_diff(before, after, &diff);
 	if (error < 0) {
 		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_MEMORY, "out of memory");
 		config_free(after);
-		goto ready;
+		return error;
 	}
 	describe(&diff, result);
-	result->dry_run = dry_run;
 	bool changes = diff.peer_count + diff.global_count > 0;
 	if (!dry_run)
-		error = apply(daemon, after, &diff, err);
+		error = apply(daemon, after, &diff, result, err);
 	if (error == 0 && !dry_run)
 		broker_keep_config(daemon->broker);
 	if (error == 0 && !dry_run && changes)
 		daemon->generation++;
 	config_diff_fini(&diff);
 	config_free(daemon->config == after ? before : after);
-	result->generation = daemon->generation;
-ready:
-	notify_ready(&daemon->notify);
 	return error;
+}
+
+static int stopping(struct control_error *err)
+{
+	control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_FAILED, "the daemon is stopping");
+	return -ESHUTDOWN;
+}
+
+static void log_outcome(struct daemon *daemon, int error, const struct control_reload *result,
+	const struct control_error *err)
+{
+	const struct log *log = &daemon->logger->log;
+
+	if (error < 0) {
+		log_error(log, "reload refused: %s %s%s%s", err->code, err->text,
+			err->hint[0] ? "; " : "", err->hint);
+		if (err->detail)
+			logger_write_lines(daemon->logger, LOG_LEVEL_ERROR, err->detail);
+		return;
+	}
+	log_info(log, "reloaded: %zu peers added, %zu changed, %zu removed", result->added.count,
+		result->changed.count, result->removed.count);
+	for (size_t i = 0; i < result->warnings.count; i++)
+		log_warn(log, "reloaded, but: %s", result->warnings.items[i]);
+}
+
+static void on_read(void *ctx, int fd, const struct fault *fault)
+{
+	struct daemon *daemon = ctx;
+	struct control_reload result = {.dry_run = daemon->reload_dry};
+	struct control_error err = {0};
+	int error = fault->err;
+
+	if (error)
+		daemon_fault_error(fault, &err);
+	else if (!daemon->wire)
+		error = stopping(&err);
+	else
+		error = take_over(daemon, fd, daemon->reload_dry, &result, &err);
+	if (fd >= 0)
+		close(fd);
+	result.generation = daemon->generation;
+	notify_ready(&daemon->notify);
+	daemon->reloading = false;
+	if (daemon->reload_signal)
+		log_outcome(daemon, error, &result, &err);
+	else if (daemon->control)
+		control_server_reloaded(daemon->control, error, &result, &err);
+	control_reload_fini(&result);
+	control_error_fini(&err);
+	if (daemon->reload_again) {
+		daemon->reload_again = false;
+		daemon_reload_by_signal(daemon);
+	}
+}
+
+int daemon_reload(struct daemon *daemon, bool dry_run, struct control_error *err)
+{
+	struct fault fault = {0};
+
+	if (daemon->reloading)
+		return -EBUSY;
+	if (!daemon->wire)
+		return stopping(err);
+	int error = broker_read_config(daemon->broker, on_read, daemon, &fault);
+	if (error < 0) {
+		daemon_fault_error(&fault, err);
+		return error;
+	}
+	daemon->reloading = true;
+	daemon->reload_dry = dry_run;
+	daemon->reload_signal = false;
+	notify_reloading(&daemon->notify);
+	return -EINPROGRESS;
+}
+
+void daemon_reload_by_signal(struct daemon *daemon)
+{
+	struct control_error err = {0};
+	int error = daemon_reload(daemon, false, &err);
+
+	if (error == -EBUSY)
+		daemon->reload_again = true;
+	else if (error == -EINPROGRESS)
+		daemon->reload_signal = true;
+	else
+		log_outcome(daemon, error, NULL, &err);
+	control_error_fini(&err);
 }

@@ -129,6 +129,15 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 			"the helper process is gone: addresses, routes and the configuration "
 			"cannot be "
 			"changed; restart vpnd");
+	if (broker_stuck(daemon->broker))
+		(void)control_strings_add(&status->warnings,
+			"the helper process is stuck: addresses, routes and the configuration "
+			"cannot be changed until it answers; restart vpnd if it does not");
+	if (daemon->device.unclean)
+		(void)control_strings_addf(&status->warnings,
+			"addresses or routes of %s are not as they should be, since changing them "
+			"failed; kcpctl reload tries again",
+			daemon->device.tun.name);
 	if (daemon->path.counters.no_peer > 0)
 		(void)control_strings_addf(&status->warnings,
 			"%llu packets from the host had a destination that no peer's allowed_ips "

@@ -3,6 +3,10 @@
  * interface's own addresses cover already has its route from the kernel and is not added twice.
  *
  * Routes carry `routes.protocol`, so that only own ones are ever removed.
+ *
+ * Whoever makes the changes may fail to, and what he was asked for in vain must not be forgotten: an address or a route
+ * that stays sends traffic into a tunnel that is down. So what could not be removed is kept in `left`, and `unclean`
+ * says that the host differs from what is wanted; device_repair() goes through it again.
  */
 #include "vpnd/device.h"
 
@@ -12,18 +16,38 @@
 #include "vpnd/prefix_set.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* A change failed. Where nobody makes changes, one of a thousand routes says it. */
-static void warn(struct device *device, const struct fault *fault)
+/* Whoever makes changes is gone, or does not answer: that is no answer to the change itself. */
+static bool is_unheard(int error)
 {
-	bool unheard = fault->err == -EPIPE || fault->err == -ETIMEDOUT;
+	return error == -EPIPE || error == -ETIMEDOUT;
+}
 
+/* A change failed. Where nobody makes changes, one of a thousand routes says it. */
+static void warn(struct device *device, int error, const struct fault *fault)
+{
+	bool unheard = is_unheard(error);
+
+	if (!device->first.err) {
+		device->first = *fault;
+		device->first.err = error;
+	}
 	if (unheard && device->unheard)
 		return;
 	device->unheard = unheard;
 	log_warn(device->log, "%s %s%s%s", fault->code, fault->text, fault->hint[0] ? "; " : "",
 		fault->hint);
+	if (device->told)
+		device->told(device->told_ctx, fault);
+}
+
+static int first_error(const struct device *device, struct fault *fault)
+{
+	if (device->first.err && fault)
+		*fault = device->first;
+	return device->first.err;
 }
 
 int device_open(struct device *device, const char *name, struct netlink *netlink,
@@ -44,8 +68,11 @@ int device_open(struct device *device, const char *name, struct netlink *netlink
 
 void device_close(struct device *device, const struct config *config)
 {
-	device_down(device, config);
+	(void)device_down(device, config, NULL);
 	tun_close(&device->tun);
+	free(device->left.routes);
+	free(device->left.addresses.items);
+	device->left = (struct device_left){0};
 }
 
 /* ---- routes ----------------------------------------------------------------------------------------------------- */
@@ -78,21 +105,79 @@ static struct netlink_route route_of(const struct device *device, const struct c
 	};
 }
 
+static int compare_routes(const void *first, const void *second)
+{
+	const struct netlink_route *a = first, *b = second;
+
+	if (a->table != b->table)
+		return a->table < b->table ? -1 : 1;
+	if (a->metric != b->metric)
+		return a->metric < b->metric ? -1 : 1;
+	if (a->protocol != b->protocol)
+		return a->protocol < b->protocol ? -1 : 1;
+	return memcmp(&a->destination, &b->destination, sizeof(a->destination));
+}
+
+/* Orders may ask for the same again and again: before it grows, each route stays once. */
+static bool make_room(struct device_left *left)
+{
+	size_t kept = 0, room;
+	struct netlink_route *grown;
+
+	if (left->route_count < left->route_room)
+		return true;
+	if (left->route_count > 0)
+		qsort(left->routes, left->route_count, sizeof(*left->routes), compare_routes);
+	for (size_t i = 0; i < left->route_count; i++) {
+		if (kept == 0 || compare_routes(&left->routes[kept - 1], &left->routes[i]) != 0)
+			left->routes[kept++] = left->routes[i];
+	}
+	left->route_count = kept;
+	if (kept < left->route_room / 2)
+		return true;
+	room = left->route_room ? 2 * left->route_room : 16;
+	grown = reallocarray(left->routes, room, sizeof(*grown));
+	if (grown) {
+		left->routes = grown;
+		left->route_room = room;
+	}
+	return left->route_count < left->route_room;
+}
+
+static void remember_route(struct device *device, const struct netlink_route *route)
+{
+	device->unclean = true;
+	if (make_room(&device->left))
+		device->left.routes[device->left.route_count++] = *route;
+	else
+		log_error(device->log, "out of memory: a route is left over");
+}
+
+static void do_route(struct device *device, const struct netlink_route *route, bool add)
+{
+	struct fault fault = {0};
+	int error = device->host.ops->route(
+		device->host.ctx, route, add ? HOST_ROUTE_ADD : HOST_ROUTE_REMOVE, &fault);
+
+	if (error == 0) {
+		device->unheard = false;
+		return;
+	}
+	/* One that was refused for its own sake would be refused again. */
+	if (!add)
+		remember_route(device, route);
+	else if (is_unheard(error))
+		device->unclean = true;
+	warn(device, error, &fault);
+}
+
 static void change_route(struct device *device, const struct config *config,
 	const struct ip_prefix *destination, bool add)
 {
 	struct netlink_route route = route_of(device, config, destination);
-	struct fault fault = {0};
-	int error;
 
-	if (covered(config, destination))
-		return;
-	error = device->host.ops->route(
-		device->host.ctx, &route, add ? HOST_ROUTE_ADD : HOST_ROUTE_REMOVE, &fault);
-	if (error < 0)
-		warn(device, &fault);
-	else
-		device->unheard = false;
+	if (!covered(config, destination))
+		do_route(device, &route, add);
 }
 
 void device_peer_routes(struct device *device, const struct config *config,
@@ -113,6 +198,32 @@ static void all_routes(struct device *device, const struct config *config, bool 
 
 /* ---- addresses and link ----------------------------------------------------------------------------------------- */
 
+static bool has_cidr(const struct config_cidrs *list, const struct ip_prefix *cidr)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (ip_prefix_equal(&list->items[i], cidr))
+			return true;
+	}
+	return false;
+}
+
+static void remember_address(struct device *device, const struct ip_prefix *address)
+{
+	struct config_cidrs *list = &device->left.addresses;
+	struct ip_prefix *grown;
+
+	device->unclean = true;
+	if (has_cidr(list, address))
+		return;
+	grown = reallocarray(list->items, list->count + 1, sizeof(*grown));
+	if (!grown) {
+		log_error(device->log, "out of memory: an address is left over");
+		return;
+	}
+	list->items = grown;
+	list->items[list->count++] = *address;
+}
+
 static int change_address(
 	struct device *device, const struct ip_prefix *address, bool add, struct fault *fault)
 {
@@ -121,23 +232,56 @@ static int change_address(
 
 	if (error == 0)
 		device->unheard = false;
+	else if (!add)
+		remember_address(device, address);
+	else if (is_unheard(error))
+		device->unclean = true;
 	return error;
 }
 
-static void remove_addresses(struct device *device, const struct config *config)
+static void change_addresses(struct device *device, const struct config_cidrs *list, bool add)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct fault fault = {0};
+		int error = change_address(device, &list->items[i], add, &fault);
+		if (error < 0)
+			warn(device, error, &fault);
+	}
+}
+
+static void set_link_down(struct device *device)
 {
 	struct fault fault = {0};
+	int error = device->host.ops->set_up(device->host.ctx, device->tun.ifindex, false, &fault);
 
-	for (size_t i = 0; i < config->interface.addresses.count; i++) {
-		if (change_address(device, &config->interface.addresses.items[i], false, &fault) <
-			0)
-			warn(device, &fault);
-	}
+	if (error == 0)
+		return;
+	device->unclean = true;
+	warn(device, error, &fault);
 }
 
 int device_set_mtu(struct device *device, uint32_t mtu_bytes, struct fault *fault)
 {
-	return device->host.ops->set_mtu(device->host.ctx, device->tun.ifindex, mtu_bytes, fault);
+	int error =
+		device->host.ops->set_mtu(device->host.ctx, device->tun.ifindex, mtu_bytes, fault);
+
+	if (error == 0)
+		device->left.mtu_bytes = 0;
+	return error;
+}
+
+static void change_mtu(struct device *device, uint32_t mtu_bytes)
+{
+	struct fault fault = {0};
+	int error = device_set_mtu(device, mtu_bytes, &fault);
+
+	if (error == 0)
+		return;
+	if (is_unheard(error)) {
+		device->unclean = true;
+		device->left.mtu_bytes = mtu_bytes;
+	}
+	warn(device, error, &fault);
 }
 
 int device_up(struct device *device, const struct config *config, struct fault *fault)
@@ -153,7 +297,8 @@ int device_up(struct device *device, const struct config *config, struct fault *
 	if (error == 0)
 		error = device->host.ops->set_up(device->host.ctx, ifindex, true, fault);
 	if (error < 0) {
-		remove_addresses(device, config);
+		device->unclean |= is_unheard(error); /* it may be done late */
+		change_addresses(device, &config->interface.addresses, false);
 		return error;
 	}
 	device->up = true;
@@ -161,29 +306,19 @@ int device_up(struct device *device, const struct config *config, struct fault *
 	return 0;
 }
 
-void device_down(struct device *device, const struct config *config)
+int device_down(struct device *device, const struct config *config, struct fault *fault)
 {
-	struct fault fault = {0};
-
 	if (!device->up)
-		return;
+		return device_repair(device, config, fault);
+	device->first = (struct fault){0};
 	all_routes(device, config, false);
 	device->up = false;
-	remove_addresses(device, config);
-	if (device->host.ops->set_up(device->host.ctx, device->tun.ifindex, false, &fault) < 0)
-		warn(device, &fault);
+	change_addresses(device, &config->interface.addresses, false);
+	set_link_down(device);
+	return first_error(device, fault);
 }
 
 /* ---- a reload --------------------------------------------------------------------------------------------------- */
-
-static bool has_cidr(const struct config_cidrs *list, const struct ip_prefix *cidr)
-{
-	for (size_t i = 0; i < list->count; i++) {
-		if (ip_prefix_equal(&list->items[i], cidr))
-			return true;
-	}
-	return false;
-}
 
 static bool same_route_settings(const struct config *a, const struct config *b)
 {
@@ -247,9 +382,10 @@ static void add_missing_routes(
 	struct fault fault = {0};
 
 	/* if that fails, adding tells what is there already */
-	if (netlink_route_list(
-		    device->netlink, present.like.protocol, note_present, &present, &fault) < 0)
-		warn(device, &fault);
+	int error = netlink_route_list(
+		device->netlink, present.like.protocol, note_present, &present, &fault);
+	if (error < 0)
+		warn(device, error, &fault);
 	prefix_set_sort(&present.set);
 	for (size_t i = 0; i < wanted->count; i++) {
 		if (!prefix_set_has(&present.set, &wanted->items[i]))
@@ -258,36 +394,88 @@ static void add_missing_routes(
 	prefix_set_fini(&present.set);
 }
 
-void device_change(struct device *device, const struct config *before, const struct config *after)
+static void change(struct device *device, const struct config *before, const struct config *after)
 {
 	const struct config_cidrs *old = &before->interface.addresses;
 	const struct config_cidrs *new = &after->interface.addresses;
 	struct prefix_set wanted = {0};
-	struct fault fault = {0};
 
-	if (!device->up)
-		return;
 	collect_wanted(device, after, &wanted);
 	if (!wanted.failed)
 		remove_old_routes(device, before, after, &wanted);
-	if (before->interface.mtu_bytes != after->interface.mtu_bytes &&
-		device_set_mtu(device, (uint32_t)after->interface.mtu_bytes, &fault) < 0)
-		warn(device, &fault);
-	/* New ones first: with the last IPv4 address the kernel takes all IPv4 routes of the device away. */
-	for (size_t i = 0; i < new->count; i++) {
-		if (has_cidr(old, &new->items[i]))
-			continue;
-		if (change_address(device, &new->items[i], true, &fault) < 0)
-			warn(device, &fault);
-	}
+	if (before->interface.mtu_bytes != after->interface.mtu_bytes)
+		change_mtu(device, (uint32_t)after->interface.mtu_bytes);
+	/* New ones first: with the last IPv4 address the kernel takes all IPv4 routes of the device away. The others, too:
+	   somebody may have taken them off. */
+	change_addresses(device, new, true);
 	for (size_t i = 0; i < old->count; i++) {
-		if (has_cidr(new, &old->items[i]))
-			continue;
-		if (change_address(device, &old->items[i], false, &fault) < 0)
-			warn(device, &fault);
+		const struct config_cidrs gone = {.items = &old->items[i], .count = 1};
+		if (!has_cidr(new, &old->items[i]))
+			change_addresses(device, &gone, false);
 	}
 	if (wanted.failed)
 		log_error(device->log, "out of memory: routes are missing or left over");
 	add_missing_routes(device, after, &wanted);
 	prefix_set_fini(&wanted);
+}
+
+void device_change(struct device *device, const struct config *before, const struct config *after,
+	device_told_fn told, void *told_ctx)
+{
+	device->unheard = false; /* who asks hears it, though it was said before */
+	device->told = told;
+	device->told_ctx = told_ctx;
+	if (device->up)
+		change(device, before, after);
+	if (device->unclean)
+		(void)device_repair(device, after, NULL);
+	device->told = NULL;
+}
+
+static bool wants_route(const struct device *device, const struct config *config,
+	const struct prefix_set *wanted, const struct netlink_route *route)
+{
+	struct netlink_route like = route_of(device, config, &route->destination);
+
+	return route->table == like.table && route->metric == like.metric &&
+	       route->protocol == like.protocol && prefix_set_has(wanted, &route->destination);
+}
+
+int device_repair(struct device *device, const struct config *config, struct fault *fault)
+{
+	struct device_left left = device->left;
+	struct prefix_set wanted = {0};
+
+	if (!device->unclean)
+		return 0;
+	device->first = (struct fault){0};
+	device->left = (struct device_left){0}; /* what fails again comes in again */
+	device->unclean = false;
+	if (device->up)
+		collect_wanted(device, config, &wanted);
+	if (wanted.failed) {
+		log_error(device->log, "out of memory: routes are missing or left over");
+		device->unclean = true;
+	}
+	for (size_t i = 0; !wanted.failed && i < left.route_count; i++) {
+		if (!wants_route(device, config, &wanted, &left.routes[i]))
+			do_route(device, &left.routes[i], false);
+	}
+	if (device->up && left.mtu_bytes)
+		change_mtu(device, left.mtu_bytes);
+	if (device->up)
+		change_addresses(device, &config->interface.addresses, true);
+	for (size_t i = 0; i < left.addresses.count; i++) {
+		const struct config_cidrs one = {.items = &left.addresses.items[i], .count = 1};
+		if (!device->up || !has_cidr(&config->interface.addresses, one.items))
+			change_addresses(device, &one, false);
+	}
+	if (device->up)
+		add_missing_routes(device, config, &wanted);
+	else
+		set_link_down(device);
+	prefix_set_fini(&wanted);
+	free(left.addresses.items);
+	free(left.routes);
+	return first_error(device, fault);
 }

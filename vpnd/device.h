@@ -6,17 +6,30 @@
 #define VPND_DEVICE_H
 
 #include "config/config.h"
+#include "vpnd/fault.h"
 #include "vpnd/host_net.h"
 #include "vpnd/tun.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
-struct fault;
 struct log;
 struct netlink;
+struct netlink_route;
 
 /** @return whether routes to a peer are wanted now (it may be down by order) */
 typedef bool (*device_wanted_fn)(void *ctx, const char *peer);
+
+/** Hears of a change that failed; `fault` is borrowed for the call. */
+typedef void (*device_told_fn)(void *ctx, const struct fault *fault);
+
+/** What could not be taken off the host, or set. */
+struct device_left {
+	struct netlink_route *routes;
+	size_t route_count, route_room;
+	struct config_cidrs addresses;
+	uint32_t mtu_bytes; /* 0 = none */
+};
 
 struct device {
 	struct tun tun;
@@ -27,7 +40,12 @@ struct device {
 		host; /* who changes link, addresses and routes; may be exchanged at any time */
 	const struct log *log; /* lent */
 	bool up;
-	bool unheard; /* whoever changes the host does not answer, and that was said */
+	bool unclean; /* a change failed: the host is not as wanted, until device_repair() made it so */
+	bool unheard;		 /* whoever changes the host does not answer, and that was said */
+	struct device_left left; /* its own */
+	struct fault first;	 /* of what failed in the call under way */
+	device_told_fn told;
+	void *told_ctx;
 };
 
 /** Creates the interface, link down. `host` is netlink itself then. @return 0 or a negative errno with `*fault` filled */
@@ -45,16 +63,40 @@ void device_close(struct device *device, const struct config *config);
  */
 int device_up(struct device *device, const struct config *config, struct fault *fault);
 
-/** Takes routes and addresses away and sets the link down. */
-void device_down(struct device *device, const struct config *config);
+/**
+ * Takes routes and addresses away and sets the link down, as far as that can be done: `up` is false afterwards in any
+ * case. What failed is tried again by device_repair(), and by this, called again.
+ *
+ * @fault   NULL = nobody wants to know
+ * @return  0 or the first error with `*fault` filled; nothing to do is a success
+ */
+int device_down(struct device *device, const struct config *config, struct fault *fault);
 
-/** While up: takes over another configuration by touching only what differs. */
-void device_change(struct device *device, const struct config *before, const struct config *after);
+/**
+ * Takes over another configuration: while up, by touching only what differs, and by putting back what somebody took
+ * away. What fails is logged, told, and leaves the device `unclean` where it may succeed later.
+ *
+ * @told  NULL = nobody wants to know
+ */
+void device_change(struct device *device, const struct config *before, const struct config *after,
+	device_told_fn told, void *told_ctx);
+
+/**
+ * Does again what failed: removes what is left over, and adds what is missing while up. Cheap if nothing failed.
+ *
+ * @config  in force
+ * @fault   NULL = nobody wants to know
+ * @return  0 if the host is as wanted now, or the first error with `*fault` filled
+ */
+int device_repair(struct device *device, const struct config *config, struct fault *fault);
 
 /** Sets the MTU of the interface, up or down. @return 0 or a negative errno with `*fault` filled */
 int device_set_mtu(struct device *device, uint32_t mtu_bytes, struct fault *fault);
 
-/** Adds or withdraws the routes of one peer; does nothing while the device is down. */
+/**
+ * Adds or withdraws the routes of one peer; does nothing while the device is down. What fails is logged and leaves the
+ * device `unclean` where it may succeed later.
+ */
 void device_peer_routes(struct device *device, const struct config *config,
 	const struct config_peer *peer, bool add);
 

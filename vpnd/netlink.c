@@ -168,6 +168,10 @@ static const char *interface_name(int ifindex, char name[IF_NAMESIZE])
 static const char *hint_of(int err)
 {
 	switch (-err) {
+	case EAFNOSUPPORT:
+		return "IPv6 is disabled on this host or container: sysctl "
+		       "net.ipv6.conf.all.disable_ipv6=0, or take IPv6 out of "
+		       "interface.addresses and allowed_ips";
 	case EPERM:
 	case EACCES:
 		return "start as root, or with CAP_NET_ADMIN";
@@ -179,6 +183,15 @@ static const char *hint_of(int err)
 	default:
 		return NULL;
 	}
+}
+
+/*
+ * Where IPv6 is switched off, by sysctl or at boot, each call that needs it fails in a way of its own. "Permission denied"
+ * is one; whoever lacks the right is told EPERM.
+ */
+static int without_ipv6(int err, uint8_t family)
+{
+	return family == 6 && (err == -EACCES || err == -EOPNOTSUPP) ? -EAFNOSUPPORT : err;
 }
 
 static int failed(struct netlink *netlink, int err, const char *code, const char *what, int ifindex,
@@ -342,7 +355,7 @@ static int change_address(struct netlink *netlink, int ifindex, const struct ip_
 		return 0;
 	(void)snprintf(what, sizeof(what), "%s the address %s", add ? "add" : "remove",
 		ip_prefix_format(address, prefix));
-	return failed(netlink, err, "E-NET-4", what, ifindex, fault);
+	return failed(netlink, without_ipv6(err, address->family), "E-NET-4", what, ifindex, fault);
 }
 
 int netlink_address_add(
@@ -413,7 +426,8 @@ static int route_failed(struct netlink *netlink, int err, const char *verb,
 
 	(void)snprintf(what, sizeof(what), "%s the route to %s (table %u, metric %u)", verb,
 		ip_prefix_format(&route->destination, prefix), route->table, route->metric);
-	return failed(netlink, err, "E-NET-5", what, route->ifindex, fault);
+	return failed(netlink, without_ipv6(err, route->destination.family), "E-NET-5", what,
+		route->ifindex, fault);
 }
 
 struct search {

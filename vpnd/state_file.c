@@ -331,6 +331,8 @@ static void done(struct state_file *file, struct job *job)
 				"remembered over a restart",
 				file->name, strerror(-job->error));
 		file->dirty = true;
+	} else if (file->failed) {
+		log_info(file->log, "the state file %s is written again", file->name);
 	}
 	file->failed = job->error < 0;
 	file->again_at =

@@ -127,7 +127,8 @@ static bool hand_over(int folder, const char *name, const void *ctx)
 	return true;
 }
 
-static int give(int fd, uid_t uid, gid_t gid)
+/* @ret_why  set if the folder is none to give away, which is -ENOTEMPTY */
+static int give(int fd, uid_t uid, gid_t gid, const char **ret_why)
 {
 	const struct owner owner = {uid, gid};
 	const struct passwd *nobody;
@@ -139,11 +140,17 @@ static int give(int fd, uid_t uid, gid_t gid)
 		return 0;
 	nobody = getpwnam("nobody");
 	bool ours = st.st_uid == geteuid() || (nobody && st.st_uid == nobody->pw_uid);
-	if (!ours || st.st_mode & S_IWOTH)
-		return -ENOTEMPTY;
 	int other = for_each(fd, is_state, NULL);
-	if (other)
-		return other < 0 ? other : -ENOTEMPTY;
+	if (other < 0)
+		return other;
+	if (!ours)
+		*ret_why = "it belongs to somebody else";
+	else if (st.st_mode & S_IWOTH)
+		*ret_why = "everybody may write into it";
+	else if (other)
+		*ret_why = "it holds other files";
+	if (*ret_why)
+		return -ENOTEMPTY;
 	/* from here on nobody else can put anything into it */
 	if (fchown(fd, geteuid(), getegid()) < 0 || fchmod(fd, FOLDER_MODE) < 0)
 		return -errno;
@@ -153,12 +160,13 @@ static int give(int fd, uid_t uid, gid_t gid)
 
 int state_folder_open(const char *path, uid_t uid, gid_t gid, int *ret_fd, struct fault *fault)
 {
+	const char *why = NULL;
 	int fd = -1;
 	int error = make(path);
 
 	if (!error) {
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		error = fd < 0 ? -errno : give(fd, uid, gid);
+		error = fd < 0 ? -errno : give(fd, uid, gid, &why);
 	}
 	if (!error) {
 		*ret_fd = fd;
@@ -166,14 +174,11 @@ int state_folder_open(const char *path, uid_t uid, gid_t gid, int *ret_fd, struc
 	}
 	if (fd >= 0)
 		close(fd);
-	if (error == -ENOTEMPTY)
+	if (why)
 		return fault_set(fault, error, "E-STATE-1",
 			"choose an empty folder with --state, or give it to the user that vpnd "
 			"runs as",
-			"nothing is remembered over a restart: %s holds files and belongs to "
-			"somebody "
-			"else",
-			path);
+			"nothing is remembered over a restart: %s is not used: %s", path, why);
 	return fault_set(fault, error, "E-STATE-1", "choose another folder with --state",
 		"nothing is remembered over a restart: cannot use %s: %s", path, strerror(-error));
 }

@@ -23,9 +23,9 @@ int state_folder_path(
 /**
  * Makes the folder (mode 0700) where it is missing, and gives it to the worker's user. Call it before the drop.
  *
- * A folder that holds anything but files of states, or is somebody else's, is never given away: it may be the wrong
- * one. Files in it are made by
- * openat() and renameat() on the descriptor, so the worker needs no rights on the folders above.
+ * A folder that holds anything but files of states, or is somebody else's, or everybody may write into, is never given
+ * away: it may be the wrong one. Files in it are made by openat() and renameat() on the descriptor, so the worker needs
+ * no rights on the folders above.
  *
  * @uid, @gid  the worker's
  * @ret_fd     of the folder, close-on-exec; owned by the caller

@@ -108,9 +108,7 @@ static const int WORKER[] = {
 
 static const int HELPER[] = {
 	/* what is handed to the worker */
-	SCMP_SYS(memfd_create),
-	/* the control socket's name, group and mode */
-	SCMP_SYS(chown), SCMP_SYS(lchown), SCMP_SYS(fchownat), SCMP_SYS(chmod), SCMP_SYS(fchmodat)};
+	SCMP_SYS(memfd_create)};
 
 static const int KILLED[] = {
 	/* the kernel and other processes */

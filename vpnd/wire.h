@@ -62,7 +62,9 @@ struct wire_ops {
 	/** Ends it: conversations are closed, what comes from it is dropped. Harmless if it was not started. */
 	void (*peer_stop)(struct wire *wire, struct peer *peer, enum wire_stop why);
 	enum wire_peer_state (*peer_state)(const struct wire *wire, const struct peer *peer);
-	/** `peer->config` of peers, or who owns which inner address, changed in what needs no new sessions. */
+	/** `peer->config` changed in what needs no new session. Harmless if the peer was not started. */
+	void (*peer_changed)(struct wire *wire, struct peer *peer);
+	/** Which peers there are, or who owns which inner address, changed. */
 	void (*peers_changed)(struct wire *wire);
 	/**
 	 * Takes over another configuration, whose peers are started and stopped by other calls: opens what is new to
@@ -96,7 +98,7 @@ struct wire {
 	const struct wire_ops *ops;
 	const struct wire_events *events;
 	uint16_t mtu_bytes;  /* largest inner packet, before any path is measured */
-	bool live_endpoints; /* other endpoints of a peer are taken over by peers_changed alone */
+	bool live_endpoints; /* other endpoints of a peer are taken over by peer_changed alone */
 	int own_ifindex;     /* the tunnel's interface: a peer behind it cannot be reached */
 };
 

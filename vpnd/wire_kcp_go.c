@@ -226,18 +226,25 @@ void kcp_go_set_times(const struct wire_peer *p, struct kcpvpn_conv *conv)
 		(int64_t)session->dead_after_ms * 1000, 0);
 }
 
+static void peer_changed(struct wire *base, struct peer *peer)
+{
+	struct wire_peer *p = peer->wire;
+
+	(void)base;
+	if (!p)
+		return;
+	if (p->dialled)
+		kcp_go_set_times(p, p->dialled);
+	list_for_each (node, &p->calls)
+		kcp_go_set_times(p, list_entry(node, struct kcp_go_call, in_list)->conv);
+}
+
 static void peers_changed(struct wire *base)
 {
 	struct kcp_go *wire = of(base);
 
-	list_for_each (at, &wire->peers) {
-		struct wire_peer *p = list_entry(at, struct wire_peer, in_wire);
-		kcp_go_call_check(p);
-		if (p->dialled)
-			kcp_go_set_times(p, p->dialled);
-		list_for_each (node, &p->calls)
-			kcp_go_set_times(p, list_entry(node, struct kcp_go_call, in_list)->conv);
-	}
+	list_for_each (at, &wire->peers)
+		kcp_go_call_check(list_entry(at, struct wire_peer, in_wire));
 	kcp_go_call_check_unknown(wire);
 }
 
@@ -351,6 +358,7 @@ static const struct wire_ops OPS = {
 	.peer_start = peer_start,
 	.peer_stop = peer_stop,
 	.peer_state = peer_state,
+	.peer_changed = peer_changed,
 	.peers_changed = peers_changed,
 	.set_config = set_config,
 	.ready = ready,

@@ -431,17 +431,28 @@ static const uint8_t *key_of(const void *ctx, size_t index)
 	return config->peers[index].public_key;
 }
 
+static void peer_changed(struct wire *base, struct peer *peer)
+{
+	struct native_wire *wire = of(base);
+	struct native_peer *p = peer->wire;
+
+	if (!p)
+		return;
+	if (native_targets_changed(p) < 0)
+		log_error(wire->log, "peer %s: out of memory", p->peer->name);
+	native_peer_look(p);
+	native_peer_configure(p);
+	tell_mtu(p);
+}
+
 static void peers_changed(struct wire *base)
 {
 	struct native_wire *wire = of(base);
 
 	list_for_each (at, &wire->peers) {
 		struct native_peer *p = list_entry(at, struct native_peer, in_wire);
-		if (native_targets_changed(p) < 0)
-			log_error(wire->log, "peer %s: out of memory", p->peer->name);
-		native_peer_look(p);
-		native_peer_configure(p);
-		tell_mtu(p);
+		if (p->name_count != p->peer->config->endpoints.count)
+			peer_changed(base, p->peer); /* there was no memory for them */
 	}
 	if (wire->state)
 		state_file_keep(wire->state, key_of, wire->config, wire->config->peer_count);
@@ -450,13 +461,14 @@ static void peers_changed(struct wire *base)
 static int set_config(struct wire *base, const struct config *config, struct fault *fault)
 {
 	struct native_wire *wire = of(base);
-	int error = native_listen(wire, config, fault);
+	int outcome = native_listen(wire, config, fault);
 
-	if (error == 0)
+	if (outcome >= 0)
 		wire->config = config;
 	/* After a refusal too: a socket that had to make way in vain is another one now. */
-	native_targets_set_all(wire);
-	return error;
+	if (outcome != 0)
+		native_targets_set_all(wire);
+	return outcome < 0 ? outcome : 0;
 }
 
 static enum wire_peer_state peer_state(const struct wire *base, const struct peer *peer)
@@ -648,6 +660,7 @@ static const struct wire_ops OPS = {
 	.peer_start = peer_start,
 	.peer_stop = peer_stop,
 	.peer_state = peer_state,
+	.peer_changed = peer_changed,
 	.peers_changed = peers_changed,
 	.set_config = set_config,
 	.ready = ready,

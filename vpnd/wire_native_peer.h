@@ -124,8 +124,10 @@ struct native_wire {
 /** Prepares what the others need. */
 void native_listen_init(struct native_wire *wire);
 /**
- * Listens on exactly the addresses of `config`: keeps those open already, all or nothing. Sockets may have been closed
- * and opened again either way, so all peers' targets are to be set anew.
+ * Listens on exactly the addresses of `config`: keeps those open already, all or nothing.
+ *
+ * @return  0: all is as it was; 1: the sockets are others, so all peers' targets are to be set anew; a negative errno: the
+ *          old addresses hold, but sockets may have been closed and opened again, so the same
  */
 int native_listen(struct native_wire *wire, const struct config *config, struct fault *fault);
 /** The host's network changed: what is missing is tried again soon. */

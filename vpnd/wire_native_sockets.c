@@ -268,9 +268,11 @@ int native_listen(struct native_wire *wire, const struct config *config, struct 
 	error = open_missing(wire, addresses, now, count, fault);
 	if (error < 0)
 		goto undo;
+	bool others = count != wire->listener_count || wire->no_spare;
 	for (size_t i = 0; i < wire->listener_count; i++) {
 		if (wire->listeners[i] && !among(now, count, wire->listeners[i]))
 			end(wire->listeners[i]);
+		others |= i < count && now[i] != wire->listeners[i];
 	}
 	free(wire->listeners);
 	wire->listeners = now;
@@ -278,7 +280,7 @@ int native_listen(struct native_wire *wire, const struct config *config, struct 
 	wire->no_spare = false;
 	loop_timer_disarm(wire->loop, &wire->reopen);
 	free(kept);
-	return 0;
+	return others;
 
 undo:
 	for (size_t i = 0; i < count; i++) {

@@ -60,10 +60,11 @@ void native_peer_status(
 	status->endpoint_moved_age_s = age_s(now, from.moved_us);
 	status->last_rx_age_s = age_s(now, from.last_rx_us);
 	status->handshake_age_s = age_s(now, from.handshake_us);
-	status->rtt_ms = milliseconds(from.srtt_us);
-	status->rtt_var_ms = milliseconds(from.rtt_var_us);
-	if (p->told == WIRE_PEER_UP)
+	if (p->told == WIRE_PEER_UP) { /* of whoever is gone these would be what they were */
+		status->rtt_ms = milliseconds(from.srtt_us);
+		status->rtt_var_ms = milliseconds(from.rtt_var_us);
 		status->path_mtu = from.path_mtu_bytes;
+	}
 	status->loss_raw_in = from.loss_raw_in;
 	status->loss_raw_out = from.loss_raw_out;
 	status->retransmits = (int64_t)from.retransmits;

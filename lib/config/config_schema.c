@@ -199,7 +199,7 @@ static const struct config_row ROWS[] = {
 	LATER("hooks.peer_down", STRINGS, 0, .min = 0, .max = 4096, .help = "program and arguments"),
 
 	BUILT("control.group", NAME, control.group, .min = 1, .max = 32, .def = "vpnd",
-		.effects = CONFIG_EFFECT_CONTROL, .help = "its members may look"),
+		.effects = CONFIG_EFFECT_RESTART, .help = "its members may look"),
 	BUILT("control.admin_group", NAME, control.admin_group, .min = 1, .max = 32,
 		.def = "vpnd-admin", .effects = CONFIG_EFFECT_CONTROL,
 		.help = "its members may change things, if they are in control.group, too"),

@@ -63,7 +63,7 @@ enum config_effect {
 	CONFIG_EFFECT_ROUTES = 1 << 3,	  /* routes are withdrawn and installed anew */
 	CONFIG_EFFECT_LISTEN = 1 << 4,	  /* listening sockets are opened anew */
 	CONFIG_EFFECT_SESSIONS = 1 << 5,  /* every conversation starts anew */
-	CONFIG_EFFECT_CONTROL = 1 << 6,	  /* the control socket's groups */
+	CONFIG_EFFECT_CONTROL = 1 << 6,	  /* who may change things by the control socket */
 	CONFIG_EFFECT_LOG = 1 << 7,	  /* level or format of the log */
 	CONFIG_EFFECT_RESTART = 1 << 8,	  /* needs a restart of the daemon */
 };

@@ -375,6 +375,8 @@ uint64_t kcp_path_take_pn(
 		}
 	}
 	if (!kcp_sent_reserve(&path->sent, 0, &kcp_path_sent_events, &moment, now)) {
+		/* No report can be held against what is forgotten, so all it carried is sent again. */
+		kcp_sent_lose_all(&path->sent, &kcp_path_sent_events, &moment);
 		kcp_sent_skip(&path->sent, pn + 1);
 		return pn;
 	}

@@ -295,6 +295,16 @@ static enum item judge_piece(
 	return ITEM_STALE;
 }
 
+/* Out of memory an item that must be parked stands in no queue: it waits for its deadline, and holds up nothing behind it. */
+static void stop_waiting(struct kcp_path *path, const struct kcp_ref *ref)
+{
+	if (ref->kind == KCP_REF_DGRAM) {
+		kcp_dgram_out_find(&path->dgrams, ref->sn)->waits = false;
+		return;
+	}
+	kcp_lane_piece(lane_of(path, ref->lane), ref->sn)->flags &= (uint8_t)~KCP_TX_WAITS;
+}
+
 static struct kcp_refs *queue_with(struct kcp_path *path, enum kcp_path_class class)
 {
 	struct kcp_refs *again = &path->queues.again[class];
@@ -317,7 +327,7 @@ bool kcp_path_front(struct kcp_path *path, enum kcp_path_class class, struct kcp
 			return true;
 		}
 		if (item == ITEM_PARK && !kcp_refs_push(&path->queues.parked, ref))
-			return false; /* out of memory: it stays in front until there is some */
+			stop_waiting(path, &ref);
 		kcp_path_pop(path, class);
 	}
 }

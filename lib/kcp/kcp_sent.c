@@ -484,6 +484,15 @@ struct mono kcp_sent_pto_at(const struct kcp_sent *sent)
 	return mono_add_us(sent->asked_at, kcp_sent_repeat_us(sent));
 }
 
+void kcp_sent_lose_all(struct kcp_sent *sent, const struct kcp_sent_events *events, void *ctx)
+{
+	for (uint64_t pn = sent->first; pn < sent->next; pn++) {
+		if (!(at(sent, (uint32_t)pn)->flags & (KCP_SENT_ACKED | KCP_SENT_LOST)))
+			declare_lost(sent, pn, events, ctx);
+	}
+	sent->unanswered_since = MONO_NEVER;
+}
+
 bool kcp_sent_pto(
 	struct kcp_sent *sent, const struct kcp_sent_events *events, void *ctx, struct mono now)
 {
@@ -491,10 +500,6 @@ bool kcp_sent_pto(
 	if (mono_is_never(sent->unanswered_since) ||
 		mono_diff_us(now, sent->unanswered_since) < KCP_SENT_DEAD_US)
 		return true;
-	for (uint64_t pn = sent->first; pn < sent->next; pn++) {
-		if (!(at(sent, (uint32_t)pn)->flags & (KCP_SENT_ACKED | KCP_SENT_LOST)))
-			declare_lost(sent, pn, events, ctx);
-	}
-	sent->unanswered_since = MONO_NEVER;
+	kcp_sent_lose_all(sent, events, ctx);
 	return false;
 }

@@ -121,7 +121,13 @@ static inline void kcp_sent_ref(struct kcp_sent *sent, struct kcp_ref ref)
 	*kcp_refs_at(&sent->refs, sent->refs.next++) = ref;
 }
 
-/** Forgets all numbers so far, for a caller that could not reserve and must go on; `next` comes next. */
+/** Declares lost all that is neither acknowledged nor lost yet: nothing flies any more. */
+void kcp_sent_lose_all(struct kcp_sent *sent, const struct kcp_sent_events *events, void *ctx);
+
+/**
+ * Forgets all numbers so far, for a caller that could not reserve and must go on; `next` comes next. What flies must be declared
+ * lost before: nobody is told of it here.
+ */
 void kcp_sent_skip(struct kcp_sent *sent, uint64_t next);
 
 /**

@@ -4,9 +4,15 @@
  *
  * Only a handshake that a known peer's key made is remembered, and each peer makes at most ten a second, so no stranger can
  * push answers out. The hash is keyed since whoever makes INITs chooses their mac1.
+ *
+ * No answer is longer than its INIT, so repeats are limited only for what they cost us. A count for each INIT would be a gift
+ * to who sees one pass: a dozen copies from anywhere, and the caller is not answered any more. So there are buckets by INIT
+ * and source in two rows (a count-min sketch): each pair hashes to one in either row and is refused when both are empty. To
+ * empty the caller's two on purpose takes as much as emptying all, 20 copies a second for each of them.
  */
 #include "session/answer_cache.h"
 
+#include "core/endian.h"
 #include "core/rand.h"
 
 #include <errno.h>
@@ -20,13 +26,13 @@ enum {
 };
 
 _Static_assert((BUCKETS & (BUCKETS - 1)) == 0, "a mask is used");
+_Static_assert((ANSWER_CACHE_BUCKETS & (ANSWER_CACHE_BUCKETS - 1)) == 0, "a mask is used");
 _Static_assert((int)ANSWER_CACHE_ENTRIES < (int)NO_ENTRY, "an index is 16 bits");
 
 struct entry {
 	struct mono put_at;
-	uint16_t next;	 /* in its bucket */
-	uint8_t repeats; /* left */
-	bool linked;	 /* false: forgotten, or replaced by a newer one of the same mac1 */
+	uint16_t next; /* in its bucket */
+	bool linked;   /* false: forgotten, or replaced by a newer one of the same mac1 */
 	uint8_t mac1[ANSWER_CACHE_KEY_BYTES];
 	uint8_t answer[ANSWER_CACHE_ANSWER_BYTES];
 };
@@ -36,6 +42,7 @@ struct answer_cache_table {
 	uint16_t oldest;
 	uint16_t count;
 	struct entry entries[ANSWER_CACHE_ENTRIES];
+	struct token_bucket repeats[ANSWER_CACHE_ROWS][ANSWER_CACHE_BUCKETS];
 };
 
 void answer_cache_init(struct answer_cache *cache, const struct rand_source *rnd)
@@ -104,9 +111,32 @@ static void drop_expired(struct answer_cache *cache, struct mono now)
 		drop_oldest(cache);
 }
 
+/* Takes from what this source may still have of this answer. */
+static bool may_repeat(struct answer_cache *cache, const uint8_t *mac1,
+	const struct kcpvpn_endpoint *source, struct mono now)
+{
+	uint8_t text[ANSWER_CACHE_KEY_BYTES + sizeof(source->address) + 3];
+	uint8_t *at = text + ANSWER_CACHE_KEY_BYTES;
+
+	memcpy(text, mac1, ANSWER_CACHE_KEY_BYTES);
+	memcpy(at, source->address, sizeof(source->address));
+	at[sizeof(source->address)] = source->family;
+	store_le16(at + sizeof(source->address) + 1, source->port);
+	uint64_t hash = siphash(cache->key, text, sizeof(text));
+	struct token_bucket *one = &cache->table->repeats[0][hash & (ANSWER_CACHE_BUCKETS - 1)];
+	struct token_bucket *two =
+		&cache->table->repeats[1][hash >> 32 & (ANSWER_CACHE_BUCKETS - 1)];
+	struct token_bucket used = {mono_min(one->full_at, two->full_at)};
+	if (!token_bucket_take(&used, ANSWER_CACHE_RATE, now))
+		return false;
+	one->full_at = mono_max(one->full_at, used.full_at);
+	two->full_at = mono_max(two->full_at, used.full_at);
+	return true;
+}
+
 enum answer_cache_verdict answer_cache_find(struct answer_cache *cache,
-	const uint8_t mac1[ANSWER_CACHE_KEY_BYTES], struct mono now,
-	uint8_t ret_answer[ANSWER_CACHE_ANSWER_BYTES])
+	const uint8_t mac1[ANSWER_CACHE_KEY_BYTES], const struct kcpvpn_endpoint *source,
+	struct mono now, uint8_t ret_answer[ANSWER_CACHE_ANSWER_BYTES])
 {
 	if (!cache->table)
 		return ANSWER_CACHE_UNKNOWN;
@@ -114,10 +144,9 @@ enum answer_cache_verdict answer_cache_find(struct answer_cache *cache,
 	uint16_t at = *link_to(cache, mac1);
 	if (at == NO_ENTRY)
 		return ANSWER_CACHE_UNKNOWN;
-	struct entry *entry = &cache->table->entries[at];
-	if (entry->repeats == 0)
+	if (!may_repeat(cache, mac1, source, now))
 		return ANSWER_CACHE_EXHAUSTED;
-	entry->repeats--;
+	const struct entry *entry = &cache->table->entries[at];
 	memcpy(ret_answer, entry->answer, sizeof(entry->answer));
 	return ANSWER_CACHE_ANSWER;
 }
@@ -152,7 +181,6 @@ int answer_cache_put(struct answer_cache *cache, const uint8_t mac1[ANSWER_CACHE
 	struct entry *entry = &table->entries[at];
 	uint16_t *head = bucket_of(cache, mac1);
 	entry->put_at = now;
-	entry->repeats = ANSWER_CACHE_REPEATS;
 	entry->linked = true;
 	entry->next = *head;
 	memcpy(entry->mac1, mac1, sizeof(entry->mac1));

@@ -252,6 +252,7 @@ int kcpvpn_native_add_peer(struct kcpvpn_native *native, const struct kcpvpn_pee
 	list_init(&peer->in_dirty);
 	wheel_timer_init(&peer->timer);
 	peer->payload_at = MONO_NEVER;
+	peer->added_at = native->now;
 	native_handshake_init(peer);
 	native_data_init(peer);
 	if (native->peer_count > native->by_key_mask)
@@ -291,7 +292,6 @@ int kcpvpn_peer_configure(
 	static const uint8_t no_key[HANDSHAKE_KEY_BYTES];
 	const uint8_t *psk = config->preshared_key ? config->preshared_key : no_key;
 	struct mono now = mono_at_us(now_us);
-	bool told_mtu = peer->config.tun_mtu == config->tun_mtu;
 
 	peer->native->now = now;
 	if (!config->public_key || !peer_config_valid(config) ||
@@ -300,8 +300,10 @@ int kcpvpn_peer_configure(
 		return -EINVAL;
 	keep_config(peer, config);
 	native_data_configured(peer, now);
-	/* The peer learns of another MTU by a handshake only. */
-	if (!told_mtu && native_session_sending(peer, now))
+	/* The peer learns of another MTU by a handshake only. One that runs may tell what is old by now: then there is another
+	 * behind it. */
+	const struct native_session *session = native_session_sending(peer, now);
+	if (session && session->own_tun_mtu != config->tun_mtu)
 		native_initiate(peer, NATIVE_REASON_REKEY, now);
 	if (peer->enabled && peer->config.persistent && !native_session_sending(peer, now))
 		native_initiate(peer, NATIVE_REASON_START, now);

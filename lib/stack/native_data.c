@@ -4,11 +4,12 @@
  *     event \ state         idle (no session)                     running
  *     session_ready         -> running; the initiator confirms    another key, the same path; the initiator confirms
  *     session_lost          -                                     -> idle: nothing is sent, numbers stay
+ *     two minutes           path freed, another instance          -
  *     restart               path empty, numbers from 0            the same
  *
- * The path (lib/kcp) is made with the first session and lives as long as the peer: it has the numbers, which outlive sessions.
- * What it does not need is given back some seconds after the last datagram that held anything; a peer that only keeps a NAT's
- * mapping alive does not even make that timer run.
+ * The path (lib/kcp) is made with the first session: it has the numbers, which outlive sessions. What it does not need is given
+ * back some seconds after the last datagram that held anything; a peer that only keeps a NAT's mapping alive does not even make
+ * that timer run. Two minutes after the last session all of it goes, and what comes later is another instance.
  *
  * Confirming: the other side sends nothing on a session before something authentic came on it. So the initiator says
  * something at once, data if any waits, and asks again at 0.2, 0.4, 0.8 and 1.6 s until something came.
@@ -85,6 +86,7 @@ void native_data_init(struct kcpvpn_peer *peer)
 		.counters = counters,
 		.confirm_at = MONO_NEVER,
 		.trim_at = MONO_NEVER,
+		.lost_at = MONO_NEVER,
 		.last_rx_at = MONO_NEVER,
 		.moved_at = MONO_NEVER,
 		.loss_in = {.since = MONO_NEVER},
@@ -96,7 +98,8 @@ void native_data_init(struct kcpvpn_peer *peer)
 		native_output_sizes(peer->config.padding, path_mtu_size(&data->mtu)).piece_bytes;
 }
 
-void native_data_fini(struct kcpvpn_peer *peer)
+/* Its counters go on, and its slots are for others. */
+static void free_path(struct kcpvpn_peer *peer)
 {
 	struct native_data_state *data = &peer->data;
 
@@ -108,6 +111,11 @@ void native_data_fini(struct kcpvpn_peer *peer)
 	kcp_path_free(data->path);
 	data->path = NULL;
 	pool_trim(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
+}
+
+void native_data_fini(struct kcpvpn_peer *peer)
+{
+	free_path(peer);
 }
 
 void native_session_data_init(struct kcpvpn_native *native, struct native_session_data *data)
@@ -163,14 +171,20 @@ static void used(struct kcpvpn_peer *peer, struct mono now)
 	peer->data.trim_at = mono_min(peer->data.trim_at, mono_add_us(now, NATIVE_TRIM_AFTER_US));
 }
 
-void native_data_restart(struct kcpvpn_peer *peer, struct mono now)
+/* Those of the other side begin anew. */
+static void forget_numbers(struct native_data_state *data)
 {
-	struct native_data_state *data = &peer->data;
-
 	data->has_largest = false;
 	data->loss_in = (struct native_loss_in){.since = MONO_NEVER};
 	data->wants_input_done = false;
 	data->roam.candidate = (struct roam_address){0};
+}
+
+void native_data_restart(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	forget_numbers(data);
 	if (data->path)
 		kcp_path_restart(
 			data->path, NATIVE_RX_CREDIT_BYTES, peer->hs.limits.rx_credit_bytes);
@@ -206,6 +220,7 @@ void native_data_session_ready(
 
 	(void)native_data_have_path(peer);
 	data->running = true;
+	data->lost_at = MONO_NEVER;
 	data->wants_confirm = initiator;
 	data->confirm_at = initiator ? mono_add_us(now, confirm_gap_us[0]) : MONO_NEVER;
 	data->confirm_step = 0;
@@ -224,6 +239,7 @@ void native_data_session_lost(struct kcpvpn_peer *peer, struct mono now)
 	struct native_data_state *data = &peer->data;
 
 	data->running = false;
+	data->lost_at = now;
 	data->wants_confirm = false;
 	data->confirm_at = MONO_NEVER;
 	liveness_stop(&data->live);
@@ -257,12 +273,11 @@ struct mono native_data_next_deadline(const struct kcpvpn_peer *peer)
 	const struct native_data_state *data = &peer->data;
 	struct mono at = data->trim_at;
 
-	if (!data->running)
+	/* Without memory for a path nothing is done until the next datagram or session asks for one again. */
+	if (!data->running || !data->path)
 		return at;
 	at = mono_min(at, data->confirm_at);
 	at = mono_min(at, native_path_next_deadline(peer));
-	if (!data->path)
-		return at;
 	at = mono_min(at, kcp_path_next_deadline(data->path));
 	return mono_min(at, liveness_next_deadline(&data->live, kcp_path_srtt_us(data->path)));
 }
@@ -292,8 +307,10 @@ static void look_for_life(struct kcpvpn_peer *peer, struct mono now)
 		native_control_ping(peer, now);
 	if (due & LIVENESS_ATTEMPT)
 		native_initiate(peer, NATIVE_REASON_SILENCE, now);
-	if (due & LIVENESS_DEAD)
+	if (due & LIVENESS_DEAD) {
+		native_initiate_note_gone(peer);
 		native_peer_judge(peer);
+	}
 }
 
 /*
@@ -307,17 +324,34 @@ static bool holds(const struct native_data_state *data)
 	return kcp_path_slots(data->path) > 0 || kcp_path_in_flight(data->path) > 0;
 }
 
+/*
+ * Nobody was there for so long that nothing sent before can matter any more. What the other side began and did not end would stay
+ * for ever otherwise: pieces behind a hole were acknowledged, and only a peer that lives moves its base over them.
+ */
+static void forget(struct kcpvpn_peer *peer, struct mono now)
+{
+	free_path(peer);
+	forget_numbers(&peer->data);
+	native_handshake_forget_pair(peer, now);
+}
+
 static void trim(struct kcpvpn_peer *peer, struct mono now)
 {
 	struct native_data_state *data = &peer->data;
+	struct mono forget_at = mono_add_us(data->lost_at, NATIVE_FORGET_AFTER_US);
 
 	data->trim_at = MONO_NEVER;
 	if (!data->path)
 		return;
+	if (mono_due(forget_at, now)) {
+		forget(peer, now);
+		return;
+	}
 	if (!data->running)
 		kcp_path_on_deadline(data->path, now);
 	if (kcp_path_idle(data->path) || !data->running)
 		data->trim_at = kcp_path_trim(data->path, now);
+	data->trim_at = mono_min(data->trim_at, forget_at);
 	if (holds(data))
 		used(peer, now);
 	pool_trim(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
@@ -348,7 +382,10 @@ void native_data_flush(struct kcpvpn_peer *peer, struct mono now)
 		native_path_apply_mtu(peer);
 	if (!data->running || !native_data_have_path(peer))
 		return;
-	if (data->wants_input_done)
+	/* A flush says that sending is possible, and makes a path that was refused forget how long it wanted to wait. */
+	if (!native_output_possible(peer, now))
+		kcp_path_on_deadline(data->path, now);
+	else if (data->wants_input_done)
 		kcp_path_input_done(data->path, now);
 	else
 		kcp_path_flush(data->path, now);

@@ -27,6 +27,8 @@ enum {
 	/* Own grant as told in params: as much as 100 Mb/s need at 80 ms; it follows the rate from there on. */
 	NATIVE_RX_CREDIT_BYTES = 1 << 20,
 	NATIVE_TRIM_AFTER_US = 5000000, /* a path quiet for so long gives its spare memory back */
+	/* So long after its last session what a peer sent, and was sent, is given up. The longest deadline is half of that. */
+	NATIVE_FORGET_AFTER_US = 120000000,
 	NATIVE_LOSS_IN_US = 5000000, /* half of the time over which loss on the way here is told */
 	NATIVE_KEEP_SLOTS = 256,     /* free slots kept for the next burst */
 };
@@ -78,7 +80,7 @@ struct native_reply {
 
 /** Of a peer. */
 struct native_data_state {
-	struct kcp_path *path;	       /* NULL before the first session */
+	struct kcp_path *path;	       /* NULL before the first session, and long after the last */
 	struct native_address address; /* in use, as `roam` has it; port NULL = none */
 	struct roam roam;
 	struct path_mtu mtu;
@@ -86,9 +88,10 @@ struct native_data_state {
 	uint64_t confirm_serial; /* session that `confirm_at` is about */
 	struct mono confirm_at;	 /* next PING to confirm a session; MONO_NEVER = none due */
 	struct mono trim_at;	 /* MONO_NEVER = nothing to give back */
-	struct mono last_rx_at;	 /* MONO_NEVER = nothing authentic yet */
-	struct mono moved_at;	 /* MONO_NEVER = never */
-	uint64_t largest;	 /* counter received of the present instances, if has_largest */
+	struct mono lost_at;	/* the last session ended; MONO_NEVER = there is one, or was none */
+	struct mono last_rx_at; /* MONO_NEVER = nothing authentic yet */
+	struct mono moved_at;	/* MONO_NEVER = never */
+	uint64_t largest;	/* counter received of the present instances, if has_largest */
 	struct native_loss_in loss_in;
 	struct native_data_counters counters;
 	uint32_t link_mtu_bytes;  /* as told; 0 = not known */
@@ -150,6 +153,9 @@ struct native_sizes {
 };
 
 struct native_sizes native_output_sizes(enum kcpvpn_padding padding, uint32_t datagram_bytes);
+
+/** Whether a datagram could leave now: there is a session, a path, an address, and a number. */
+bool native_output_possible(struct kcpvpn_peer *peer, struct mono now);
 
 /** What a path puts its datagrams out by; `ctx` is the peer. */
 void native_output_io(struct kcpvpn_peer *peer, struct kcp_path_io *ret_io);

@@ -23,7 +23,6 @@
 #include <string.h>
 
 enum {
-	ADDRESSES_MAX = KCPVPN_NATIVE_TARGETS_MAX + 1,
 	SILENT_ATTEMPTS =
 		2, /* whole ones without any answer: names may mean other addresses by now */
 	MEMORY_WAIT_US = 1000000,
@@ -40,7 +39,7 @@ static const char trouble_feature[] = "a feature that one side requires is missi
 
 /* In order of preference. @return how many */
 static size_t addresses_of(
-	const struct kcpvpn_peer *peer, struct native_address ret_addresses[ADDRESSES_MAX])
+	const struct kcpvpn_peer *peer, struct native_address ret_addresses[NATIVE_ADDRESSES])
 {
 	const struct native_address *proven = native_path_address(peer);
 	size_t count = 0;
@@ -58,17 +57,45 @@ static size_t addresses_of(
 	return count;
 }
 
-/* Whether the attempt went there: to the first `reach` addresses of the peer. */
-static bool called_at(const struct native_attempt *attempt, const struct native_address *from)
+static bool went_to(const struct native_attempt *attempt, const struct native_address *address)
 {
-	struct native_address addresses[ADDRESSES_MAX];
-	size_t count = addresses_of(attempt->peer, addresses);
-
-	for (size_t i = 0; i < count && i < attempt->reach; i++)
-		if (addresses[i].port == from->port &&
-			kcpvpn_endpoint_equal(&addresses[i].remote, &from->remote))
+	for (uint8_t i = 0; i < attempt->went_count; i++)
+		if (attempt->went[i].port == address->port &&
+			kcpvpn_endpoint_equal(&attempt->went[i].remote, &address->remote))
 			return true;
 	return false;
+}
+
+static bool may_be_called_at(const struct kcpvpn_peer *peer, const struct native_address *address)
+{
+	struct native_address addresses[NATIVE_ADDRESSES];
+	size_t count = addresses_of(peer, addresses);
+
+	for (size_t i = 0; i < count; i++)
+		if (addresses[i].port == address->port &&
+			kcpvpn_endpoint_equal(&addresses[i].remote, &address->remote))
+			return true;
+	return false;
+}
+
+/* Whether the attempt went there, and the peer may be there still: one that is pinned may have other targets by now. */
+static bool called_at(const struct native_attempt *attempt, const struct native_address *from)
+{
+	return went_to(attempt, from) &&
+	       (attempt->peer->config.roaming || may_be_called_at(attempt->peer, from));
+}
+
+static void note_went(struct native_attempt *attempt, const struct native_address *to)
+{
+	if (went_to(attempt, to))
+		return;
+	/* Rare: targets changed meanwhile. The address it went to first goes. */
+	if (attempt->went_count == NATIVE_ADDRESSES)
+		memmove(attempt->went, attempt->went + 1,
+			sizeof(attempt->went) - sizeof(attempt->went[0]));
+	else
+		attempt->went_count++;
+	attempt->went[attempt->went_count - 1] = (struct kcpvpn_target){to->remote, to->port};
 }
 
 static void send_init_to(struct kcpvpn_peer *peer, struct native_attempt *attempt,
@@ -80,6 +107,7 @@ static void send_init_to(struct kcpvpn_peer *peer, struct native_attempt *attemp
 		      mono_diff_us(now, hs->cookie_at) < NATIVE_COOKIE_US &&
 		      hs->cookie_family == to->remote.family;
 
+	note_went(attempt, to);
 	handshake_init_set_cookie(attempt->init, cookie ? hs->cookie : NULL);
 	native_tx_plain(peer->native, to, attempt->init, sizeof(attempt->init));
 	hs->init_sent++;
@@ -88,11 +116,9 @@ static void send_init_to(struct kcpvpn_peer *peer, struct native_attempt *attemp
 static void send_init(
 	struct kcpvpn_peer *peer, struct native_attempt *attempt, uint8_t reach, struct mono now)
 {
-	struct native_address addresses[ADDRESSES_MAX];
+	struct native_address addresses[NATIVE_ADDRESSES];
 	size_t count = addresses_of(peer, addresses);
 
-	if (attempt->reach < reach)
-		attempt->reach = reach;
 	for (size_t i = 0; i < count && i < reach; i++)
 		send_init_to(peer, attempt, &addresses[i], now);
 }
@@ -148,6 +174,12 @@ void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_para
 	};
 }
 
+void native_initiate_note_gone(struct kcpvpn_peer *peer)
+{
+	if (peer->hs.unheard > 0)
+		peer->hs.trouble = trouble_silent;
+}
+
 /* What became of the attempt before: it is over now that another is made. */
 static void note_silence(struct kcpvpn_peer *peer, struct mono now)
 {
@@ -158,8 +190,9 @@ static void note_silence(struct kcpvpn_peer *peer, struct mono now)
 	else if (hs->schedule.made > 0 && hs->unheard < UINT8_MAX)
 		hs->unheard++;
 	hs->heard = false;
-	if (hs->unheard > 0 && !native_session_sending(peer, now))
-		hs->trouble = trouble_silent;
+	/* The keys of a peer that is gone are good for minutes still. */
+	if (!native_session_sending(peer, now) || liveness_gone(&peer->data.live))
+		native_initiate_note_gone(peer);
 	if (hs->unheard >= SILENT_ATTEMPTS)
 		native_peer_raise(peer, KCPVPN_PEER_EVENT_NAMES);
 }
@@ -191,6 +224,7 @@ void native_initiate_make(struct kcpvpn_peer *peer, struct mono now)
 	attempt->made_at = now;
 	attempt->init_seq = params.init_seq;
 	attempt->own_instance = params.instance_id;
+	attempt->own_tun_mtu = params.tun_mtu;
 	native_index_add(&native->indices, &attempt->index, NATIVE_INDEX_ATTEMPT, &native->random);
 	handshake_init_write(&attempt->shake, &native->secrets->self, peer->keys,
 		attempt->index.number, bytes, &native->random, attempt->init);
@@ -381,6 +415,7 @@ static void take_resp(struct native_attempt *attempt, const struct native_addres
 	session->remote_index = params->sender_index;
 	session->init_seq = attempt->init_seq;
 	session->own_instance = attempt->own_instance;
+	session->own_tun_mtu = attempt->own_tun_mtu;
 	session->peer_instance = params->instance_id;
 	session->params = *params;
 	session->params.features &= NATIVE_FEATURES;
@@ -477,11 +512,13 @@ void native_initiate_reject(struct kcpvpn_native *native, const struct native_ad
 	}
 	/* Late word of an older attempt says nothing that the newer one does not know. */
 	if (reject.reason != HANDSHAKE_REJECT_STALE || reject.last_seq >= NATIVE_INIT_SEQ_END - 1 ||
-		reject.last_seq < attempt->init_seq || attempt != hs->attempts[0] ||
-		!token_bucket_take(&hs->resyncs, INIT_GUARD_RESYNC_RATE, now))
+		reject.last_seq < attempt->init_seq || attempt != hs->attempts[0])
 		return;
+	/* The next attempt is good in any case; only how often there is one at once has a limit. */
 	if (reject.last_seq > hs->last_seq)
 		hs->last_seq = reject.last_seq;
+	if (!token_bucket_take(&hs->resyncs, INIT_GUARD_RESYNC_RATE, now))
+		return;
 	attempt_start(&hs->schedule, attempt_next_reach(&hs->schedule), now);
 	native_initiate_on_deadline(peer, now);
 	native_peer_touch(peer);

@@ -210,8 +210,10 @@ static void note_life(struct kcpvpn_peer *peer, struct native_session *session,
 	data->last_rx_at = now;
 	if (session->data.serial == data->confirm_serial)
 		data->confirm_at = MONO_NEVER;
-	if (liveness_heard(&data->live, datagram_bytes == SEAL_DATAGRAM_MIN, now))
+	if (liveness_heard(&data->live, datagram_bytes == SEAL_DATAGRAM_MIN, now)) {
+		peer->hs.trouble = NULL;
 		native_peer_judge(peer);
+	}
 	native_path_heard(peer, from, datagram_bytes, newest, now);
 }
 

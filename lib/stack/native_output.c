@@ -106,6 +106,11 @@ static struct native_session *sending(struct kcpvpn_peer *peer, struct mono now)
 	return native_session_sending(peer, now);
 }
 
+bool native_output_possible(struct kcpvpn_peer *peer, struct mono now)
+{
+	return sending(peer, now) && peer->data.address.port;
+}
+
 static uint8_t *output_begin(void *ctx, size_t *ret_room)
 {
 	struct kcpvpn_peer *peer = ctx;

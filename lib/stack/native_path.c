@@ -48,6 +48,9 @@ static void moved(struct kcpvpn_peer *peer, enum roam_change change, struct mono
 	if (change == ROAM_IP_CHANGED) {
 		if (data->path)
 			kcp_path_reset_route(data->path, now);
+		/* It may leave by another link. What was told before there was any address is of the one it was to have. */
+		if (!first)
+			data->link_mtu_bytes = 0;
 		path_mtu_switched(&data->mtu, family_of(peer), now);
 	}
 	native_path_start(peer, now);
@@ -138,6 +141,7 @@ void native_data_port_gone(
 	(void)now;
 	roam_init(&data->roam, peer->config.roaming);
 	data->address = (struct native_address){0};
+	data->link_mtu_bytes = 0;
 	native_peer_touch(peer);
 }
 

@@ -42,6 +42,27 @@ void native_handshake_renew_instance(struct kcpvpn_peer *peer)
 	renew_instance(peer);
 }
 
+/*
+ * A call that is under way has told the old instance, and must not be answered. Another is begun at once: the next one in turn may
+ * be a minute away.
+ */
+void native_handshake_forget_pair(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_handshake_state *hs = &peer->hs;
+	bool again = hs->attempts[0] && attempt_running(&hs->schedule) &&
+		     !(hs->calls & NATIVE_CALL_ATTEMPT);
+
+	for (size_t i = 0; i < NATIVE_SLOTS; i++)
+		native_session_free(hs->slots[i]);
+	native_attempts_erase(peer);
+	hs->has_pair = false;
+	renew_instance(peer);
+	if (!again)
+		return;
+	attempt_start(&hs->schedule, attempt_next_reach(&hs->schedule), now);
+	native_initiate_on_deadline(peer, now);
+}
+
 /* ---- state -------------------------------------------------------------------------------------------------------- */
 
 bool native_peer_callable(const struct kcpvpn_peer *peer)

@@ -5,7 +5,7 @@
  *       mac1: does it know our public key?                       X25519: whose is it?
  *       answered already? the same answer again                  known, and up?
  *       under load: a cookie that proves the address,            its params open (no X25519: ss is kept)
- *         and what is left in the buckets                        newer than all before, else REJECT
+ *         and what is left in the buckets                        newer than all before and than our start, else REJECT
  *       into the line                                            not more than 10 a second of one peer
  *                                                                RESP, and a session that waits to be confirmed
  *
@@ -44,7 +44,7 @@ static bool answer_again(struct kcpvpn_native *native, const struct native_addre
 {
 	uint8_t answer[HANDSHAKE_RESP_BYTES];
 
-	switch (answer_cache_find(&native->answers, bytes + MAC1_AT, now, answer)) {
+	switch (answer_cache_find(&native->answers, bytes + MAC1_AT, &from->remote, now, answer)) {
 	case ANSWER_CACHE_ANSWER:
 		native_tx_plain(native, from, answer, sizeof(answer));
 		native->stats.resp_repeated++;
@@ -184,6 +184,28 @@ void native_respond_unconfirmed(struct native_session *next)
 	native_session_free(next);
 }
 
+/*
+ * Who starts anew has no memory of numbers, so all that was ever recorded of the peer would be new, and each of it would take
+ * from what the peer may cost. What is older than we are is none of its calls, our clock says, as long as nothing better is
+ * known.
+ *
+ * The clock is asked again and again because it may be set long after the start. But the bound only rises, and by great steps:
+ * who was told a number by REJECT stays above it however the clock is slewed. And once the peers have found each other it
+ * stays, whatever becomes of the clock.
+ */
+void native_respond_bound_seq(struct kcpvpn_peer *peer, struct mono now)
+{
+	const struct kcpvpn_native_config *config = &peer->native->config;
+	struct native_handshake_state *hs = &peer->hs;
+	int64_t realtime_us = hs->handshakes == 0 ? config->realtime_us(config->ctx) : 0;
+
+	if (realtime_us <= 0)
+		return;
+	int64_t bound = realtime_us - mono_diff_us(now, peer->added_at) - NATIVE_SEQ_SLACK_US;
+	if (bound > 0 && (uint64_t)bound > hs->committed_seq + NATIVE_SEQ_SLACK_US)
+		hs->committed_seq = (uint64_t)bound;
+}
+
 /* Whether a known peer's INIT is to be answered; counts and rejects if not. */
 static bool admitted(struct kcpvpn_peer *peer, const struct native_address *from,
 	const struct native_params *params, struct mono now)
@@ -192,6 +214,7 @@ static bool admitted(struct kcpvpn_peer *peer, const struct native_address *from
 	struct native_handshake_state *hs = &peer->hs;
 	const struct native_session *next = hs->slots[NATIVE_SLOT_NEXT];
 
+	native_respond_bound_seq(peer, now);
 	if (params->init_seq <= hs->committed_seq) {
 		native->stats.drop_stale++;
 		hs->drop_stale++;
@@ -248,6 +271,7 @@ static void answer(struct kcpvpn_peer *peer, const struct native_shake *shake,
 	session->remote_index = load_le32(shake->bytes + 4);
 	session->init_seq = params->init_seq;
 	session->own_instance = own.instance_id;
+	session->own_tun_mtu = own.tun_mtu;
 	session->peer_instance = params->instance_id;
 	session->params = *params;
 	session->params.features = own.features;

@@ -101,6 +101,9 @@ static void take_pair(struct native_session *session, struct mono now)
 	struct native_handshake_state *hs = &peer->hs;
 	bool changed = hs->has_pair && !of_pair(hs, session);
 
+	/* A late answer of the instance in use, which may be dead: `next` may be of the living one. */
+	if (hs->has_pair && !changed)
+		return;
 	hs->has_pair = true;
 	hs->pair_own = session->own_instance;
 	hs->pair_peer = session->peer_instance;
@@ -164,6 +167,7 @@ void native_session_confirm(
 	hs->limits = session->params;
 	hs->has_limits = true;
 	take_pair(session, now); /* what restarts asks for the new limits */
+	native_respond_bound_seq(peer, now);
 	if (!session->initiator && session->init_seq > hs->committed_seq)
 		hs->committed_seq = session->init_seq;
 	if (hs->slots[session->slot] == session)
@@ -210,6 +214,9 @@ bool native_session_authentic(
 		attempt_stop(&hs->schedule);
 		if (hs->calls & NATIVE_CALL_ATTEMPT)
 			native_call_cancel(peer);
+		/* It was changed while the peer was called, or called us. */
+		if (session->own_tun_mtu != peer->config.tun_mtu)
+			native_initiate(peer, NATIVE_REASON_REKEY, now);
 	}
 	if (mono_is_never(session->first_rx_at))
 		session->first_rx_at = now;
@@ -280,12 +287,12 @@ static struct mono prev_ends(const struct native_session *prev, const struct nat
 {
 	struct mono quiet_since = prev->confirmed_at;
 
-	/* The peer may have confirmed the two in the other order, and send on this one. */
-	if (cur && !mono_before(prev->first_rx_at, cur->made_at))
+	/* The peer may have confirmed the two in the other order, or not have learned of the newer one: it sends on this. */
+	if (cur && (!heard(cur) || !mono_before(prev->first_rx_at, cur->made_at)))
 		return hard_stop(prev);
-	/* The peer may have sent on it until it learned of the newer one, however quiet it was before. */
+	/* It may have done so until it was heard on the newer one, however quiet it was before. */
 	if (cur)
-		quiet_since = mono_max(quiet_since, cur->confirmed_at);
+		quiet_since = mono_max(quiet_since, cur->first_rx_at);
 	if (!mono_is_never(prev->last_rx_at))
 		quiet_since = mono_max(quiet_since, prev->last_rx_at);
 	return mono_min(hard_stop(prev), mono_add_us(quiet_since, NATIVE_PREV_US));

@@ -49,8 +49,11 @@ enum {
 	NATIVE_WANT_IDLE_US = 10000000, /* wanted after so long without: the schedule begins anew */
 	NATIVE_AGAIN_US = 1000000, /* least time between two attempts that begin a schedule anew */
 	NATIVE_ATTEMPTS = 2,	   /* of one peer that are answerable */
-	NATIVE_SHAKES = 192,	   /* handshake datagrams that may wait for the processor */
-	NATIVE_SHAKES_RESP = 64,   /* of them kept for answers to our own calls */
+	NATIVE_ADDRESSES = KCPVPN_NATIVE_TARGETS_MAX + 1, /* of a peer: the proven one, targets */
+	/* The first INIT of a peer may be so much older than our knowing it: calls were under way, and clocks differ. */
+	NATIVE_SEQ_SLACK_US = 60000000,
+	NATIVE_SHAKES = 192,	 /* handshake datagrams that may wait for the processor */
+	NATIVE_SHAKES_RESP = 64, /* of them kept for answers to our own calls */
 };
 
 #define NATIVE_REKEY_DATAGRAMS ((uint64_t)1 << 40) /* of a shard under one key */
@@ -81,6 +84,7 @@ struct native_session {
 	uint64_t init_seq; /* of its INIT */
 	uint64_t own_instance;
 	uint64_t peer_instance;
+	uint16_t own_tun_mtu;	       /* told in its handshake */
 	struct native_params params;   /* of the peer: in effect from the confirmation on */
 	struct native_address address; /* responder: where the INIT came from */
 	uint8_t mac1
@@ -97,8 +101,10 @@ struct native_attempt {
 	struct mono made_at;
 	uint64_t init_seq;
 	uint64_t own_instance;
+	uint16_t own_tun_mtu;	   /* told in it */
 	struct token_bucket resps; /* RESPs with a good mac1 that were looked at */
-	uint8_t reach;	  /* it went to so many of the peer's addresses, the preferred ones first */
+	struct kcpvpn_target went[NATIVE_ADDRESSES]; /* where it was sent to, the latest last */
+	uint8_t went_count;
 	bool cookie_used; /* was sent again at once because of a COOKIE */
 	struct handshake_attempt shake;
 	uint8_t init[HANDSHAKE_INIT_BYTES];
@@ -124,8 +130,9 @@ struct native_handshake_state {
 	uint64_t own_instance; /* told in handshakes from now on */
 	uint64_t pair_own;     /* instances of the confirmed sessions */
 	uint64_t pair_peer;
-	uint64_t last_seq;	     /* largest init_seq used */
-	uint64_t committed_seq;	     /* of the peer's INITs: largest confirmed */
+	uint64_t last_seq; /* largest init_seq used */
+	uint64_t
+		committed_seq; /* of the peer's INITs: largest confirmed, at least a bound by our clock */
 	struct native_params limits; /* the peer's, as confirmed last */
 	struct mono wait_until;	     /* not called before; MONO_NEVER = no such wait */
 	struct mono wanted_at;	     /* data wanted to be sent; MONO_NEVER = never */
@@ -150,9 +157,10 @@ struct kcpvpn_peer {
 	struct kcpvpn_peer_config config; /* its key pointers are NULL */
 	struct kcpvpn_target *targets;	  /* NULL if there are none */
 	uint8_t target_count;
-	uint8_t told_state; /* enum kcpvpn_peer_state */
-	bool enabled;	    /* up by order */
-	unsigned events;    /* enum kcpvpn_peer_event, not yet told */
+	struct mono added_at; /* with nothing remembered of it */
+	uint8_t told_state;   /* enum kcpvpn_peer_state */
+	bool enabled;	      /* up by order */
+	unsigned events;      /* enum kcpvpn_peer_event, not yet told */
 	/* Data side: last message sent or received that somebody wanted carried; MONO_NEVER = none. Who uses a session gets
 	 * another before it ends. */
 	struct mono payload_at;
@@ -255,11 +263,20 @@ void native_initiate_make(struct kcpvpn_peer *peer, struct mono now);
 /** The schedule of the peer's calls is due. */
 void native_initiate_on_deadline(struct kcpvpn_peer *peer, struct mono now);
 
+/** The peer counts as gone, or has no session: if a whole attempt met silence, that is the trouble. */
+void native_initiate_note_gone(struct kcpvpn_peer *peer);
+
+/** Until a session is confirmed: what of the peer's INITs is too old, as far as our clock can tell. */
+void native_respond_bound_seq(struct kcpvpn_peer *peer, struct mono now);
+
 /** A session that waited for its confirmation in vain is erased. */
 void native_respond_unconfirmed(struct native_session *next);
 
 /** What comes after is another instance of transport state. */
 void native_handshake_renew_instance(struct kcpvpn_peer *peer);
+
+/** Its transport state was freed while it has no session: what tells the instance of that is erased, and another comes next. */
+void native_handshake_forget_pair(struct kcpvpn_peer *peer, struct mono now);
 
 /** Puts the peer into the line of those to be called. @rekey  before all, without a budget */
 void native_call_enqueue(struct kcpvpn_peer *peer, enum native_call call, bool rekey);

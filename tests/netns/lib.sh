@@ -9,8 +9,9 @@
 #
 # and then draws its topology and uses what follows. It needs root. PROFILE chooses build/PROFILE/. Names carry the
 # process number, so tests may run side by side. Whatever happens, an EXIT trap ends the processes that were started
-# here (no others), deletes the namespaces made here, and turns FAIL lines, dead daemons and sanitizer reports into
-# exit status 1. Functions that start something must run in the script's own shell, not in $(...).
+# here (no others), deletes the namespaces made here and the paths in LEFTOVERS, and turns FAIL lines, dead daemons and
+# sanitizer reports into exit status 1. Functions that start something must run in the script's own shell, not in $(...)
+# nor behind a `&`: what they start there nobody would end.
 #
 #   pass TEXT, fail TEXT              one line each; fail makes the script end with 1
 #   check TEXT COMMAND...             PASS if COMMAND succeeds
@@ -48,6 +49,7 @@
 #                                     sets TCP_MBPS (received payload, Mb/s) and TCP_RETRANSMITS; CC = cubic, reno, bbr
 #   tcp_copy CLIENT_NS SERVER_NS ADDRESS BYTES SECONDS
 #                                     sends random bytes over TCP; 0 if the same SHA-256 arrives in time
+#   tcp_copy_start, the same          the same in the background, one at a time; tcp_copy_end waits and says how it went
 
 set -u
 
@@ -62,6 +64,7 @@ OUTER_A6=2001:db8:ffff::1 OUTER_B6=2001:db8:ffff::2
 FAILURES=0
 NAMESPACES=()           # made here
 SPAWNED=()              # process numbers
+LEFTOVERS=()            # files and folders outside $RUN_DIR
 declare -A VPND_PID=()  # by NAME, while it should run
 VPND_UNDER=()
 NS_A='' NS_B='' LAB_PID=''
@@ -119,14 +122,14 @@ fi
 
 # ---- processes and namespaces ------------------------------------------------------------------------------------
 
-# True if PID is still a child of this shell: a number that was used again is not.
+# True if PID is still a child of this shell, subshell or not: a number that was used again is not.
 is_ours() {
 	local stat
 	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
 	stat=${stat##*) }
 	# shellcheck disable=SC2086
 	set -- $stat
-	[ "$1" != Z ] && [ "$2" -eq $$ ]
+	[ "$1" != Z ] && [ "$2" -eq "$BASHPID" ]
 }
 
 # end_pid PID SIGNAL SECONDS: sends SIGNAL, later KILL. The exit status; 124 if it took KILL.
@@ -159,6 +162,7 @@ in_ns() {
 
 spawn() {
 	local var=$1 ns=$2 log=$RUN_DIR/log/$3.log
+	[ "$BASHPID" = $$ ] || die "$3 is started in a subshell: nobody would end it"
 	shift 3
 	if [ "$ns" = - ]; then
 		"$@" >>"$log" 2>&1 </dev/null &
@@ -202,6 +206,7 @@ cleanup() {
 	for ns in "${NAMESPACES[@]}"; do
 		ip netns del "$ns" || fail "cannot delete the namespace $ns"
 	done
+	[ ${#LEFTOVERS[@]} -eq 0 ] || rm -rf "${LEFTOVERS[@]}"
 	if [ "$SAN_DIR" = "$RUN_DIR/san" ]; then
 		for file in "$SAN_DIR"/*; do
 			[ -e "$file" ] || continue
@@ -359,16 +364,29 @@ tcp_transfer() {
 # True if a TCP socket listens on PORT in NS.
 listens() { [ -n "$(in_ns "$1" ss -Htln "sport = :$2")" ]; }
 
-tcp_copy() {
-	local client=$1 server=$2 address=$3 bytes=$4 seconds=$5 server_pid data=$RUN_DIR/copy.in got=$RUN_DIR/copy.out
-	head -c "$bytes" /dev/urandom >"$data"
-	local family=-4
+tcp_copy_start() {
+	local client=$1 server=$2 address=$3 bytes=$4 seconds=$5 family=-4
+	COPY_CLIENT='' COPY_SERVER='' COPY_SECONDS=$seconds
+	head -c "$bytes" /dev/urandom >"$RUN_DIR/copy.in"
 	[[ $address != *:* ]] || family=-6
 	# shellcheck disable=SC2016
-	spawn server_pid "$server" tcp_copy-server sh -c 'exec nc "$1" -l 5202 >"$2"' sh $family "$got"
+	spawn COPY_SERVER "$server" tcp_copy-server sh -c 'exec nc "$1" -l 5202 >"$2"' sh $family "$RUN_DIR/copy.out"
 	wait_for "nc listens" 10 listens "$server" 5202 || return 1
-	in_ns "$client" timeout "$seconds" nc -N "$address" 5202 <"$data"
-	local status=$?
-	reap "$server_pid" 10 || status=1
-	[ $status -eq 0 ] && [ "$(sha256sum <"$data")" = "$(sha256sum <"$got")" ]
+	# shellcheck disable=SC2016
+	spawn COPY_CLIENT "$client" tcp_copy-client sh -c 'exec timeout "$1" nc -N "$2" 5202 <"$3"' sh "$seconds" "$address" \
+		"$RUN_DIR/copy.in"
+}
+tcp_copy_end() {
+	local status=1
+	if [ -n "$COPY_CLIENT" ]; then
+		reap "$COPY_CLIENT" $((COPY_SECONDS + 5))
+		status=$?
+	fi
+	[ $status -ne 0 ] || reap "$COPY_SERVER" 10 || status=1
+	end_pid "$COPY_SERVER" TERM 5 2>/dev/null # it still listens if nobody came
+	[ $status -eq 0 ] && [ "$(sha256sum <"$RUN_DIR/copy.in")" = "$(sha256sum <"$RUN_DIR/copy.out")" ]
+}
+tcp_copy() {
+	tcp_copy_start "$@"
+	tcp_copy_end
 }

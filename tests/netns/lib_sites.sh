@@ -115,11 +115,13 @@ pings_stop() {
 	rm -f "$log"
 }
 
+# Without --immediate-mode the kernel may keep the last datagrams of a slow stream for itself. With it each takes a slot of
+# the snapshot length, so the default would leave few.
 record() {
 	local name=$1 ns=$2 device=$3
 	shift 3
 	# shellcheck disable=SC2140
-	spawn "RECORD_PID[$name]" "$ns" "record-$name" tcpdump -n -U -Z root -B 8192 -i "$device" -w "$RUN_DIR/$name.pcap" "${@:-udp}"
+	spawn "RECORD_PID[$name]" "$ns" "record-$name" tcpdump -n -U --immediate-mode -Z root -B 8192 -s 2048 -i "$device" -w "$RUN_DIR/$name.pcap" "${@:-udp}"
 	wait_for "tcpdump listens" 10 grep -q 'listening on' "$RUN_DIR/log/record-$name.log"
 }
 record_stop() {

@@ -3,10 +3,11 @@
 # profiles: release
 # timeout: 150
 #
-# Strangers who know the public key throw 50 000 INITs a second at the daemon, from the second core. A running transfer
-# keeps 0.8 of what it has while the same flood goes to another port of the same host (runs interleaved, medians); a
-# peer with a valid key is in within 5 s; answers are never longer than what caused them, and those who do not know the
-# key hear nothing; after a million of INITs that open nothing the daemon is at most 1 MiB larger.
+# Strangers who know the public key throw 50 000 INITs a second at the daemon, from the second core. A transfer that is
+# paced to 100 Mb/s keeps 0.8 of what it has while the same flood goes to another port of the same host (runs
+# interleaved, medians); the long run asks the same of one that goes as fast as it can. A peer with a valid key is in
+# within 5 s; answers are never longer than what caused them, and those who do not know the key hear nothing; after a
+# million of INITs that the daemon read and that opened nothing it is at most 1 MiB larger.
 #
 #     site A 10.99.0.1 -- 192.0.2.1 ------- 192.0.2.2 --.
 #     site C 10.99.0.3 -- 203.0.113.3 --- 203.0.113.2 -- B  vpnd on port 29900, 10.99.0.2
@@ -44,33 +45,45 @@ VPND_UNDER=()
 vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
 joined "$NS_A" 10.99.0.2 || exit 1
 
+# Datagrams that programs in B's namespace read, which is vpnd there, and those that did not fit into their queues.
+udp_counts() {
+	read -r READ LOST < <(in_ns "$NS_B" cat /proc/net/snmp | awk '$1 == "Udp:" { if (!read) for (i = 2; i <= NF; i++) {
+		if ($i == "InDatagrams") read = i; if ($i == "RcvbufErrors") lost = i } else print $read, $lost }')
+}
 flood_start() { # PORT COUNT [strange]
 	rm -f "$RUN_DIR/log/flood.log"
+	udp_counts
 	spawn FLOOD "$NS_F" flood taskset -c 1 "$BIN/init_flood" "$(native_key b)" 198.51.100.2 "$1" $RATE "${@:2}"
 }
+# What the flooder sent, SENT; of that B's host had no room for LOST, and the daemon read READ.
 flood_end() {
+	local read=$READ lost=$LOST
 	end_pid "$FLOOD" TERM 5
 	read -r SENT SPEED ANSWERS ANSWER_BYTES <"$RUN_DIR/log/flood.log"
-	echo "flood: $SENT INITs, $SPEED a second; $ANSWERS answers with $ANSWER_BYTES bytes"
+	udp_counts
+	READ=$((READ - read)) LOST=$((LOST - lost))
+	echo "flood: $SENT INITs, $SPEED a second, $READ read, $LOST lost in B's host; $ANSWERS answers with $ANSWER_BYTES bytes"
 }
 median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
 # shellcheck disable=SC2086
 transfer() { tcp_transfer cubic "$NS_A" "$NS_B" 10.99.0.2 3 $PACE || die "no transfer"; }
 
 # ---- a transfer beside the flood ----
-compare() { # TEXT LEAST
-	local hit=() beside=() i
+compare() { # TEXT LEAST [LEAST-SHARE-READ]
+	local hit=() beside=() i other
 	for ((i = 0; i < RUNS; i++)); do
 		flood_start 29901 10000000
 		transfer
 		flood_end
 		expect "$1: a flood of the other port, INITs a second" "$SPEED" '>=' $((RATE * 8 / 10))
-		beside+=("$TCP_MBPS")
+		beside+=("$TCP_MBPS") other=$READ
 		flood_start 29900 10000000
 		transfer
 		flood_end
 		expect "$1: a flood of the daemon, INITs a second" "$SPEED" '>=' $((RATE * 8 / 10))
 		hit+=("$TCP_MBPS")
+		[ $# -lt 3 ] || expect "$1: INITs that the daemon read" "$READ - $other" '>=' "$3 * $SENT"
+		expect "$1: answers" "$ANSWERS" '>' 0
 		expect "bytes of answers for $((SENT * 184)) of requests" "$ANSWER_BYTES" '<=' $((SENT * 184))
 		expect "bytes of an answer" "$((ANSWERS ? ANSWER_BYTES / ANSWERS : 0))" '<=' 184
 	done
@@ -79,7 +92,7 @@ compare() { # TEXT LEAST
 		"$(awk "BEGIN { printf \"%.2f\", $(median "${hit[@]}") / $(median "${beside[@]}") }")" '>=' "$2"
 }
 PACE='-b 100M'
-compare "100 Mb/s" 0.8
+compare "100 Mb/s" 0.8 0.8
 if [ -n "${LONG:-}" ]; then # both cores are busy, so each INIT is work that the transfer does not get
 	PACE='' RUNS=5
 	compare "as fast as it goes" 0.8
@@ -87,7 +100,7 @@ fi
 
 # ---- a peer that comes while the flood goes on; a million INITs that open nothing ----
 before=$(rss_kb b)
-flood_start 29900 1000000
+flood_start 29900 1100000
 vpnd_start "$NS_C" "$RUN_DIR/c.yaml" || exit 1
 seconds_until 10 answers "$NS_C" 10.99.0.2 -W 0.2
 expect "a new peer is in after, s" "$TOOK" '<=' 5
@@ -95,7 +108,8 @@ check "the flood still goes on" is_ours "$FLOOD"
 reap "$FLOOD" 60
 flood_end
 expect "bytes of answers for $((SENT * 184)) of requests" "$ANSWER_BYTES" '<=' $((SENT * 184))
-expect "INITs that opened nothing" "$SENT" '>=' 1000000
+expect "answers" "$ANSWERS" '>' 0
+expect "INITs that the daemon read and that opened nothing" "$READ" '>=' 1000000
 expect "the daemon grew by, KiB" "$(rss_kb b) - $before" '<=' 1024
 
 # ---- who does not know the key ----
@@ -103,7 +117,8 @@ flood_start 29900 50000 strange
 reap "$FLOOD" 30
 flood_end
 expect "answers to INITs with a wrong mac1" "$ANSWERS" == 0
-check "status says so" grep -q 'handshakes were made for another public key' <<<"$(status b '.warnings[]')"
+for_others=$(status b '.warnings[]' | sed -n 's/ handshakes were made for another public key.*//p')
+expect "status says how many of them it saw" "${for_others:-0}" '>=' 45000
 all_answer "A goes on" "$NS_A" 10.99.0.2 10 -i 0.02
 all_answer "C goes on" "$NS_C" 10.99.0.2 10 -i 0.02
 for name in a c b; do

@@ -55,16 +55,21 @@ done
 
 # ---- again, while the session lives ----
 replay() { # TIMES [WORD...]
-	local times=$1 pids=()
+	local times=$1 name replayers=()
 	shift
-	in_ns "$NS_C" python3 "$ROOT/tests/netns/tools/datagrams.py" replay "$RUN_DIR/all.pcap" "$OUTER_B4" 29900 \
-		"to=29900" "from=4321" "times=$times" "$@" >"$RUN_DIR/sent.b" &
-	pids+=($!)
-	in_ns "$NS_C" python3 "$ROOT/tests/netns/tools/datagrams.py" replay "$RUN_DIR/all.pcap" "$OUTER_A4" $PORT_A \
-		"to=$PORT_A" "from=4322" "times=$times" "$@" >"$RUN_DIR/sent.a" &
-	pids+=($!)
-	wait "${pids[@]}"
-	expect "datagrams replayed, $times times" "$(cat "$RUN_DIR/sent.a") + $(cat "$RUN_DIR/sent.b")" '>' 100
+	rm -f "$RUN_DIR"/log/replay-?.log
+	spawn replayer "$NS_C" replay-b python3 "$ROOT/tests/netns/tools/datagrams.py" replay "$RUN_DIR/all.pcap" "$OUTER_B4" \
+		29900 "to=29900" "from=4321" "times=$times" "$@"
+	replayers+=("$replayer")
+	spawn replayer "$NS_C" replay-a python3 "$ROOT/tests/netns/tools/datagrams.py" replay "$RUN_DIR/all.pcap" "$OUTER_A4" \
+		$PORT_A "to=$PORT_A" "from=4322" "times=$times" "$@"
+	replayers+=("$replayer")
+	for replayer in "${replayers[@]}"; do
+		reap "$replayer" 60 || fail "a replay failed"
+	done
+	for name in a b; do
+		expect "datagrams replayed to $name, $times times" "$(cat "$RUN_DIR/log/replay-$name.log")" '>' 50
+	done
 }
 where() { status "$1" '.peers[0].endpoint'; }
 age() { status "$1" '.peers[0].handshake_age_s'; }

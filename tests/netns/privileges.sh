@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 100
+# timeout: 150
 #
 # Who handles packets has no rights: worker and helper as the kernel sees them, what works all the same, and what is left
 # when either is killed.
@@ -32,6 +32,24 @@ write_b 29900
 vpnd_start "$NS_B" "$RUN_DIR/b.yaml" || exit 1
 vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
 joined "$NS_A" 10.99.0.2 || exit 1
+
+# A stopped process outlives everything, even its worker: whatever happens, it goes on.
+stopped=''
+hang() { # PROCESS
+	stopped=$1
+	kill -STOP "$1"
+}
+go_on() {
+	[ -z "$stopped" ] || kill -CONT "$stopped" 2>/dev/null
+	stopped=''
+}
+finish() {
+	local status=$?
+	go_on
+	(exit $status)
+	cleanup
+}
+trap finish EXIT
 
 helper_of() { pgrep -P "$(vpnd_pid "$1")"; }
 field() { awk -v key="$2:" '$1 == key { $1 = ""; print substr($0, 2) }' "/proc/$1/status"; }
@@ -110,24 +128,80 @@ expect "a key that others can read is refused" $? == 5
 check "and it is said how to mend it" grep -q "chmod" "$RUN_DIR/said"
 chmod 600 "$RUN_DIR/a.key"
 
-# ---- a helper that hangs: one request waits, packets flow on, and all is well when it is back ----
-kill -STOP "$helper"
-SECONDS=0
-ctl a --timeout 60s down b >"$RUN_DIR/said" 2>&1
-ctl a --timeout 60s up b >>"$RUN_DIR/said" 2>&1
-ctl a --timeout 60s reload >"$RUN_DIR/said" 2>&1
+# ---- a helper that hangs: packets flow on, orders say what they could not do, and that is done when it is back ----
+host_has() { in_ns "$NS_A" ip -o -4 addr show kcp0 && in_ns "$NS_A" ip -4 route show dev kcp0; }
+has_nothing() { [ -z "$(host_has)" ]; }
+says_stuck() { status a '.warnings[]' | grep -q 'helper process is stuck'; }
+unfinished() { # EXIT_STATUS
+	[ "$1" = 1 ] && grep -q 'E-PRIV-5' "$RUN_DIR/said"
+}
+hang "$helper"
+pings_start hang "$NS_A" 10.99.0.2
+spawn pid - hung-reload "$BIN/kcpctl" --control "$RUN_DIR/control/a/control.sock" --timeout 60s reload
+check "others are served while it reads" ctl a --timeout 1s status
+wait_for "the status says that the helper is stuck" 8 says_stuck && pass "the status says that the helper is stuck"
+reap "$pid" 30
 expect "reload with a helper that hangs" $? == 1
-check "it says why" grep -qE 'E-PRIV-5.*helper' "$RUN_DIR/said"
-expect "seconds that three orders took" $SECONDS '<' 9 # one request of 3 s
+check "it says why" grep -qE 'E-PRIV-5.*helper' "$RUN_DIR/log/hung-reload.log"
+pings_stop hang
+expect "pings sent meanwhile" "$PINGS_SENT" '>' 500
+expect "pings lost meanwhile" "$PINGS_LOST" == 0
+expect "longest gap, s" "$PINGS_GAP" '<' 1
+SECONDS=0
+ctl a down b >"$RUN_DIR/said" 2>&1
+check "down PEER says that its routes are still there" unfinished $?
+check "and they are" new_route
+ctl a up b >"$RUN_DIR/said" 2>&1
+check "so does up PEER" unfinished $?
 joined "$NS_A" 10.99.0.2
 all_answer "with a helper that hangs" "$NS_A" 10.99.0.2 20 -i 0.01
+for again in '' ', again'; do
+	ctl a down >"$RUN_DIR/said" 2>&1
+	check "down says that it is not done$again" unfinished $?
+done
+expect "seconds that these orders took" $SECONDS '<' 10 # nothing waits for it any more
+check "address and route are on the host" new_route
+check "the status says so" grep -q 'not as they should be' <<<"$(status a '.warnings[]')"
 check "the log has it, once" [ "$(grep -c 'stuck: packets flow on' "$(vpnd_log a)")" = 1 ]
-kill -CONT "$helper"
+go_on
 helper_is_back() { grep -q 'the helper process answers again' "$(vpnd_log a)"; }
 wait_for "the log says that it is back" 5 helper_is_back && pass "the log says that it is back"
-check "reload, as it tells" ctl a reload
+wait_for "what it had missed is done: nothing is left on the host" 5 has_nothing &&
+	pass "what it had missed is done: nothing is left on the host"
+check "nothing is amiss any more" [ -z "$(status a '.warnings[]' | grep -E 'stuck|not as they should')" ]
+check "down has nothing to do" ctl a down
+check "up" ctl a up
 check "the route is there" new_route
 joined "$NS_A" 10.99.0.2
+
+# ---- the same in the middle of an order: that one waits, and is done late ----
+hang "$helper"
+SECONDS=0
+ctl a --timeout 60s down >"$RUN_DIR/said" 2>&1
+check "down says that it is not done" unfinished $?
+expect "seconds that it took" $SECONDS '<' 9 # 3 s, once
+go_on
+wait_for "nothing is left on the host" 5 has_nothing && pass "nothing is left on the host"
+check "up" ctl a up
+joined "$NS_A" 10.99.0.2
+
+# ---- what somebody took away comes back by a reload ----
+in_ns "$NS_A" ip addr del 10.99.0.1/24 dev kcp0
+check "reload after an address was deleted" ctl a reload
+check "it is there" [ -n "$(in_ns "$NS_A" ip -o addr show kcp0 to 10.99.0.1)" ]
+check "and the route that went with it" new_route
+
+# ---- what a running daemon cannot take over is told ----
+write_a '10.99.0.1/24' '10.99.0.2, 10.79.0.0/16' 'control: {group: daemon}'
+ctl a reload >"$RUN_DIR/said" 2>&1
+expect "reload with another control.group" $? == 0
+check "it says that this takes a restart" grep -q 'control.group takes effect at the next restart' "$RUN_DIR/said"
+in_ns "$NS_A" ip route add 10.80.0.0/16 dev lo metric 50
+write_a '10.99.0.1/24' '10.99.0.2, 10.79.0.0/16, 10.80.0.0/16' 'control: {group: daemon}'
+ctl a reload >"$RUN_DIR/said" 2>&1
+expect "reload with a route that is somebody else's" $? == 0
+check "it says which was not added" grep -q '10\.80\.0\.0/16' "$RUN_DIR/said"
+in_ns "$NS_A" ip route del 10.80.0.0/16 dev lo metric 50
 
 # ---- a helper that is killed: packets flow on, orders fail with a reason ----
 kill -KILL "$helper"
@@ -138,6 +212,11 @@ ctl a reload >"$RUN_DIR/said" 2>&1
 expect "reload without the helper" $? == 1
 check "it says why, and what to do" grep -qE 'E-PRIV-5.*helper' "$RUN_DIR/said"
 check "the log has it, once" [ "$(grep -c 'the helper process is gone' "$(vpnd_log a)")" = 1 ]
+ctl a down b >"$RUN_DIR/said" 2>&1
+check "down PEER says that its routes stay" unfinished $?
+ctl a down >"$RUN_DIR/said" 2>&1
+check "so does down" unfinished $?
+check "and what to do" grep -q 'restart vpnd' "$RUN_DIR/said"
 check "no zombie is left" [ -z "$(pgrep -P "$worker")" ]
 check "it ends in order all the same" vpnd_stop a
 check "and its device with it" [ -z "$(in_ns "$NS_A" ip -o link show kcp0 2>/dev/null)" ]
@@ -145,15 +224,20 @@ rm -r "$RUN_DIR/control/a" # the one thing that takes the helper
 
 # ---- a helper that hangs at the end: nobody waits for it ----
 lines=$(($(wc -l <"$(vpnd_log a)") + 1))
+# The request lies before the helper, which does not take it.
+client_waits() { [ -n "$(in_ns "$NS_A" ss -Hx | awk '$1 == "u_seq" && $3 > 0')" ]; }
 vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
 helper=$(helper_of a)
-kill -STOP "$helper"
+hang "$helper"
+spawn pid - end-reload "$BIN/kcpctl" --control "$RUN_DIR/control/a/control.sock" --timeout 60s reload # nobody waits for that
+wait_for "a reload is under way" 5 client_waits && pass "a reload is under way"
 SECONDS=0
 check "it ends in order" vpnd_stop a
+reap "$pid" 5
 expect "seconds that took" $SECONDS '<' 5
 check "device, address and route are gone" [ -z "$(in_ns "$NS_A" ip -o link show kcp0 2>/dev/null)" ]
 expect "lines about it in the log" "$(sed -n "$lines,\$p" "$(vpnd_log a)" | grep -cE 'E-PRIV-5|is stuck')" '<=' 2
-kill -CONT "$helper"
+go_on
 wait_for "the helper removes the control socket after all" 5 test ! -e "$RUN_DIR/control/a" &&
 	pass "the helper removes the control socket after all"
 
@@ -186,9 +270,21 @@ is "helper of a low port" "$(helper_of b)" CapPrm 0000000000001400 # and CAP_NET
 sed -i "s|^identity: {|&network_key_file: $RUN_DIR/net.key, |" "$RUN_DIR/b.yaml"
 check "a reload that opens the port anew" ctl b reload
 check "it listens there" [ -n "$(in_ns "$NS_B" ss -Hluan 'sport = :443')" ]
-sed -i 's/0\.0\.0\.0:443/192.0.2.2:443/' "$RUN_DIR/b.yaml" # while [::]:443 and this overlap, one must go first
-ctl b reload >"$RUN_DIR/said" 2>&1 ||
-	check "a low port that is in use: the reason is the helper's" grep -qE 'E-UDP-1' "$RUN_DIR/said"
+sed -i 's/0\.0\.0\.0:443/192.0.2.2:443/' "$RUN_DIR/b.yaml" # these two overlap: one must go first
+check "a reload to an address of it" ctl b reload
+check "it listens there, and there only" [ "$(in_ns "$NS_B" ss -Hluan 'sport = :443' | awk '{ print $4 }')" = 192.0.2.2:443 ]
+spawn pid "$NS_B" taker python3 -c "import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('192.0.2.2', 444))
+time.sleep(60)"
+taken() { [ -n "$(in_ns "$NS_B" ss -Hluan 'sport = :444')" ]; }
+wait_for "somebody takes a low port" 10 taken
+sed -i 's/192\.0\.2\.2:443/192.0.2.2:444/' "$RUN_DIR/b.yaml"
+ctl b reload >"$RUN_DIR/said" 2>&1
+expect "a low port that is in use" $? == 1
+check "the reason is told" grep -qE 'E-UDP-1.*444' "$RUN_DIR/said"
+check "it listens where it did" [ "$(in_ns "$NS_B" ss -Hluan 'sport = :443' | awk '{ print $4 }')" = 192.0.2.2:443 ]
+end_pid "$pid" TERM 5
 check "B ends in order" vpnd_stop b
 
 # ---- a file that is somebody else's: as root without all rights, which containers are given ----

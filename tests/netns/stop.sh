@@ -77,6 +77,7 @@ in_ns "$NS" ip link del kcp0
 # place here ----
 [ -d /run/vpnd ] || made_run=1
 DEFAULT=/run/vpnd/stop$$/control.sock
+LEFTOVERS+=("${DEFAULT%/*}")
 cp -p "$RUN_DIR/one.yaml" "$RUN_DIR/stop$$.yaml"
 vpnd_start "$NS" "$RUN_DIR/stop$$.yaml" --control "$DEFAULT" || exit 1
 vpnd_kill "stop$$"

@@ -290,14 +290,17 @@ Test(native_handshake, recovers_from_whatever_happened_within_two_seconds)
 	struct walk *walk = calloc(1, sizeof(*walk));
 	const char *only = getenv("NATIVE_WALK_SEED");
 
+	unsigned long long walks = getenv("LONG") ? 20 * WALKS : WALKS;
+
 	if (only)
 		walk_once(walk, strtoull(only, NULL, 10));
-	for (uint64_t seed = 1; !only && seed <= WALKS; seed++)
+	for (uint64_t seed = 1; !only && seed <= walks; seed++)
 		walk_once(walk, seed);
-	printf("random walk, %d seeds of %d cycles: %llu kills, %llu clock steps, %llu handshakes "
+	printf("random walk, %llu seeds of %d cycles: %llu kills, %llu clock steps, %llu "
+	       "handshakes "
 	       "at the "
 	       "end; a message both ways after calm: at most %.2f s\n",
-		WALKS, CYCLES, (unsigned long long)walk->kills, (unsigned long long)walk->jumps,
+		walks, CYCLES, (unsigned long long)walk->kills, (unsigned long long)walk->jumps,
 		(unsigned long long)walk->handshakes, (double)walk->worst_us / 1e6);
 	free(walk);
 }

@@ -179,7 +179,9 @@ Test(diff, globals_and_what_they_need)
 		{"session: {keepalive: off}\n", "session.keepalive: auto -> off",
 			CONFIG_EFFECT_LIVE},
 		{"routes: {metric: 9}\n", "routes.metric: 50 -> 9", CONFIG_EFFECT_ROUTES},
-		{"control: {group: x}\n", "control.group: vpnd -> x", CONFIG_EFFECT_CONTROL},
+		{"control: {group: x}\n", "control.group: vpnd -> x", CONFIG_EFFECT_RESTART},
+		{"control: {admin_group: x}\n", "control.admin_group: vpnd-admin -> x",
+			CONFIG_EFFECT_CONTROL},
 		{"log: {level: warn}\n", "log.level: info -> warn", CONFIG_EFFECT_LOG},
 	};
 

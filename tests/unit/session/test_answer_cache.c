@@ -39,13 +39,16 @@ static void put(struct answer_cache *cache, uint32_t number, uint32_t value, str
 }
 
 /* The value of the answer, or minus the verdict. */
-static int64_t find(struct answer_cache *cache, uint32_t number, struct mono now)
+static int64_t find_from(
+	struct answer_cache *cache, uint32_t number, uint32_t source, struct mono now)
 {
+	struct kcpvpn_endpoint from = {.port = 29900, .family = 4};
 	uint8_t answer[ANSWER_CACHE_ANSWER_BYTES];
 	struct key key = key_of(number);
 
+	store_le32(from.address, source);
 	memset(answer, 0xee, sizeof(answer));
-	enum answer_cache_verdict verdict = answer_cache_find(cache, key.mac1, now, answer);
+	enum answer_cache_verdict verdict = answer_cache_find(cache, key.mac1, &from, now, answer);
 	if (verdict != ANSWER_CACHE_ANSWER) {
 		cr_assert_eq(answer[0], 0xee, "touched");
 		return -(int64_t)verdict;
@@ -54,7 +57,12 @@ static int64_t find(struct answer_cache *cache, uint32_t number, struct mono now
 	return load_le32(answer);
 }
 
-Test(answer_cache, gives_the_same_answer_eight_times)
+static int64_t find(struct answer_cache *cache, uint32_t number, struct mono now)
+{
+	return find_from(cache, number, 0, now);
+}
+
+Test(answer_cache, gives_the_same_answer_twelve_times_at_once)
 {
 	struct answer_cache cache;
 
@@ -65,10 +73,53 @@ Test(answer_cache, gives_the_same_answer_eight_times)
 	cr_assert_eq(find(&cache, 1, mono_at_ms(0)), -ANSWER_CACHE_UNKNOWN);
 	cr_assert_null(cache.table, "asking allocates nothing");
 	put(&cache, 1, 77, mono_at_ms(1));
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 12; i++)
 		cr_assert_eq(find(&cache, 1, mono_at_ms(2)), 77);
 	cr_assert_eq(find(&cache, 1, mono_at_ms(3)), -ANSWER_CACHE_EXHAUSTED);
 	cr_assert_eq(find(&cache, 2, mono_at_ms(3)), -ANSWER_CACHE_UNKNOWN);
+	/* and then twenty times a second */
+	int again = 0;
+	for (int ms = 3; ms < 1003; ms++)
+		again += find(&cache, 1, mono_at_ms(ms)) == 77;
+	cr_assert(again >= 19 && again <= 20, "%d", again);
+	answer_cache_fini(&cache);
+}
+
+static int64_t find_at(
+	struct answer_cache *cache, const struct kcpvpn_endpoint *from, struct mono now)
+{
+	uint8_t answer[ANSWER_CACHE_ANSWER_BYTES];
+	struct key key = key_of(1);
+
+	return answer_cache_find(cache, key.mac1, from, now, answer);
+}
+
+Test(answer_cache, what_others_use_up_is_not_the_callers)
+{
+	struct answer_cache cache;
+
+	answer_cache_init(&cache, &RND);
+	put(&cache, 1, 77, mono_at_ms(1));
+	for (uint32_t source = 1; source <= 3000; source++)
+		for (int i = 0; i < 3; i++)
+			(void)find_from(&cache, 1, source, mono_at_ms(2));
+	for (int i = 0; i < 9; i++)
+		cr_assert_eq(find(&cache, 1, mono_at_ms(2)), 77);
+	for (int i = 0; i < 12; i++)
+		(void)find(&cache, 1, mono_at_ms(2));
+	cr_assert_eq(find(&cache, 1, mono_at_ms(2)), -ANSWER_CACHE_EXHAUSTED);
+	/* address, port and family: whatever differs, it is another */
+	struct kcpvpn_endpoint from = {.port = 29901, .family = 4};
+	cr_assert_eq(find_at(&cache, &from, mono_at_ms(2)), ANSWER_CACHE_ANSWER);
+	from.port = 29900;
+	cr_assert_eq(find_at(&cache, &from, mono_at_ms(2)), ANSWER_CACHE_EXHAUSTED);
+	from.family = 6;
+	cr_assert_eq(find_at(&cache, &from, mono_at_ms(2)), ANSWER_CACHE_ANSWER);
+	from.address[15] = 1;
+	cr_assert_eq(find_at(&cache, &from, mono_at_ms(2)), ANSWER_CACHE_ANSWER);
+	/* and another answer to the same place has a count of its own */
+	put(&cache, 2, 78, mono_at_ms(2));
+	cr_assert_eq(find(&cache, 2, mono_at_ms(2)), 78);
 	answer_cache_fini(&cache);
 }
 
@@ -109,30 +160,33 @@ Test(answer_cache, memory_goes_a_minute_after_the_last_answer)
 }
 
 /* A plain list, searched from its end. */
-enum { KEYS = 1500, LIST_MAX = 60000 };
+enum { KEYS = 1500, SOURCES = 3, LIST_MAX = 60000 };
 
 struct twin_entry {
 	uint32_t key;
 	uint32_t value;
 	int64_t at;
-	int repeats;
 };
 
 struct twin {
 	struct twin_entry *list;
 	size_t first;
 	size_t end;
+	struct token_bucket repeats[KEYS][SOURCES];
 };
 
-static int64_t twin_find(struct twin *twin, uint32_t key, int64_t now)
+static int64_t twin_find(struct twin *twin, uint32_t key, uint32_t source, int64_t now)
 {
 	for (size_t i = twin->end; i-- > twin->first;) {
-		struct twin_entry *entry = &twin->list[i];
+		const struct twin_entry *entry = &twin->list[i];
 		if (entry->key != key)
 			continue;
 		if (entry->at + 10000000 <= now)
 			return -ANSWER_CACHE_UNKNOWN;
-		return entry->repeats-- > 0 ? (int64_t)entry->value : -ANSWER_CACHE_EXHAUSTED;
+		return token_bucket_take(
+			       &twin->repeats[key][source], ANSWER_CACHE_RATE, mono_at_us(now))
+			       ? (int64_t)entry->value
+			       : -ANSWER_CACHE_EXHAUSTED;
 	}
 	return -ANSWER_CACHE_UNKNOWN;
 }
@@ -162,32 +216,34 @@ Test(answer_cache, forgets_what_it_is_told_to)
 Test(answer_cache, agrees_with_a_plain_list)
 {
 	struct answer_cache cache;
-	struct twin twin = {calloc(LIST_MAX, sizeof(*twin.list)), 0, 0};
+	static struct twin twin;
 	unsigned seed = 1;
 	unsigned seen[3] = {0};
 	unsigned full = 0;
 	int64_t now = 0;
 
+	twin.list = calloc(LIST_MAX, sizeof(*twin.list));
 	answer_cache_init(&cache, &RND);
 	for (uint32_t i = 1; i < 120000; i++) {
 		/* more keys than fit; keys that expire; keys that are asked for too often */
 		static const struct {
 			unsigned keys, gap_us, puts;
-		} phases[] = {{KEYS, 2000, 3}, {10, 1500000, 3}, {10, 20000, 30}};
+		} phases[] = {{KEYS, 2000, 3}, {10, 1500000, 3}, {10, 2000, 30}};
 		unsigned phase = i / 10000 % 3;
 		uint32_t key = (uint32_t)rand_r(&seed) % phases[phase].keys;
+		uint32_t source = (uint32_t)rand_r(&seed) % SOURCES;
 		now += rand_r(&seed) % phases[phase].gap_us;
 		if (rand_r(&seed) % phases[phase].puts == 0 && twin.end < LIST_MAX) {
 			put(&cache, key, i, mono_at_us(now));
-			twin.list[twin.end++] = (struct twin_entry){key, i, now, 8};
+			twin.list[twin.end++] = (struct twin_entry){key, i, now};
 			/* the ring also holds what was replaced, as this list does */
 			if (twin.end - twin.first > ANSWER_CACHE_ENTRIES) {
 				full += twin.list[twin.first].at + 10000000 > now;
 				twin.first = twin.end - ANSWER_CACHE_ENTRIES;
 			}
 		} else {
-			int64_t want = twin_find(&twin, key, now);
-			int64_t got = find(&cache, key, mono_at_us(now));
+			int64_t want = twin_find(&twin, key, source, now);
+			int64_t got = find_from(&cache, key, source, mono_at_us(now));
 			cr_assert_eq(got, want, "step %u: %lld, not %lld", i, (long long)got,
 				(long long)want);
 			seen[want > 0 ? ANSWER_CACHE_ANSWER : -want]++;

@@ -179,11 +179,41 @@ Test(native_life, silence_is_asked_about_then_called_then_told)
 	native_pair_run(&pair, 2 * MS);
 	cr_assert_eq(kcpvpn_peer_state(peer_of(0)), KCPVPN_PEER_CONNECTING);
 	cr_assert(native_pair_events(&pair.ends[0], 1) & KCPVPN_PEER_EVENT_STATE);
+	/* Its keys are good still, and yet there is a reason to tell. */
+	cr_assert_not_null(status_of(0).trouble);
+	cr_assert_not_null(strstr(status_of(0).trouble, "no answer"));
 	/* A sign of life: all is well again. */
 	lose_from_1 = 0;
 	native_pair_run(&pair, 8 * S);
 	cr_assert_eq(kcpvpn_peer_state(peer_of(0)), KCPVPN_PEER_UP);
+	cr_assert_null(status_of(0).trouble);
 	cr_assert(native_pair_events(&pair.ends[0], 1) & KCPVPN_PEER_EVENT_STATE);
+	native_pair_fini(&pair);
+}
+
+/* Calls begin at half of the patience, so none has met silence when that is over; and what comes back is no handshake. */
+Test(native_life, who_is_gone_early_has_a_reason_too_until_the_old_session_is_heard)
+{
+	struct native_end_options options = native_pair_options();
+
+	options.peer.dead_after_us = 3 * S;
+	open_up(&options);
+	native_pair_run(&pair, 20 * S);
+	lose_from_1 = ~0u;
+	cr_assert_eq(native_load_give(&load, 0, 0, 100), 0);
+	native_pair_run(&pair, 3100 * MS);
+	cr_assert_eq(kcpvpn_peer_state(peer_of(0)), KCPVPN_PEER_CONNECTING);
+	cr_assert_null(status_of(0).trouble, "one whole attempt without an answer is worth a word");
+	native_pair_run(&pair, 7 * S);
+	cr_assert_not_null(status_of(0).trouble);
+	uint64_t handshakes = status_of(0).handshakes;
+	lose_from_0 = 1 << INIT;
+	lose_from_1 = 0;
+	cr_assert_eq(native_load_give(&load, 1, 0, 100), 0);
+	native_pair_run(&pair, S);
+	cr_assert_eq(kcpvpn_peer_state(peer_of(0)), KCPVPN_PEER_UP);
+	cr_assert_eq(status_of(0).handshakes, handshakes);
+	cr_assert_null(status_of(0).trouble);
 	native_pair_fini(&pair);
 }
 
@@ -495,7 +525,7 @@ static void idle_hour(const struct native_end_options *options, const char *name
 	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 10 * S));
 	native_load_init(&load, &pair);
 	native_load_run(&load, 10 * S, 200, 200, 900);
-	native_pair_run(&pair, 300 * S);
+	native_pair_run(&pair, 450 * S);
 	uint64_t wakes = pair.ends[0].wakes + pair.ends[1].wakes;
 	uint64_t sent = datagrams();
 	native_pair_run(&pair, (int64_t)3600 * S);

@@ -124,6 +124,12 @@ static void caller_random(void *ctx, void *buf, size_t len)
 		*at++ = (uint8_t)native_pair_random(state);
 }
 
+/* A number that is as good as one by the clock of who calls. */
+static uint64_t seq_now(void)
+{
+	return (uint64_t)(b->realtime_us + pair.now_us);
+}
+
 /* With the private key of end `i`, or one that nobody knows from NATIVE_PAIR_ENDS on. */
 static void caller_init(struct caller *caller, size_t i)
 {
@@ -136,7 +142,7 @@ static void caller_init(struct caller *caller, size_t i)
 	cr_assert_eq(handshake_self_init(&caller->self, key, NULL), 0);
 	cr_assert_eq(handshake_peer_init(&caller->peer, &caller->self, public_key, NULL), 0);
 	caller->params = (struct native_params){
-		.init_seq = 1,
+		.init_seq = seq_now(),
 		.instance_id = 77,
 		.datagram_max = 1472,
 		.tun_mtu = 1400,
@@ -381,6 +387,47 @@ Test(native_handshake, another_configuration_keeps_the_keys)
 	native_pair_run(&pair, S);
 	cr_assert_eq(status_of(a).handshakes, 2);
 	cr_assert_eq(kcpvpn_peer_tun_mtu(b->peers[0]), 1300);
+	native_pair_fini(&pair);
+}
+
+static void set_tun_mtu(struct native_end *end, uint16_t tun_mtu)
+{
+	struct kcpvpn_peer_config config = end->options.peer;
+	uint8_t key[KCPVPN_NATIVE_KEY_BYTES];
+
+	native_pair_public_key(1 - end->number, key);
+	config.public_key = key;
+	config.tun_mtu = tun_mtu;
+	cr_assert_eq(kcpvpn_peer_configure(end->peers[1 - end->number], &config, pair.now_us), 0);
+}
+
+/* An MTU is told by handshakes alone, and one that is under way tells what was true when it began. */
+Test(native_handshake, another_mtu_during_a_call_is_told_too)
+{
+	open_up();
+	lose = 1U << INIT;
+	set_tun_mtu(a, 1300);
+	native_pair_run(&pair, S / 10);
+	set_tun_mtu(a, 1250);
+	lose = 0;
+	native_pair_run(&pair, S);
+	cr_assert_eq(b->peers[0]->hs.limits.tun_mtu, 1250);
+	cr_assert_eq(status_of(a).handshakes, 3, "the call that ran, and one more");
+	/* while it is called by the other side */
+	a->link.delay_us = b->link.delay_us = 50000;
+	native_initiate(b->peers[0], NATIVE_REASON_SILENCE, mono_at_us(pair.now_us));
+	kcpvpn_native_flush(b->native, pair.now_us);
+	native_pair_run(&pair, 60000);
+	cr_assert_not_null(session_of(a, NATIVE_SLOT_NEXT));
+	lose = 1U << INIT; /* its own call does not get through until the other is confirmed */
+	set_tun_mtu(a, 1200);
+	native_pair_run(&pair, 200000);
+	lose = 0;
+	native_pair_run(&pair, S);
+	cr_assert_eq(b->peers[0]->hs.limits.tun_mtu, 1200);
+	uint64_t handshakes = status_of(a).handshakes;
+	native_pair_run(&pair, 60 * S);
+	cr_assert_eq(status_of(a).handshakes, handshakes, "told is told");
 	native_pair_fini(&pair);
 }
 
@@ -669,22 +716,44 @@ Test(native_handshake, a_stranger_meets_silence)
 
 /* ---- answers -------------------------------------------------------------------------------------------------------- */
 
-Test(native_handshake, the_same_init_gets_the_same_answer_eight_times)
+Test(native_handshake, the_same_init_gets_the_same_answer_twelve_times_at_each_place)
 {
 	open_watched(NULL);
 	native_pair_run(&pair, 1000);
 	const struct caught init = *caught_first(INIT), resp = *caught_first(RESP);
-	for (int i = 0; i < 20; i++) {
-		struct kcpvpn_endpoint from = native_pair_endpoint((uint8_t)(40 + i));
+	for (int i = 0; i < 60; i++) {
+		struct kcpvpn_endpoint from = native_pair_endpoint((uint8_t)(40 + i / 20));
 		caught_count = 0;
 		native_pair_inject(b, &from, init.bytes, init.len);
 		native_pair_exchange(&pair);
-		cr_assert_eq(caught_count, i < 8);
-		if (i < 8)
-			cr_assert_arr_eq(caught[0].bytes, resp.bytes, resp.len);
+		cr_assert_eq(caught_count, i % 20 < 12);
+		if (caught_count == 0)
+			continue;
+		cr_assert_arr_eq(caught[0].bytes, resp.bytes, resp.len);
+		cr_assert(kcpvpn_endpoint_equal(&caught[0].to, &from));
 	}
-	cr_assert_eq(stats_of(b).resp_repeated, 8);
+	cr_assert_eq(stats_of(b).resp_repeated, 36);
+	cr_assert_eq(stats_of(b).drop_rate, 24);
 	cr_assert_eq(stats_of(b).resp_sent, 1);
+	cr_assert_eq(b->native->sessions.slots_used, 1);
+	native_pair_fini(&pair);
+}
+
+/* Somebody who sees INITs, and is faster than the path, repeats them from addresses of his own making. */
+Test(native_handshake, copies_from_elsewhere_do_not_use_up_the_callers_answers)
+{
+	open_watched(NULL);
+	lose = 1U << INIT;
+	native_pair_run(&pair, 1000);
+	const struct caught init = *caught_first(INIT);
+	for (int i = 0; i < 200; i++) {
+		struct kcpvpn_endpoint from = native_pair_endpoint((uint8_t)(10 + i));
+		native_pair_inject(b, &from, init.bytes, init.len);
+		native_pair_exchange(&pair);
+	}
+	cr_assert_eq(stats_of(b).drop_rate, 0);
+	lose = 0;
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, S / 2), "at its first repeat");
 	cr_assert_eq(b->native->sessions.slots_used, 1);
 	native_pair_fini(&pair);
 }
@@ -891,6 +960,74 @@ Test(native_handshake, an_answer_comes_from_where_this_call_went)
 	native_pair_fini(&pair);
 }
 
+/* The peer moves while it is called: the answer comes from where the call went, which is not where it is by now. */
+Test(native_handshake, an_answer_from_where_the_call_went_is_taken_after_a_move)
+{
+	for (int pinned = 0; pinned < 2; pinned++) {
+		struct kcpvpn_endpoint at;
+		open_up();
+		a->link.delay_us = b->link.delay_us = 100000;
+		native_initiate(a->peers[1], NATIVE_REASON_REKEY, mono_at_us(pair.now_us));
+		native_pair_run(&pair, 1000);
+		cr_assert_eq(a->sent[INIT], 2);
+		a->peers[1]->config.roaming = !pinned;
+		struct kcpvpn_target target = {native_pair_endpoint(77), &a->port};
+		kcpvpn_peer_set_targets(a->peers[1], &target, 1, pair.now_us);
+		a->peers[1]->data.roam.current.remote = target.remote;
+		a->peers[1]->data.address.remote = target.remote;
+		native_pair_run(&pair, 220000);
+		cr_assert_eq(stats_of(a).drop_address, (uint64_t)pinned,
+			"only its targets, if it is pinned");
+		cr_assert_eq(status_of(a).handshakes, 2 - (uint64_t)pinned);
+		cr_assert(kcpvpn_peer_endpoint(a->peers[1], &at));
+		cr_assert(kcpvpn_endpoint_equal(&at, pinned ? &target.remote : &b->address));
+		native_pair_fini(&pair);
+	}
+}
+
+/* And an answer from the address that stands first now, but was not called, is none. */
+Test(native_handshake, an_answer_from_where_no_call_went_yet_is_not_taken)
+{
+	open_watched(NULL);
+	lose = 1U << RESP;
+	native_pair_run(&pair, 1000);
+	const struct caught resp = *caught_first(RESP);
+	struct kcpvpn_target target = {native_pair_endpoint(77), &a->port};
+	kcpvpn_peer_set_targets(a->peers[1], &target, 1, pair.now_us);
+	native_pair_inject(a, &target.remote, resp.bytes, resp.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(stats_of(a).drop_address, 1);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	native_pair_fini(&pair);
+}
+
+/* More addresses than it can remember: those it went to last count. */
+Test(native_handshake, a_call_remembers_where_it_went_last)
+{
+	open_watched(NULL);
+	lose = 1U << RESP;
+	native_pair_run(&pair, 1000);
+	const struct caught resp = *caught_first(RESP);
+	struct kcpvpn_target targets[KCPVPN_NATIVE_TARGETS_MAX];
+	for (uint8_t i = 0; i < KCPVPN_NATIVE_TARGETS_MAX; i++)
+		targets[i] =
+			(struct kcpvpn_target){native_pair_endpoint((uint8_t)(100 + i)), &a->port};
+	kcpvpn_peer_set_targets(a->peers[1], targets, KCPVPN_NATIVE_TARGETS_MAX, pair.now_us);
+	a->peers[1]->hs.schedule.reach = ATTEMPT_REACH_ALL;
+	native_pair_run(&pair, S / 2);
+	targets[0].remote = native_pair_endpoint(120);
+	kcpvpn_peer_set_targets(a->peers[1], targets, 1, pair.now_us);
+	native_pair_run(&pair, S / 2);
+	native_pair_inject(a, &b->address, resp.bytes, resp.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(stats_of(a).drop_address, 1);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
+	native_pair_inject(a, &targets[7].remote, resp.bytes, resp.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_UP);
+	native_pair_fini(&pair);
+}
+
 Test(native_handshake, an_answer_to_the_attempt_before_is_taken)
 {
 	open_watched(NULL);
@@ -1057,28 +1194,28 @@ Test(native_handshake, what_waits_is_replaced_by_a_larger_number_or_after_five_s
 	native_pair_start(&pair, 1, NULL);
 	native_pair_know(&pair, 1, 0, false);
 	caller_init(&caller, 0);
-	caller.params.init_seq = 1000;
+	uint64_t seq = caller.params.init_seq;
 	caller_write(&caller, 16);
 	caller_send(&caller, 9);
 	const struct native_session *next = session_of(b, NATIVE_SLOT_NEXT);
 	cr_assert_not_null(next);
-	cr_assert_eq(next->init_seq, 1000);
+	cr_assert_eq(next->init_seq, seq);
 	/* the same number again, by another INIT */
 	caller_write(&caller, 32);
 	caller_send(&caller, 9);
 	cr_assert_eq(stats_of(b).drop_pending, 1);
 	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->remote_index, 16);
-	caller.params.init_seq = 999;
+	caller.params.init_seq = seq - 1;
 	caller_write(&caller, 48);
 	caller_send(&caller, 9);
 	cr_assert_eq(stats_of(b).drop_pending, 2);
-	caller.params.init_seq = 1001;
+	caller.params.init_seq = seq + 1;
 	caller_write(&caller, 64);
 	caller_send(&caller, 9);
 	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->remote_index, 64);
 	cr_assert_eq(b->native->sessions.slots_used, 1);
 	native_pair_run(&pair, 5 * S);
-	caller.params.init_seq = 5;
+	caller.params.init_seq = seq - 995;
 	caller_write(&caller, 80);
 	caller_send(&caller, 9);
 	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->remote_index, 80, "nothing is committed yet");
@@ -1094,7 +1231,7 @@ Test(native_handshake, what_waits_is_told_to_who_has_no_clock)
 	native_pair_start(&pair, 1, NULL);
 	native_pair_know(&pair, 1, 0, false);
 	caller_init(&caller, 0);
-	caller.params.init_seq = 1000;
+	uint64_t seq = caller.params.init_seq;
 	caller_write(&caller, 16);
 	caller_send(&caller, 9);
 	caught_count = 0;
@@ -1105,7 +1242,7 @@ Test(native_handshake, what_waits_is_told_to_who_has_no_clock)
 	cr_assert_eq(
 		handshake_reject_open(&caller.attempt, caught_first(REJECT)->bytes, &reject), 0);
 	cr_assert_eq(reject.reason, HANDSHAKE_REJECT_STALE);
-	cr_assert_eq(reject.last_seq, 1000);
+	cr_assert_eq(reject.last_seq, seq);
 	native_pair_fini(&pair);
 }
 
@@ -1166,7 +1303,7 @@ Test(native_handshake, a_peer_is_answered_ten_times_a_second)
 	native_pair_know(&pair, 1, 0, false);
 	caller_init(&caller, 0);
 	for (uint32_t i = 0; i < 100; i++) {
-		caller.params.init_seq = i + 1;
+		caller.params.init_seq++;
 		caller_write(&caller, i * 16);
 		caller_send(&caller, 9);
 		native_pair_run(&pair, 10000);
@@ -1319,6 +1456,9 @@ Test(native_handshake, two_rejects_a_minute_are_followed)
 	}
 	cr_assert_leq(a->peers[1]->hs.schedule.made, 2);
 	cr_assert_leq(a->sent[INIT], 12);
+	/* but none is forgotten: the next in turn gets in */
+	lose = 0;
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 7 * S));
 	native_pair_fini(&pair);
 }
 
@@ -1344,6 +1484,144 @@ Test(native_handshake, recordings_do_not_keep_out_whose_clock_is_behind)
 		cr_assert(i < 102 || native_pair_is_up(&pair));
 	}
 	cr_assert_eq(stats_of(b).under_load, 0);
+	native_pair_fini(&pair);
+}
+
+/*
+ * Somebody recorded all INITs of a peer, at `first` and as long after each other as handshakes are, and end 1 begins anew: it gets
+ * them in order, each when the one before was taken, while the peer calls. @return how many it took until the peer was up
+ */
+static uint32_t replay_until_up(uint64_t first, uint32_t recordings, int64_t calls_at_us)
+{
+	struct caller caller;
+	uint32_t taken = 0;
+
+	open_watched(NULL);
+	lose = ~0U;
+	caller_init(&caller, 0);
+	for (int64_t at_us = 0; !native_pair_is_up(&pair); at_us += 10000) {
+		cr_assert_lt(at_us, calls_at_us + 2 * S);
+		if (at_us == calls_at_us)
+			lose = 0;
+		caller.params.init_seq = first + taken * (uint64_t)120 * S;
+		caller_write(&caller, (taken + 1) * 16);
+		caller_send(&caller, 66);
+		const struct native_session *next = session_of(b, NATIVE_SLOT_NEXT);
+		if (taken < recordings && next && next->init_seq == caller.params.init_seq)
+			taken++;
+		native_pair_run(&pair, 10000);
+	}
+	native_pair_fini(&pair);
+	return taken;
+}
+
+Test(native_handshake, recordings_do_not_keep_a_peer_out_after_a_restart)
+{
+	native_pair_init(&pair, 1);
+	uint64_t now = seq_now();
+	native_pair_fini(&pair);
+	cr_assert_eq(replay_until_up(now - (uint64_t)3000 * 120 * S, 2900, S), 0);
+}
+
+/* All that end 1 knows of time is its clock. Whatever that says, its peers get in, at once or by one REJECT. */
+Test(native_handshake, a_responder_with_a_wrong_clock_lets_its_peers_in)
+{
+	static const int64_t day_us = (int64_t)86400 * S;
+	const int64_t off_us[] = {0, -day_us, day_us, 36500 * day_us, INT64_MIN, -50 * S, 50 * S};
+
+	for (size_t i = 0; i < sizeof(off_us) / sizeof(off_us[0]); i++) {
+		bool ahead = off_us[i] >= day_us;
+		native_pair_init(&pair, 1);
+		native_pair_start(&pair, 0, NULL);
+		native_pair_start(&pair, 1, NULL);
+		a->link.delay_us = b->link.delay_us = 30000;
+		b->realtime_us = off_us[i] == INT64_MIN ? -pair.now_us : a->realtime_us + off_us[i];
+		native_pair_join(&pair, 0, 1, false);
+		cr_assert(native_pair_run_until(&pair, native_pair_is_up, 160000));
+		cr_assert_eq(stats_of(b).rejects_sent, ahead);
+		/* and go on calling it without another */
+		native_pair_run(&pair, 400 * S);
+		cr_assert_geq(status_of(b).handshakes, 4);
+		cr_assert_eq(stats_of(b).rejects_sent, ahead);
+		native_pair_fini(&pair);
+	}
+}
+
+/* A machine that learns the time from the network starts without. */
+Test(native_handshake, a_clock_that_is_set_late_counts_from_then_on)
+{
+	struct caller caller;
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 1, 0, false);
+	caller_init(&caller, 0);
+	uint64_t started = caller.params.init_seq;
+	int64_t right_us = b->realtime_us;
+	b->realtime_us = -pair.now_us;
+	native_pair_run(&pair, (int64_t)3600 * S);
+	caller.params.init_seq = started - (uint64_t)100 * S;
+	caller_write(&caller, 16);
+	caller_send(&caller, 9);
+	cr_assert_eq(b->sent[RESP], 1, "as long as it knows no better");
+	native_pair_run(&pair, 20 * S);
+	b->realtime_us = right_us;
+	caller_write(&caller, 32);
+	caller_send(&caller, 9);
+	cr_assert_eq(b->sent[RESP], 1);
+	cr_assert_eq(stats_of(b).drop_stale, 1);
+	/* what is older than its start is old, what came since is not */
+	caller.params.init_seq = started - (uint64_t)59 * S;
+	caller_write(&caller, 48);
+	caller_send(&caller, 9);
+	cr_assert_eq(b->sent[RESP], 2);
+	native_pair_fini(&pair);
+}
+
+/* Who was found by our own call may have recordings, too; and from then on our clock is no matter. */
+Test(native_handshake, a_clock_counts_until_the_peers_found_each_other)
+{
+	struct caller caller;
+
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	native_pair_know(&pair, 0, 1, false);
+	native_pair_know(&pair, 1, 0, true);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, S));
+	b->realtime_us += (int64_t)86400 * S;
+	caller_init(&caller, 0);
+	caller.params.init_seq = seq_now() - (uint64_t)(86400 + 100) * S;
+	caller_write(&caller, 16);
+	caller_send(&caller, 9);
+	cr_assert_eq(stats_of(b).drop_stale, 1);
+	native_initiate(a->peers[1], NATIVE_REASON_SILENCE, mono_at_us(pair.now_us));
+	native_pair_run(&pair, S);
+	cr_assert_eq(status_of(a).handshakes, 2);
+	cr_assert_eq(stats_of(b).drop_stale, 1);
+	native_pair_fini(&pair);
+}
+
+/* What a caller was told must stay good, or it is told again and again. */
+Test(native_handshake, a_clock_that_is_slewed_does_not_outrun_who_was_rejected)
+{
+	native_pair_init(&pair, 1);
+	native_pair_start(&pair, 0, NULL);
+	native_pair_start(&pair, 1, NULL);
+	a->link.delay_us = b->link.delay_us = 100000;
+	b->realtime_us += (int64_t)86400 * S;
+	lose = 1U << RESP;
+	caught_count = 0;
+	pair.filter = catch;
+	native_pair_join(&pair, 0, 1, false);
+	for (int i = 0; i < 3000; i++) {
+		b->realtime_us += 5;
+		native_pair_run(&pair, 10000);
+	}
+	cr_assert_eq(stats_of(b).rejects_sent, 1);
+	lose = 0;
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 20 * S));
 	native_pair_fini(&pair);
 }
 
@@ -1555,6 +1833,36 @@ Test(native_handshake, an_answer_from_before_a_restart_revives_nothing)
 	native_pair_exchange(&pair);
 	cr_assert_eq(b->peers[0]->hs.pair_peer, instance);
 	cr_assert(native_pair_is_up(&pair));
+	native_pair_fini(&pair);
+}
+
+/* B calls anew while A's own call to the dead B is answered late: what B offers must not go with what is dead. */
+Test(native_handshake, a_late_answer_of_the_dead_instance_does_not_erase_what_waits)
+{
+	open_up();
+	lose = 1U << RESP | 1U << DATA;
+	caught_count = 0;
+	native_initiate(a->peers[1], NATIVE_REASON_SILENCE, mono_at_us(pair.now_us));
+	kcpvpn_native_flush(a->native, pair.now_us);
+	native_pair_run(&pair, 1000);
+	const struct caught late = *caught_first(RESP);
+	native_pair_kill(&pair, 1);
+	native_pair_start(&pair, 1, NULL);
+	a->link.delay_us = b->link.delay_us = 50000;
+	lose = 0;
+	native_pair_know(&pair, 1, 0, true);
+	native_pair_run(&pair, 60000);
+	uint64_t instance = b->peers[0]->hs.own_instance;
+	cr_assert_not_null(session_of(a, NATIVE_SLOT_NEXT));
+	cr_assert_eq(session_of(a, NATIVE_SLOT_NEXT)->peer_instance, instance);
+	native_pair_inject(a, &b->address, late.bytes, late.len);
+	native_pair_exchange(&pair);
+	cr_assert_eq(status_of(a).handshakes, 2, "it was taken");
+	cr_assert_not_null(session_of(a, NATIVE_SLOT_NEXT));
+	/* B's confirming PING was on its way. */
+	native_pair_run(&pair, 100000);
+	cr_assert_eq(a->peers[1]->hs.pair_peer, instance);
+	cr_assert_eq(session_of(a, NATIVE_SLOT_CUR)->peer_instance, instance);
 	native_pair_fini(&pair);
 }
 

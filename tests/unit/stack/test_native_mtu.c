@@ -191,6 +191,32 @@ Test(native_mtu, the_host_may_say_so_in_the_middle_of_sending)
 	native_pair_fini(&pair);
 }
 
+Test(native_mtu, what_was_told_of_the_link_ends_with_the_address)
+{
+	native_pair_open(&pair, 9, NULL);
+	kcpvpn_peer_set_link_mtu(pair.ends[1].peers[0], 1300, pair.now_us);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, 10 * S));
+	native_load_init(&load, &pair);
+	full_load(2 * S);
+	cr_assert_eq(size_of(1), 1300 - 28, "it was told before there was any address");
+	(void)native_pair_events(&pair.ends[1], 0);
+	pair.ends[0].address.port++;
+	full_load(2 * S);
+	cr_assert_eq(size_of(1), 1300 - 28, "the same host");
+	pair.ends[0].address.address[2]++;
+	full_load(2 * S);
+	cr_assert(native_pair_events(&pair.ends[1], 0) & KCPVPN_PEER_EVENT_ENDPOINT);
+	cr_assert_eq(size_of(1), FULL, "the link there is another, and nobody told its MTU");
+	kcpvpn_peer_set_link_mtu(pair.ends[1].peers[0], 1400, pair.now_us);
+	full_load(2 * S);
+	cr_assert_eq(size_of(1), 1400 - 28);
+	/* And with the socket. */
+	kcpvpn_native_close_port(pair.ends[1].native, &pair.ends[1].port, pair.now_us);
+	full_load(2 * S);
+	cr_assert_eq(size_of(1), FULL);
+	native_pair_fini(&pair);
+}
+
 /* ---- padding ------------------------------------------------------------------------------------------------------ */
 
 static struct {

@@ -154,6 +154,38 @@ static bool ip_says(const char *arguments, const char *what)
 	return system(command) == 0;
 }
 
+struct outcome {
+	bool there;
+	int fd;
+	struct fault fault;
+};
+
+static void on_read(void *ctx, int fd, const struct fault *fault)
+{
+	struct outcome *outcome = ctx;
+
+	cr_assert_not(outcome->there);
+	*outcome = (struct outcome){true, fd, *fault};
+}
+
+/* Reads the configuration as a reload does. @return as config_load(), or what came of the reading */
+static int load(struct bench *b, const char *file, struct config **ret)
+{
+	struct outcome read = {0};
+	int error = broker_read_config(b->broker, on_read, &read, &b->fault);
+
+	while (!error && !read.there)
+		cr_assert_geq(loop_turn(b->loop, true), 0);
+	if (error)
+		return error;
+	b->fault = read.fault;
+	if (read.fault.err)
+		return read.fault.err;
+	error = broker_load_record(read.fd, file, NULL, ret, &report, &b->fault);
+	close(read.fd);
+	return error;
+}
+
 static struct ip_prefix prefix(const char *text)
 {
 	struct ip_prefix prefix;
@@ -295,8 +327,7 @@ Test(broker, reads_the_configuration_for_the_worker)
 	put(&b, HEAD "interface: {name: dev0, addresses: [10.0.0.9/24]}\n"
 		     "peers: {n: {allowed_ips: [10.9.0.0/16]}}\n");
 	cr_assert_eq(address(&b, "10.0.0.9/24", true), -EPERM, "not read yet");
-	cr_assert_eq(broker_load_config(b.broker, b.file, NULL, &after, &report, &b.fault), 0, "%s",
-		report.errors[0].text);
+	cr_assert_eq(load(&b, b.file, &after), 0, "%s", report.errors[0].text);
 	cr_assert_str_eq(after->peers[0].name, "n");
 	cr_assert_str_eq(after->kcp_go.key, "secret");
 	config_free(after);
@@ -305,17 +336,16 @@ Test(broker, reads_the_configuration_for_the_worker)
 	broker_keep_config(b.broker);
 	cr_assert_eq(address(&b, "fd00::1/64", true), -EPERM, "no longer");
 	put(&b, "version: 1\nnonsense: 2\n");
-	cr_assert_lt(broker_load_config(b.broker, b.file, NULL, &after, &report, &b.fault), 0);
+	cr_assert_lt(load(&b, b.file, &after), 0);
 	cr_assert_eq(b.fault.err, 0, "the file is bad, not the helper");
 	cr_assert_gt(report.error_count, 0);
 	cr_assert(strstr(report.errors[0].text, "nonsense"));
 	cr_assert_eq(unlink(b.file), 0);
-	cr_assert_lt(broker_load_config(b.broker, b.file, NULL, &after, &report, &b.fault), 0);
+	cr_assert_lt(load(&b, b.file, &after), 0);
 	cr_assert_eq(report.read_error, -ENOENT);
 	cr_assert_eq(address(&b, "10.0.0.9/24", true), 0, "what is in force stays so");
 	put(&b, FIRST);
-	cr_assert_eq(broker_load_config(b.broker, "other.yaml", NULL, &after, &report, &b.fault),
-		-4096, "it reads its own file only");
+	cr_assert_eq(load(&b, "other.yaml", &after), -4096, "it reads its own file only");
 	teardown(&b);
 }
 
@@ -343,8 +373,7 @@ static void expect_gone(struct bench *b)
 	cr_assert_not(broker_alive(b->broker));
 	cr_assert_eq(address(b, "10.0.0.1/24", true), -EPIPE);
 	cr_assert_str_eq(b->fault.code, "E-PRIV-5");
-	cr_assert_eq(
-		broker_load_config(b->broker, b->file, NULL, &config, &report, &b->fault), -EPIPE);
+	cr_assert_eq(load(b, b->file, &config), -EPIPE);
 	cr_assert_eq(b->fault.err, -EPIPE);
 	cr_assert(strstr(b->said, "the helper process is gone"));
 }
@@ -396,6 +425,14 @@ static bool said(const struct bench *b, const char *what, int times)
 	return times == 0;
 }
 
+static int lowest_unused(void)
+{
+	int fd = open("/dev/null", O_RDONLY);
+
+	close(fd);
+	return fd;
+}
+
 static void stop_process(pid_t pid)
 {
 	char path[64], line[256] = "";
@@ -427,8 +464,7 @@ Test(broker, a_stuck_helper_is_waited_for_once)
 		cr_assert_eq(address(&b, "fd00::1/64", true), -ETIMEDOUT);
 	cr_assert_lt(mono_diff_us(loop_clock(), then), 1000 * 200000 / 10, "at once");
 	cr_assert_eq(broker_udp_socket(b.broker, &local, &fd, &b.fault), -ETIMEDOUT);
-	cr_assert_eq(
-		broker_load_config(b.broker, b.file, NULL, &config, &report, &b.fault), -ETIMEDOUT);
+	cr_assert_eq(load(&b, b.file, &config), -ETIMEDOUT);
 	cr_assert(broker_alive(b.broker), "it may come back");
 	cr_assert(said(&b, "is stuck", 1), "%s", b.said);
 
@@ -462,6 +498,123 @@ Test(broker, a_request_finds_that_the_helper_is_back)
 	cr_assert_eq(kill(helper, SIGKILL), 0);
 	cr_assert_geq(loop_turn(b.loop, true), 1);
 	expect_gone(&b);
+	teardown(&b);
+}
+
+static void on_back(void *ctx)
+{
+	(*(int *)ctx)++;
+}
+
+/* Nobody waits for a configuration that takes its time; what is asked meanwhile is waited for as usual. */
+Test(broker, packets_flow_while_the_configuration_is_read)
+{
+	struct bench b;
+	struct outcome read = {0};
+	struct config *config = NULL;
+	int back = 0;
+
+	setup_with(&b, 0, 200);
+	broker_set_on_back(b.broker, on_back, &back);
+	pid_t helper = helper_of(getpid());
+	int unused = lowest_unused();
+	stop_process(helper);
+	struct mono then = loop_clock();
+	cr_assert_eq(broker_read_config(b.broker, on_read, &read, &b.fault), 0);
+	cr_assert_lt(mono_diff_us(loop_clock(), then), 100000, "it does not wait");
+	cr_assert_not(broker_stuck(b.broker));
+	/* one order behind it: no longer than any other */
+	cr_assert_eq(address(&b, "10.0.0.1/24", true), -ETIMEDOUT);
+	cr_assert(broker_stuck(b.broker));
+	cr_assert_not(read.there, "not in the middle of an order");
+	/* its own time is over */
+	while (!read.there)
+		cr_assert_geq(loop_turn(b.loop, true), 0);
+	cr_assert_eq(read.fault.err, -ETIMEDOUT);
+	cr_assert_str_eq(read.fault.code, "E-PRIV-5");
+	cr_assert(said(&b, "is stuck", 1), "%s", b.said);
+	cr_assert_eq(broker_read_config(b.broker, on_read, &read, &b.fault), -ETIMEDOUT);
+	cr_assert_eq(back, 0);
+	cr_assert_eq(kill(helper, SIGCONT), 0);
+	while (broker_stuck(b.broker))
+		cr_assert_geq(loop_turn(b.loop, true), 0);
+	cr_assert_eq(back, 1);
+	cr_assert_eq(lowest_unused(), unused, "the descriptor of the late answer is closed");
+	cr_assert_eq(load(&b, b.file, &config), 0);
+	config_free(config);
+	teardown(&b);
+}
+
+Test(broker, an_order_does_not_lose_the_configuration_before_it)
+{
+	struct bench b;
+	struct outcome read = {0};
+	struct config *config = NULL;
+
+	setup(&b, 0);
+	pid_t helper = helper_of(getpid());
+	stop_process(helper);
+	cr_assert_eq(broker_read_config(b.broker, on_read, &read, &b.fault), 0);
+	cr_assert_eq(kill(helper, SIGCONT), 0);
+	cr_assert_eq(address(&b, "10.0.0.1/24", true), 0, "%s", b.fault.text);
+	cr_assert_not(read.there);
+	cr_assert_geq(loop_turn(b.loop, true), 0);
+	cr_assert(read.there);
+	cr_assert_eq(read.fault.err, 0);
+	cr_assert_eq(broker_load_record(read.fd, b.file, NULL, &config, &report, &b.fault), 0, "%s",
+		report.errors[0].text);
+	close(read.fd);
+	config_free(config);
+	/* the helper dies on it */
+	read.there = false;
+	stop_process(helper);
+	cr_assert_eq(broker_read_config(b.broker, on_read, &read, &b.fault), 0);
+	cr_assert_eq(kill(helper, SIGKILL), 0);
+	cr_assert_eq(address(&b, "10.0.0.1/24", true), -EPIPE);
+	cr_assert_not(read.there);
+	cr_assert_geq(loop_turn(b.loop, true), 0);
+	cr_assert_eq(read.fault.err, -EPIPE);
+	expect_gone(&b);
+	teardown(&b);
+}
+
+/* A daemon that stops in the middle of it waits for it no longer than for anything else, and hears no more of it. */
+Test(broker, the_end_does_not_wait_for_the_configuration)
+{
+	struct bench b;
+	struct outcome read = {0};
+
+	setup(&b, 0);
+	pid_t helper = helper_of(getpid());
+	stop_process(helper);
+	cr_assert_eq(broker_read_config(b.broker, on_read, &read, &b.fault), 0);
+	struct mono then = loop_clock();
+	broker_begin_stop(b.broker);
+	broker_free(b.broker);
+	b.broker = NULL;
+	cr_assert_lt(mono_diff_us(loop_clock(), then), BROKER_ANSWER_MS * 1000);
+	cr_assert_geq(loop_turn(b.loop, false), 0);
+	cr_assert_not(read.there);
+	cr_assert_eq(kill(helper, SIGCONT), 0);
+	cr_assert_eq(waitpid(helper, NULL, 0), helper);
+	teardown(&b);
+}
+
+Test(broker, the_end_forgets_what_was_read)
+{
+	struct bench b;
+	struct outcome read = {0};
+
+	setup(&b, 0);
+	int unused = lowest_unused(), end = worker_end();
+	cr_assert_eq(broker_read_config(b.broker, on_read, &read, &b.fault), 0);
+	cr_assert_eq(address(&b, "10.0.0.1/24", true), 0, "so that one is answered, too");
+	cr_assert_neq(lowest_unused(), unused, "and not told yet");
+	broker_free(b.broker);
+	b.broker = NULL;
+	cr_assert_geq(loop_turn(b.loop, false), 0);
+	cr_assert_not(read.there);
+	cr_assert_eq(lowest_unused(), end < unused ? end : unused, "its descriptor is closed");
 	teardown(&b);
 }
 
@@ -554,14 +707,6 @@ Test(broker, a_worker_that_vanishes_leaves_nothing)
 	cr_assert_eq(system(command), 0);
 }
 
-static int lowest_unused(void)
-{
-	int fd = open("/dev/null", O_RDONLY);
-
-	close(fd);
-	return fd;
-}
-
 /* What a worker that was taken over may send. */
 Test(broker, nonsense_is_answered_and_survived)
 {
@@ -598,7 +743,7 @@ Test(broker, late_answers_are_dropped)
 	cr_assert_eq(send(fd, bytes, sizeof(bytes), 0), (ssize_t)sizeof(bytes));
 	cr_assert_eq(address(&b, "10.0.0.2/24", true), -EPERM);
 	cr_assert_eq(address(&b, "10.0.0.1/24", true), 0);
-	cr_assert_eq(broker_load_config(b.broker, b.file, NULL, &config, &report, &b.fault), 0);
+	cr_assert_eq(load(&b, b.file, &config), 0);
 	config_free(config);
 	cr_assert_eq(lowest_unused(), unused, "the descriptor of the late answer is closed");
 	teardown(&b);

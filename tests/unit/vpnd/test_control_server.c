@@ -7,6 +7,7 @@
 #include "control/control_msg.h"
 #include "vpnd/control_access.h"
 #include "vpnd/control_client.h"
+#include "vpnd/control_socket.h"
 #include "vpnd/log_ring.h"
 #include "vpnd/loop.h"
 
@@ -22,6 +23,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct fixture {
@@ -34,6 +36,7 @@ struct fixture {
 	enum control_state peer_state;
 	enum control_state link_state;
 	int up_calls, down_calls, reload_calls, status_calls;
+	int reload_rc; /* in place of an outcome */
 	bool bad_config;
 	size_t many_peers;
 	bool nobody_to_call;
@@ -103,6 +106,8 @@ static int fake_reload(
 	struct fixture *fx = ctx;
 
 	fx->reload_calls++;
+	if (fx->reload_rc)
+		return fx->reload_rc;
 	if (fx->bad_config) {
 		control_error_set(
 			err, CONTROL_ERROR_CONFIG, "E-CFG-12", "40 is out of range 0..32");
@@ -281,6 +286,72 @@ Test(control_server, dead_socket_is_replaced_but_a_file_is_not)
 	control_error_fini(&err);
 }
 
+/* Opens the socket as another process; tells by its exit status whether it got it, and keeps it until told. */
+static pid_t start_rival(const char *path, int start, int told, int end)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	struct control_socket mine;
+	char c;
+	if (read(start, &c, 1) < 0)
+		_exit(2);
+	c = control_socket_open(path, (gid_t)-1, &mine, NULL) == 0 ? 'w' : 'l';
+	if (write(told, &c, 1) != 1 || read(end, &c, 1) < 0)
+		_exit(2);
+	_exit(0); /* as if it was killed: the socket stays */
+}
+
+Test(control_server, of_daemons_that_start_at_once_one_gets_the_socket)
+{
+	enum { RIVALS = 6, ROUNDS = 60 };
+	char path[120];
+
+	for (int round = 0; round < ROUNDS; round++) {
+		int start[2], told[2], end[2], winners = 0;
+		pid_t pids[RIVALS];
+
+		(void)snprintf(path, sizeof(path), "%s/rivals/socket", f.dir);
+		cr_assert(pipe(start) == 0 && pipe(told) == 0 && pipe(end) == 0);
+		for (int i = 0; i < RIVALS; i++)
+			pids[i] = start_rival(path, start[0], told[1], end[0]);
+		cr_assert_eq(write(start[1], "123456", RIVALS), RIVALS);
+		for (int i = 0; i < RIVALS; i++) {
+			char c;
+			cr_assert_eq(read(told[0], &c, 1), 1);
+			winners += c == 'w';
+		}
+		cr_assert_eq(winners, 1, "%d in round %d", winners, round);
+		cr_assert_eq(write(end[1], "123456", RIVALS), RIVALS);
+		for (int i = 0; i < RIVALS; i++)
+			cr_assert_eq(waitpid(pids[i], NULL, 0), pids[i]);
+		for (int i = 0; i < 2; i++) {
+			close(start[i]);
+			close(told[i]);
+			close(end[i]);
+		}
+	}
+	cr_assert_eq(unlink(path), 0);
+	(void)snprintf(path, sizeof(path), "%s/rivals", f.dir);
+	cr_assert_eq(rmdir(path), 0, "no lock is left");
+}
+
+Test(control_server, lock_of_a_killed_daemon_is_no_obstacle)
+{
+	struct control_socket mine;
+	char path[120], lock[130];
+
+	(void)snprintf(path, sizeof(path), "%s/killed", f.dir);
+	(void)snprintf(lock, sizeof(lock), "%s/.killed.lock", f.dir);
+	close(open(lock, O_CREAT | O_RDWR, 0600));
+	cr_assert_eq(control_socket_open(path, (gid_t)-1, &mine, NULL), 0);
+	cr_assert_neq(access(lock, F_OK), 0);
+	control_socket_close(&mine);
+	cr_assert_neq(access(lock, F_OK), 0);
+	cr_assert_neq(access(path, F_OK), 0);
+}
+
 Test(control_server, path_that_is_too_long_is_refused)
 {
 	struct control_server *server = NULL;
@@ -340,6 +411,63 @@ Test(control_server, verbs_call_the_daemon)
 	cr_assert_eq(f.down_calls, 1);
 	cr_assert_eq(f.reload_calls, 2);
 	close(fd);
+}
+
+#define RELOAD "{\"jsonrpc\":\"2.0\",\"id\":%d,\"method\":\"reload\"}\n"
+
+static void tell_reload(int fd, int id)
+{
+	char line[80];
+
+	(void)snprintf(line, sizeof(line), RELOAD, id);
+	tell(fd, line);
+}
+
+/* A reload is answered when it is done, and others wait for their turn; nobody else waits. */
+Test(control_server, a_reload_that_takes_its_time)
+{
+	struct control_reload done = {.generation = 7};
+	struct control_error err = {0};
+	int first = dial(), second = dial(), other = dial();
+
+	f.reload_rc = -EINPROGRESS;
+	tell_reload(first, 1);
+	f.reload_rc = -EBUSY;
+	tell_reload(second, 2);
+	int asked = f.reload_calls;
+	tell(first, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"version\"}\n"); /* behind it */
+	tell(other, "{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"version\"}\n");
+	has(hear(other), "\"id\":4");
+	control_server_state_changed(f.server); /* these wait for no state */
+	control_server_after_round(f.server);
+	cr_assert_gt(f.reload_calls, asked, "the second is asked for again");
+	cr_assert_eq(f.status_calls, 0);
+
+	control_server_reloaded(f.server, 0, &done, &err);
+	f.reload_rc = -EINPROGRESS;
+	turn();
+	const char *heard = hear(first);
+	has(heard, "\"generation\":7");
+	has(heard, "\"id\":3");
+	int calls = f.reload_calls;
+	control_server_after_round(f.server);
+	cr_assert_eq(f.reload_calls, calls, "it is under way");
+	control_error_set(&err, CONTROL_ERROR_OTHER, "E-PRIV-5", "it hangs");
+	control_server_reloaded(f.server, -ETIMEDOUT, &done, &err);
+	control_server_after_round(f.server);
+	has(hear(second), "E-PRIV-5");
+	control_error_fini(&err);
+
+	/* whoever does not wait for the outcome is no harm */
+	tell_reload(first, 5);
+	close(first);
+	turn();
+	control_server_reloaded(f.server, 0, &done, &err);
+	f.reload_rc = 0;
+	tell_reload(second, 6);
+	has(hear(second), "\"added\":[\"lap\"]");
+	close(second);
+	close(other);
 }
 
 Test(control_server, notification_acts_without_an_answer)
@@ -811,11 +939,13 @@ Test(control_server, credentials_decide)
 	cr_assert_eq(f.down_calls, 0);
 	has(talk_as(64998, admins, down), "\"changed\":true");
 	cr_assert_eq(f.down_calls, 1);
-	cr_assert_eq(control_server_set_groups(f.server, "daemon", "no-such-group"), 0);
-	cr_assert_eq(lstat(f.path, &st), 0);
-	cr_assert_eq(st.st_gid, admins);
+	cr_assert_eq(control_server_set_admin_group(f.server, "no-such-group"), 0);
 	has(talk_as(64998, admins, down), CONTROL_CODE_PERMISSION);
-	has(talk_as(64998, admins, status), "kcpctl.status/1");
+	has(talk_as(64998, readers, status), "kcpctl.status/1");
+	cr_assert_eq(control_server_set_admin_group(f.server, "daemon"), 0);
+	has(talk_as(64998, admins, down), "\"changed\":true");
+	cr_assert_eq(lstat(f.path, &st), 0);
+	cr_assert_eq(st.st_gid, readers, "who may open it stays");
 }
 
 Test(control_access, table)

@@ -187,7 +187,7 @@ Test(device, up_down_and_up_again)
 		cr_assert_str_eq(
 			routes(&b, 201), "10.1.0.0/16/50/254 10.2.0.0/16/50/254 fd01::/16/50/254");
 		for (int twice = 0; twice < 2; twice++)
-			device_down(&b.device, config);
+			cr_assert_eq(device_down(&b.device, config, NULL), 0);
 		cr_assert(!link_is_up());
 		cr_assert_str_eq(addresses(), "");
 		cr_assert_str_eq(routes(&b, 201), "");
@@ -210,9 +210,9 @@ Test(device, table_metric_and_protocol_are_as_configured)
 	cr_assert_eq(device_up(&b.device, config, &b.fault), 0);
 	cr_assert_str_eq(routes(&b, 99), "10.1.0.0/16/7/1000");
 	cr_assert_str_eq(routes(&b, 201), "");
-	device_change(&b.device, config, none);
+	device_change(&b.device, config, none, NULL, NULL);
 	cr_assert_str_eq(routes(&b, 99), "");
-	device_change(&b.device, none, config);
+	device_change(&b.device, none, config, NULL, NULL);
 	cr_assert_str_eq(routes(&b, 99), "10.1.0.0/16/7/1000");
 	teardown(&b, config);
 	config_free(config);
@@ -258,13 +258,13 @@ Test(device, a_change_touches_what_differs)
 
 	setup(&b);
 	cr_assert_eq(device_up(&b.device, before, &b.fault), 0);
-	device_change(&b.device, before, after);
+	device_change(&b.device, before, after, NULL, NULL);
 	cr_assert_str_eq(addresses(), "10.9.0.1 fd00::1");
 	cr_assert_str_eq(routes(&b, 201),
 		"10.0.0.0/24/50/254 10.1.0.0/16/50/254 10.6.0.0/16/50/254 10.7.0.0/16/50/254");
 	cr_assert_eq(mtu(), after->interface.mtu_bytes);
 	cr_assert_neq(before->interface.mtu_bytes, after->interface.mtu_bytes);
-	device_change(&b.device, after, before);
+	device_change(&b.device, after, before, NULL, NULL);
 	cr_assert_str_eq(addresses(), "10.0.0.1 fd00::1");
 	cr_assert_str_eq(routes(&b, 201),
 		"10.1.0.0/16/50/254 10.2.0.0/16/50/254 10.5.0.0/16/50/254 10.7.0.0/16/50/254");
@@ -273,14 +273,14 @@ Test(device, a_change_touches_what_differs)
 				    "allow_unauthenticated: true}\n"
 				    "interface: {name: dev0, addresses: [\"fd00::1/64\"]}\n"
 				    "peers: {a: {allowed_ips: [10.1.0.0/16]}}\n");
-	device_change(&b.device, before, bare);
+	device_change(&b.device, before, bare, NULL, NULL);
 	cr_assert_str_eq(addresses(), "fd00::1");
 	cr_assert_str_eq(routes(&b, 201), "10.1.0.0/16/50/254");
-	device_change(&b.device, bare, before);
+	device_change(&b.device, bare, before, NULL, NULL);
 	config_free(bare);
 	cr_assert_str_eq(b.warnings, "");
-	device_down(&b.device, before);
-	device_change(&b.device, before, after);
+	cr_assert_eq(device_down(&b.device, before, NULL), 0);
+	device_change(&b.device, before, after, NULL, NULL);
 	cr_assert_str_eq(addresses(), "", "nothing while it is down");
 	teardown(&b, after);
 	config_free(before);
@@ -302,7 +302,7 @@ Test(device, others_routes_are_left_alone)
 	cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "the tunnel starts all the same");
 	cr_assert(strstr(b.warnings, "10.1.0.0/16"), "and says so: %s", b.warnings);
 	cr_assert_str_eq(routes(&b, 201), "10.2.0.0/16/50/254");
-	device_down(&b.device, config);
+	cr_assert_eq(device_down(&b.device, config, NULL), 0);
 	cr_assert_str_eq(routes(&b, 4), "10.1.0.0/16/50/254", "it is still there");
 	teardown(&b, config);
 	config_free(config);
@@ -346,10 +346,11 @@ static int lines_of(const char *text)
 	return count;
 }
 
+static const struct host_net_ops UNHEARD = {
+	unheard_up, unheard_mtu, unheard_address, unheard_route};
+
 Test(device, that_nobody_makes_changes_is_said_once)
 {
-	static const struct host_net_ops UNHEARD = {
-		unheard_up, unheard_mtu, unheard_address, unheard_route};
 	static const int ERRORS[] = {-EPIPE, -ETIMEDOUT};
 	struct config *config =
 		parse(HEAD "peers: {a: {allowed_ips: [10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16]}}\n");
@@ -365,7 +366,7 @@ Test(device, that_nobody_makes_changes_is_said_once)
 		cr_assert_str_eq(b.warnings, "");
 		b.device.host = (struct host_net){&UNHEARD, &error};
 		device_peer_routes(&b.device, config, &config->peers[0], false);
-		device_down(&b.device, config);
+		cr_assert_eq(device_down(&b.device, config, &b.fault), error);
 		cr_assert_eq(lines_of(b.warnings), 1, "%s", b.warnings);
 		cr_assert(strstr(b.warnings, "nobody is there"));
 		b.device.host = direct; /* it is back, and what it says counts again */
@@ -377,6 +378,170 @@ Test(device, that_nobody_makes_changes_is_said_once)
 	device_peer_routes(&b.device, config, &config->peers[0], false);
 	cr_assert_eq(lines_of(b.warnings), 3, "each refusal has a reason of its own");
 	b.device.host = direct;
+	teardown(&b, config);
+	config_free(config);
+}
+
+/* What stays on the host sends traffic into a tunnel that is down: that is told, and done again. */
+Test(device, a_down_that_fails_is_told_and_done_again)
+{
+	struct config *config = parse(HEAD "peers:\n  a: {allowed_ips: [10.1.0.0/16]}\n"
+					   "  b: {allowed_ips: [10.2.0.0/16, \"fd02::/16\"]}\n");
+	int error = -ETIMEDOUT;
+	struct bench b;
+
+	setup(&b);
+	struct host_net direct = b.device.host, unheard = {&UNHEARD, &error};
+	cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+	for (int how = 0; how < 3; how++) {
+		b.device.host = unheard;
+		for (int twice = 0; twice < 2; twice++) {
+			b.fault.code[0] = '\0';
+			cr_assert_eq(device_down(&b.device, config, &b.fault), error);
+			cr_assert_str_eq(b.fault.code, "E-TEST-1");
+			cr_assert(!b.device.up && b.device.unclean);
+		}
+		cr_assert(link_is_up());
+		b.device.host = direct;
+		if (how == 0)
+			cr_assert_eq(device_repair(&b.device, config, &b.fault), 0);
+		else if (how == 1)
+			cr_assert_eq(device_down(&b.device, config, &b.fault), 0);
+		else
+			device_change(&b.device, config, config, NULL, NULL);
+		cr_assert(!link_is_up() && !b.device.unclean);
+		cr_assert_str_eq(addresses(), "");
+		cr_assert_str_eq(routes(&b, 201), "");
+		cr_assert_eq(device_repair(&b.device, config, &b.fault), 0, "nothing to do");
+		cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+	}
+	/* up again while what was left over is not gone: it is wanted now, and stays */
+	b.device.host = unheard;
+	cr_assert_eq(device_down(&b.device, config, NULL), error);
+	b.device.host = direct;
+	cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+	cr_assert_eq(device_repair(&b.device, config, &b.fault), 0);
+	cr_assert_str_eq(addresses(), "10.0.0.1 fd00::1");
+	cr_assert_str_eq(routes(&b, 201), "10.1.0.0/16/50/254 10.2.0.0/16/50/254 fd02::/16/50/254");
+	/* an `up` that failed may have been done late */
+	cr_assert_eq(device_down(&b.device, config, NULL), 0);
+	b.device.host = unheard;
+	cr_assert_eq(device_up(&b.device, config, &b.fault), error);
+	cr_assert(b.device.unclean);
+	b.device.host = direct;
+	cr_assert_eq(device_repair(&b.device, config, &b.fault), 0);
+	cr_assert(!b.device.unclean);
+	config->interface.addresses.count = 0;
+	b.device.host = unheard;
+	cr_assert_eq(device_up(&b.device, config, &b.fault), error);
+	cr_assert(b.device.unclean, "the link may come up late");
+	config->interface.addresses.count = 2;
+	b.device.host = direct;
+	teardown(&b, config);
+	config_free(config);
+}
+
+Test(device, routes_of_peers_that_fail_are_done_again)
+{
+	struct config *config = parse(HEAD "peers:\n  a: {allowed_ips: [10.1.0.0/16]}\n"
+					   "  b: {allowed_ips: [10.2.0.0/16]}\n");
+	int error = -EPIPE;
+	struct bench b;
+
+	setup(&b);
+	struct host_net direct = b.device.host, unheard = {&UNHEARD, &error};
+	cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+	b.device.host = unheard;
+	/* over and over: what is to be done does not pile up */
+	for (int i = 0; i < 1000; i++) {
+		b.unwanted = NULL;
+		device_peer_routes(&b.device, config, &config->peers[1], true);
+		b.unwanted = "b";
+		device_peer_routes(&b.device, config, &config->peers[1], false);
+	}
+	cr_assert_leq(b.device.left.route_room, 16);
+	cr_assert_eq(device_repair(&b.device, config, &b.fault), error);
+	cr_assert_str_eq(routes(&b, 201), "10.1.0.0/16/50/254 10.2.0.0/16/50/254");
+	b.device.host = direct;
+	cr_assert_eq(device_repair(&b.device, config, &b.fault), 0);
+	cr_assert_str_eq(routes(&b, 201), "10.1.0.0/16/50/254", "b is down");
+	/* the other way round */
+	b.device.host = unheard;
+	b.unwanted = NULL;
+	device_peer_routes(&b.device, config, &config->peers[1], true);
+	cr_assert(b.device.unclean);
+	b.device.host = direct;
+	cr_assert_eq(device_repair(&b.device, config, &b.fault), 0);
+	cr_assert_str_eq(routes(&b, 201), "10.1.0.0/16/50/254 10.2.0.0/16/50/254");
+	/* left over, and wanted again before it could go */
+	b.device.host = unheard;
+	device_peer_routes(&b.device, config, &config->peers[1], false);
+	b.device.host = direct;
+	cr_assert_eq(device_repair(&b.device, config, &b.fault), 0);
+	cr_assert_str_eq(routes(&b, 201), "10.1.0.0/16/50/254 10.2.0.0/16/50/254");
+	teardown(&b, config);
+	config_free(config);
+}
+
+static void hear(void *ctx, const struct fault *fault)
+{
+	(void)snprintf(ctx, FAULT_TEXT_BYTES, "%s", fault->text);
+}
+
+Test(device, a_change_that_fails_is_told_and_done_again)
+{
+	struct config *before = parse(HEAD "peers: {a: {allowed_ips: [10.1.0.0/16]}}\n");
+	struct config *after = parse(
+		"version: 1\nwire: kcp-go\nkcp_go: {key: secret, allow_unauthenticated: true, "
+		"mtu: 1340}\n"
+		"interface: {name: dev0, addresses: [10.9.0.1/24]}\n"
+		"routes: {protocol: 77}\npeers: {a: {allowed_ips: [10.1.0.0/16]}}\n");
+	char heard[FAULT_TEXT_BYTES] = "";
+	int error = -ETIMEDOUT;
+	struct bench b;
+
+	setup(&b);
+	struct host_net direct = b.device.host;
+	cr_assert_eq(device_up(&b.device, before, &b.fault), 0, "%s", b.fault.text);
+	b.device.host = (struct host_net){&UNHEARD, &error};
+	device_change(&b.device, before, after, hear, heard);
+	cr_assert_str_eq(heard, "nobody is there");
+	cr_assert_str_eq(addresses(), "10.0.0.1 fd00::1");
+	b.device.host = direct;
+	cr_assert_eq(device_repair(&b.device, after, &b.fault), 0, "%s", b.fault.text);
+	cr_assert_str_eq(addresses(), "10.9.0.1");
+	cr_assert_str_eq(routes(&b, 201), "", "those of the settings before");
+	cr_assert_str_eq(routes(&b, 77), "10.1.0.0/16/50/254");
+	cr_assert_eq(mtu(), after->interface.mtu_bytes);
+	/* one that was refused for its own sake is told, and not asked for again */
+	error = -EPERM;
+	b.device.host = (struct host_net){&UNHEARD, &error};
+	heard[0] = '\0';
+	device_change(&b.device, after, after, hear, heard);
+	cr_assert_str_eq(heard, "nobody is there");
+	cr_assert(!b.device.unclean);
+	b.device.host = direct;
+	teardown(&b, after);
+	config_free(before);
+	config_free(after);
+}
+
+Test(device, a_change_puts_back_what_somebody_took_away)
+{
+	struct config *config = parse(HEAD "peers: {a: {allowed_ips: [10.1.0.0/16]}}\n");
+	struct ip_prefix own;
+	struct bench b;
+
+	setup(&b);
+	cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+	cr_assert_eq(ip_prefix_parse("10.0.0.1/24", &own), 0);
+	cr_assert_eq(netlink_address_remove(b.netlink, b.device.tun.ifindex, &own, &b.fault), 0);
+	cr_assert_str_eq(addresses(), "fd00::1");
+	cr_assert_str_eq(routes(&b, 201), "", "with the last IPv4 address the kernel drops them");
+	device_change(&b.device, config, config, NULL, NULL);
+	cr_assert_str_eq(addresses(), "10.0.0.1 fd00::1");
+	cr_assert_str_eq(routes(&b, 201), "10.1.0.0/16/50/254");
+	cr_assert_str_eq(b.warnings, "");
 	teardown(&b, config);
 	config_free(config);
 }

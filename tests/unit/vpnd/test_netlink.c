@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -307,6 +308,42 @@ Test(netlink, monitor_tells_of_others_and_not_of_own)
 	netlink_monitor_free(monitor);
 	netlink_monitor_free(NULL);
 	loop_free(loop);
+	teardown(&b);
+}
+
+static void switch_ipv6_off(void)
+{
+	FILE *file = fopen("/proc/sys/net/ipv6/conf/all/disable_ipv6", "w");
+
+	cr_assert_not_null(file);
+	cr_assert_gt(fputs("1", file), -1);
+	cr_assert_eq(fclose(file), 0);
+}
+
+/* The kernel says "Permission denied". */
+Test(netlink, without_ipv6)
+{
+	struct bench b;
+	struct ip_prefix address = prefix_of("fd99::1/64");
+
+	setup(&b);
+	switch_ipv6_off();
+	cr_assert_eq(netlink_address_add(b.netlink, b.tun.ifindex, &address, &b.fault),
+		-EAFNOSUPPORT, "%s", b.fault.text);
+	cr_assert(strstr(b.fault.hint, "disable_ipv6=0"), "%s", b.fault.hint);
+	cr_assert_not(strstr(b.fault.text, "denied"), "%s", b.fault.text);
+	struct netlink_route route = {
+		.destination = prefix_of("fd42::/48"),
+		.ifindex = b.tun.ifindex,
+		.table = NETLINK_TABLE_MAIN,
+		.metric = NETLINK_METRIC,
+		.protocol = NETLINK_PROTOCOL,
+	};
+	cr_assert_eq(
+		netlink_route_add(b.netlink, &route, &b.fault), -EAFNOSUPPORT, "%s", b.fault.text);
+	cr_assert(strstr(b.fault.hint, "disable_ipv6=0"), "%s", b.fault.hint);
+	address = prefix_of("10.9.0.1/24");
+	cr_assert_eq(netlink_address_add(b.netlink, b.tun.ifindex, &address, &b.fault), 0);
 	teardown(&b);
 }
 

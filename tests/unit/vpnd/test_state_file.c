@@ -410,6 +410,25 @@ Test(state_file, a_disk_that_refuses_is_warned_of_once)
 	teardown(&b);
 }
 
+Test(state_file, a_disk_that_takes_it_again_is_told_of)
+{
+	struct bench b;
+
+	setup(&b);
+	open_file(&b);
+	cr_assert_eq(mkdir(path_in(&b, "net.peers"), 0700), 0);
+	set(&b, 1, "192.0.2.1:7");
+	while (!state_file_failed(b.file))
+		cr_assert(loop_turn(b.loop, true) >= 0);
+	cr_assert_eq(rmdir(path_in(&b, "net.peers")), 0);
+	b.last[0] = '\0';
+	state_file_free(b.file); /* writes what it could not before */
+	b.file = NULL;
+	cr_assert_eq(b.warnings, 1);
+	cr_assert_str_eq(b.last, "the state file net.peers is written again");
+	teardown(&b);
+}
+
 Test(state_file, works_without_a_folder)
 {
 	struct bench b;

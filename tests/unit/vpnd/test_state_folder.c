@@ -125,13 +125,14 @@ Test(state_folder, comes_back_from_root_and_from_nobody, .init = setup, .fini = 
 	}
 }
 
-static void refused(const char *what)
+static void refused(const char *what, const char *why)
 {
 	struct fault fault = {0};
 	struct stat before = look(at("f"));
 
 	cr_assert_eq(open_for(at("f"), &fault), -ENOTEMPTY, "%s", what);
 	cr_assert_str_eq(fault.code, "E-STATE-1");
+	cr_assert(strstr(fault.text, why), "%s: %s", what, fault.text);
 	struct stat after = look(at("f"));
 	cr_assert_eq(after.st_uid, before.st_uid, "%s", what);
 	cr_assert_eq(after.st_mode, before.st_mode, "%s", what);
@@ -141,24 +142,24 @@ Test(state_folder, anything_else_in_it_keeps_it, .init = setup, .fini = teardown
 {
 	cr_assert_eq(mkdir(at("f"), 0755), 0);
 	touch(at("f/passwd"), 0);
-	refused("a file");
+	refused("a file", "holds other files");
 	cr_assert_eq(unlink(at("f/passwd")), 0);
 	cr_assert_eq(mkdir(at("f/x.peers"), 0755), 0);
-	refused("a folder with such a name");
+	refused("a folder with such a name", "holds other files");
 	cr_assert_eq(rmdir(at("f/x.peers")), 0);
 	cr_assert_eq(symlink("/etc/passwd", at("f/x.peers")), 0);
-	refused("a link");
+	refused("a link", "holds other files");
 	cr_assert_eq(unlink(at("f/x.peers")), 0);
 	touch(at("other"), 0);
 	cr_assert_eq(link(at("other"), at("f/x.peers")), 0);
-	refused("a file that has another name, too");
+	refused("a file that has another name, too", "holds other files");
 	cr_assert_eq(look(at("other")).st_uid, 0);
 	cr_assert_eq(unlink(at("f/x.peers")), 0);
 	cr_assert_eq(chmod(at("f"), 01777), 0);
-	refused("all may write");
+	refused("all may write", "everybody may write");
 	cr_assert_eq(chmod(at("f"), 0755), 0);
 	cr_assert_eq(chown(at("f"), 1000, 1000), 0);
-	refused("somebody else's");
+	refused("somebody else's", "somebody else");
 	cr_assert_eq(chown(at("f"), 0, 0), 0);
 	cr_assert_eq(open_for(at("f"), NULL), 0, "now it is right");
 }
