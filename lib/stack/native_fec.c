@@ -267,6 +267,15 @@ void native_fec_mark(struct kcpvpn_peer *peer, unsigned flags, uint64_t pn, cons
 	ret_frame->cidx = cidx;
 }
 
+/*
+ * Whether there is more data than the path takes. Then a repair of bulk would take the place of data, which costs more than the
+ * wait for what is sent again; a fixed rate was asked for whatever it costs.
+ */
+static bool displaces(const struct kcpvpn_peer *peer)
+{
+	return peer->config.fec.mode == KCPVPN_FEC_ADAPTIVE && peer->data.wants_room;
+}
+
 /* @return false: it may not go now */
 static bool send_repair(struct kcpvpn_peer *peer, enum fec_policy_encoder encoder, struct mono now)
 {
@@ -274,7 +283,7 @@ static bool send_repair(struct kcpvpn_peer *peer, enum fec_policy_encoder encode
 	bool thin = encoder == FEC_POLICY_THIN;
 	size_t room, len = 0;
 
-	if (!kcp_path_repair_room(peer->data.path, thin, now))
+	if ((!thin && displaces(peer)) || !kcp_path_repair_room(peer->data.path, thin, now))
 		return false;
 	uint8_t *plaintext = native_output_repair_begin(peer, &room, now);
 	if (plaintext)
@@ -313,6 +322,8 @@ struct mono native_fec_next_deadline(const struct kcpvpn_peer *peer)
 	struct mono bulk = fec_policy_deadline_of(&fec->policy, FEC_POLICY_BULK);
 	if (!mono_is_never(thin))
 		thin = mono_max(thin, kcp_path_repair_at(peer->data.path, true));
+	if (displaces(peer))
+		bulk = MONO_NEVER; /* a flush follows when there is room */
 	if (!mono_is_never(bulk))
 		bulk = mono_max(bulk, kcp_path_repair_at(peer->data.path, false));
 	return mono_min(thin, bulk);
