@@ -48,16 +48,14 @@ static bool urgent_waits(const struct kcp_path *path)
 
 static struct mono repair_exempt_at(const struct kcp_path *path)
 {
-	return mono_add_us(
-		kcp_budget_exempt_at(&path->budget), KCP_BUDGET_EXEMPT_BURST_US / 2);
+	return mono_add_us(kcp_budget_exempt_at(&path->budget), KCP_BUDGET_EXEMPT_BURST_US / 2);
 }
 
 bool kcp_path_repair_room(const struct kcp_path *path, bool urgent, struct mono now)
 {
 	if (urgent_waits(path))
 		return false;
-	return kcp_path_gate_open(path, now) ||
-	       (urgent && mono_due(repair_exempt_at(path), now));
+	return kcp_path_gate_open(path, now) || (urgent && mono_due(repair_exempt_at(path), now));
 }
 
 struct mono kcp_path_repair_at(const struct kcp_path *path, bool urgent)

@@ -25,7 +25,7 @@
 
 enum {
 	SLOT_OVERHEAD_BYTES = 2 * POOL_ALIGN_BYTES - 1, /* of a pool: list node, rounding */
-	FEC_SHARE = 8,		 /* of all slots is for symbols of FEC */
+	FEC_SHARE = 8,					/* of all slots is for symbols of FEC */
 	FEC_SLOTS_LEAST = 512,
 	PATH_SHARE = 4,		 /* one peer holds at most a quarter of all slots, each way */
 	PATH_SLOTS_MOST = 12288, /* more than 16 MiB of grant in full datagrams */

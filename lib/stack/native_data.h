@@ -156,9 +156,10 @@ void native_data_port_gone(
 
 /** What one datagram of `datagram_bytes` of UDP payload may hold. */
 struct native_sizes {
-	uint32_t payload_bytes; /* segments, padding not counted; a repair of them fits as well, but if padded to one size */
-	uint32_t piece_bytes;	/* body of the longest piece */
-	uint32_t full_bytes;	/* plaintext of a padded datagram at most */
+	uint32_t
+		payload_bytes; /* segments, padding not counted; a repair of them fits as well, but if padded to one size */
+	uint32_t piece_bytes; /* body of the longest piece */
+	uint32_t full_bytes;  /* plaintext of a padded datagram at most */
 };
 
 struct native_sizes native_output_sizes(enum kcpvpn_padding padding, uint32_t datagram_bytes);

@@ -38,10 +38,10 @@ enum {
 	/* What a source's datagram has beside its segments, and what its repair is longer. */
 	SOURCE_OVERHEAD_BYTES = SEAL_OVERHEAD_BYTES + SESSION_FRAME_BYTES +
 				RLC_REPAIR_HEADER_BYTES + RLC_SYMBOL_HEADER_BYTES,
-	BULK_AGE_US = 1000000,	   /* older bulk is not covered: it was sent again */
-	DECODER_AGE_US = 2000000,  /* what is older is forgotten */
-	USE_US = 500000,	   /* over which it is measured how much of the rate is used */
-	TRIM_LEAST_US = 5000000,   /* memory is looked after no more often */
+	BULK_AGE_US = 1000000,	  /* older bulk is not covered: it was sent again */
+	DECODER_AGE_US = 2000000, /* what is older is forgotten */
+	USE_US = 500000,	  /* over which it is measured how much of the rate is used */
+	TRIM_LEAST_US = 5000000,  /* memory is looked after no more often */
 };
 
 _Static_assert((int)NATIVE_FEC_WINDOW <= (int)RLC_WINDOW_MAX, "a decoder remembers that much");
@@ -125,8 +125,8 @@ static struct native_fec *have_engine(struct kcpvpn_peer *peer, struct mono now)
 	fec_policy_init(&fec->policy, &config, now);
 	for (size_t i = 0; i < FEC_POLICY_ENCODERS; i++) {
 		rlc_encoder_init(&fec->encoders[i], encoder_window(peer, i), ages_us[i], pool);
-		rlc_decoder_init(&fec->decoders[i], NATIVE_FEC_WINDOW, segments_max, DECODER_AGE_US,
-			pool);
+		rlc_decoder_init(
+			&fec->decoders[i], NATIVE_FEC_WINDOW, segments_max, DECODER_AGE_US, pool);
 	}
 	fec->use_since = now;
 	fec->use_bytes = peer->data.counters.out_bytes;
@@ -179,7 +179,8 @@ void native_fec_fate(struct kcpvpn_peer *peer, bool lost, struct mono now)
 }
 
 /* What came although it had been declared lost. */
-static void correct_loss(struct native_fec_state *state, const struct kcp_path *path, struct mono now)
+static void correct_loss(
+	struct native_fec_state *state, const struct kcp_path *path, struct mono now)
 {
 	uint64_t late = kcp_path_stats(path)->late_acks;
 
@@ -198,7 +199,8 @@ static void measure_use(const struct kcpvpn_peer *peer, uint64_t rate_bytes, str
 		return;
 	uint64_t bytes = peer->data.counters.out_bytes - fec->use_bytes;
 	double can = (double)rate_bytes * (double)us / 1e6;
-	fec->used_percent = can > 0 && (double)bytes < can ? (unsigned)(100 * (double)bytes / can) : 100;
+	fec->used_percent =
+		can > 0 && (double)bytes < can ? (unsigned)(100 * (double)bytes / can) : 100;
 	fec->use_since = now;
 	fec->use_bytes = peer->data.counters.out_bytes;
 }
@@ -262,8 +264,8 @@ void native_fec_mark(struct kcpvpn_peer *peer, unsigned flags, uint64_t pn, cons
 		return;
 	}
 	fec_policy_source(&fec->policy, encoder, bytes, now);
-	ret_frame->kind = encoder == FEC_POLICY_THIN ? SESSION_FRAME_SOURCE_THIN
-						     : SESSION_FRAME_SOURCE_BULK;
+	ret_frame->kind =
+		encoder == FEC_POLICY_THIN ? SESSION_FRAME_SOURCE_THIN : SESSION_FRAME_SOURCE_BULK;
 	ret_frame->cidx = cidx;
 }
 
@@ -426,7 +428,8 @@ size_t native_fec_memory_bytes(const struct kcpvpn_peer *peer)
 	if (!fec)
 		return 0;
 	for (size_t i = 0; i < FEC_POLICY_ENCODERS; i++) {
-		bytes += rlc_encoder_bytes(&fec->encoders[i]) + rlc_decoder_bytes(&fec->decoders[i]);
+		bytes +=
+			rlc_encoder_bytes(&fec->encoders[i]) + rlc_decoder_bytes(&fec->decoders[i]);
 		slots += fec->encoders[i].kept + rlc_decoder_slots(&fec->decoders[i]);
 	}
 	return bytes + slots * peer->native->data.fec_slots.slot_bytes;
@@ -439,7 +442,7 @@ double native_fec_rate(const struct kcpvpn_peer *peer, uint32_t *ret_window)
 	*ret_window = 0;
 	for (size_t i = FEC_POLICY_ENCODERS; fec && i-- > 0;) {
 		double rate = fec_policy_rate(&fec->policy, (enum fec_policy_encoder)i);
-		if (rate <= 0)
+		if (rate <= 0 || !fec->encoders[i].ring)
 			continue;
 		*ret_window = fec->encoders[i].window;
 		return rate;

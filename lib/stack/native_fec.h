@@ -90,7 +90,12 @@ bool native_fec_spare(const struct kcpvpn_peer *peer);
 
 size_t native_fec_memory_bytes(const struct kcpvpn_peer *peer);
 
-/** Repairs for each source as things are, of bulk if that is protected, else of what is urgent; 0 = none. @ret_window 0 then */
+/**
+ * Repairs for each source as things are: of bulk if some was protected of late, else of what is urgent.
+ *
+ * @ret_window  sources that one covers at most
+ * @return      0 = none are sent, and the window is 0
+ */
 double native_fec_rate(const struct kcpvpn_peer *peer, uint32_t *ret_window);
 
 #endif
