@@ -38,6 +38,19 @@ static void add_drops(struct control_peer *to, const struct kcpvpn_peer_status *
 	add_drop(to, "out_abandoned", from->abandoned);
 }
 
+/* A direction without repairs of late is off. */
+static void fill_fec(struct control_fec *to, double rate, uint32_t window)
+{
+	if (rate <= 0) {
+		to->code = CONTROL_FEC_OFF;
+		to->rate = 0;
+		return;
+	}
+	to->code = CONTROL_FEC_RLC;
+	to->window = window;
+	to->rate = rate;
+}
+
 void native_peer_status(
 	const struct wire *wire, const struct peer *peer, struct control_peer *status)
 {
@@ -70,9 +83,13 @@ void native_peer_status(
 	status->retransmits = (int64_t)from.retransmits;
 	if (from.rate_bps > 0)
 		status->rate_bps = (int64_t)from.rate_bps;
-	status->fec_out.code = CONTROL_FEC_OFF;
-	status->fec_out.rate = 0;
-	status->fec_in = status->fec_out;
+	status->loss_residual_in = from.loss_residual_in;
+	fill_fec(&status->fec_out, from.fec_rate_out, from.fec_window_out);
+	fill_fec(&status->fec_in, from.fec_rate_in, from.fec_window_in);
+	status->fec_recovered = (int64_t)from.fec_recovered;
+	status->fec_wasted = from.fec_repairs_in > from.fec_recovered
+				     ? (int64_t)(from.fec_repairs_in - from.fec_recovered)
+				     : 0;
 	add_drops(status, &from);
 	if (from.trouble)
 		(void)control_strings_add(&status->warnings, from.trouble);
