@@ -41,7 +41,8 @@ enum {
 	BULK_AGE_US = 1000000,	  /* older bulk is not covered: it was sent again */
 	DECODER_AGE_US = 2000000, /* what is older is forgotten */
 	USE_US = 500000,	  /* over which it is measured how much of the rate is used */
-	TRIM_LEAST_US = 5000000,  /* memory is looked after no more often */
+	QUEUE_US = 10000, /* a standing queue is at least this, or a quarter of the round trip */
+	TRIM_LEAST_US = 5000000, /* memory is looked after no more often */
 };
 
 _Static_assert((int)NATIVE_FEC_WINDOW <= (int)RLC_WINDOW_MAX, "a decoder remembers that much");
@@ -269,13 +270,23 @@ void native_fec_mark(struct kcpvpn_peer *peer, unsigned flags, uint64_t pn, cons
 	ret_frame->cidx = cidx;
 }
 
+/* A queue stands on the path: what is lost may well be lost there, and repairs would only make it longer. */
+static bool path_queues(const struct kcp_path *path)
+{
+	int64_t least_us = kcp_path_min_rtt_us(path);
+	int64_t slack_us = least_us / 4 > QUEUE_US ? least_us / 4 : QUEUE_US;
+
+	return least_us > 0 && kcp_path_srtt_us(path) > least_us + slack_us;
+}
+
 /*
  * Whether there is more data than the path takes. Then a repair of bulk would take the place of data, which costs more than the
  * wait for what is sent again; a fixed rate was asked for whatever it costs.
  */
 static bool displaces(const struct kcpvpn_peer *peer)
 {
-	return peer->config.fec.mode == KCPVPN_FEC_ADAPTIVE && peer->data.wants_room;
+	return peer->config.fec.mode == KCPVPN_FEC_ADAPTIVE &&
+	       (peer->data.wants_room || path_queues(peer->data.path));
 }
 
 /* @return false: it may not go now */
