@@ -237,7 +237,7 @@ static void hold_cell(const struct cell *cell, const struct figures *f)
  * overhead. */
 static const struct cell cells[] = {
 	{20, 60, 0, false, 4, true, {.88, .80}, {10, 18}, {ZERO, ZERO}, {.08, .08}},
-	{20, 60, 1, false, 4, false, {.84, .78}, {12, 20}, {ZERO, .001}, {.13, .13}},
+	{20, 60, 1, false, 4, false, {.84, .78}, {12, 20}, {ZERO, .001}, {.13, .15}},
 	{20, 60, 3, false, 4, false, {.82, .78}, {15, 25}, {ZERO, .001}, {.22, .22}},
 	{20, 60, 5, false, 4, true, {.80, .78}, {15, 30}, {.001, .001}, {.22, .22}},
 	{20, 60, 10, false, 4, false, {.78, .76}, {18, 35}, {.001, .001}, {.34, .34}},
