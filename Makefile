@@ -143,7 +143,7 @@ $(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(1) $(if $(filter $(LA
 	$$(Q)$(CC) $(LDFLAGS_EXE) -o $$@ $$(filter %.o,$$^) \
 		$(if $(filter $(LAYERS),$(2)),$(call whole,$(call archive,$(2)))) \
 		-Wl,--start-group $$(filter-out %/lib$(2).a,$$(filter %.a,$$^)) -Wl,--end-group \
-		$(LIBS_criterion) $(LIBS_vpnd) $(LIBS_control) $(LIBS_config) $(LIBS_kcpvpn)
+		$(LIBS_criterion) $(LIBS_vpnd) $(LIBS_control) $(LIBS_config) $(LIBS_kcpvpn) $(if $(filter sim,$(2)),-lm)
 endef
 LAB_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tests/lab/*.c)))
 LAB_PART_OBJ := $(filter-out $(B)/obj/tests/lab/main.o,$(LAB_OBJ))

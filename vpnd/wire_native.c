@@ -153,7 +153,9 @@ static struct kcpvpn_peer_config config_of(const struct native_peer *p)
 
 	_Static_assert((int)CONFIG_PADDING_NONE == KCPVPN_PADDING_NONE &&
 			       (int)CONFIG_PADDING_16 == KCPVPN_PADDING_16 &&
-			       (int)CONFIG_PADDING_FULL == KCPVPN_PADDING_FULL,
+			       (int)CONFIG_PADDING_FULL == KCPVPN_PADDING_FULL &&
+			       (int)CONFIG_FEC_FIXED == KCPVPN_FEC_FIXED &&
+			       (int)CONFIG_FEC_ADAPTIVE == KCPVPN_FEC_ADAPTIVE,
 		"words are in order");
 	return (struct kcpvpn_peer_config){
 		.public_key = c->public_key,
@@ -166,6 +168,14 @@ static struct kcpvpn_peer_config config_of(const struct native_peer *p)
 		.roaming = c->session.roaming,
 		.persistent = c->session.persistent,
 		.padding = (enum kcpvpn_padding)c->transport.padding,
+		.fec =
+			{
+				.mode = (enum kcpvpn_fec_mode)c->fec.mode,
+				.data = (unsigned)c->fec.data,
+				.parity = (unsigned)c->fec.parity,
+				.max_overhead_percent = (unsigned)c->fec.max_overhead_percent,
+				.tail_us = (int64_t)c->fec.group_timeout_ms * 1000,
+			},
 	};
 }
 

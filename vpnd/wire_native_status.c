@@ -42,13 +42,27 @@ void native_peer_loss(
 	const struct wire *wire, const struct peer *peer, double *ret_raw, double *ret_residual)
 {
 	const struct native_peer *p = peer->wire;
-	struct kcpvpn_peer_status from = {.loss_raw_in = CONTROL_UNKNOWN};
+	struct kcpvpn_peer_status from = {
+		.loss_raw_in = CONTROL_UNKNOWN, .loss_residual_in = CONTROL_UNKNOWN};
 
 	(void)wire;
 	if (p)
 		kcpvpn_peer_status(p->handle, &from);
 	*ret_raw = from.loss_raw_in;
-	*ret_residual = CONTROL_UNKNOWN;
+	*ret_residual = from.loss_residual_in;
+}
+
+/* A direction without repairs of late is off. */
+static void fill_fec(struct control_fec *to, double rate, uint32_t window)
+{
+	if (rate <= 0) {
+		to->code = CONTROL_FEC_OFF;
+		to->rate = 0;
+		return;
+	}
+	to->code = CONTROL_FEC_RLC;
+	to->window = window;
+	to->rate = rate;
 }
 
 void native_peer_status(
@@ -83,9 +97,13 @@ void native_peer_status(
 	status->retransmits = (int64_t)from.retransmits;
 	if (from.rate_bps > 0)
 		status->rate_bps = (int64_t)from.rate_bps;
-	status->fec_out.code = CONTROL_FEC_OFF;
-	status->fec_out.rate = 0;
-	status->fec_in = status->fec_out;
+	status->loss_residual_in = from.loss_residual_in;
+	fill_fec(&status->fec_out, from.fec_rate_out, from.fec_window_out);
+	fill_fec(&status->fec_in, from.fec_rate_in, from.fec_window_in);
+	status->fec_recovered = (int64_t)from.fec_recovered;
+	status->fec_wasted = from.fec_repairs_in > from.fec_recovered
+				     ? (int64_t)(from.fec_repairs_in - from.fec_recovered)
+				     : 0;
 	add_drops(status, &from);
 	if (from.trouble)
 		(void)control_strings_add(&status->warnings, from.trouble);

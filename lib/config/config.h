@@ -99,6 +99,20 @@ struct config_transport {
 	int padding;	 /* enum config_padding; native */
 };
 
+enum config_fec_mode {
+	CONFIG_FEC_OFF,
+	CONFIG_FEC_FIXED,
+	CONFIG_FEC_ADAPTIVE,
+};
+
+/** Native. */
+struct config_fec {
+	int mode;	  /* enum config_fec_mode: of what is sent */
+	int data, parity; /* with CONFIG_FEC_FIXED */
+	int max_overhead_percent;
+	int group_timeout_ms;
+};
+
 struct config_session {
 	int keepalive_ms; /* CONFIG_AUTO, CONFIG_OFF or milliseconds; see config_keepalive_ms() */
 	int dead_after_ms;
@@ -121,6 +135,7 @@ struct config_peer {
 	struct config_endpoints endpoints;    /* empty: the peer calls us */
 	struct config_cidrs allowed_ips;      /* host bits cleared, each once */
 	struct config_transport transport;    /* own values, else those of the network */
+	struct config_fec fec;		      /* the same */
 	struct config_session session; /* the same; persistent by default if it has endpoints */
 	struct config_given given;
 };
@@ -174,6 +189,7 @@ struct config {
 	int wire;		     /* enum config_wire */
 	struct config_kcp_go kcp_go;
 	struct config_transport transport; /* of the network; peers hold what applies to them */
+	struct config_fec fec;		   /* the same */
 	struct config_session session;
 	struct {
 		int64_t table; /* CONFIG_AUTO, CONFIG_OFF, CONFIG_MAIN or 1..2^32-1 */
@@ -273,7 +289,7 @@ enum config_peer_effect {
 	CONFIG_PEER_ALLOWED_IPS = 1 << 1,
 	CONFIG_PEER_ENABLED = 1 << 2,
 	CONFIG_PEER_SESSION = 1 << 3,	/* session.*: times and persistence, applied live */
-	CONFIG_PEER_TRANSPORT = 1 << 4, /* transport.*: applied live */
+	CONFIG_PEER_TRANSPORT = 1 << 4, /* transport.*, fec.*: applied live */
 	CONFIG_PEER_KEYS = 1 << 5,	/* public_key, the preshared key: its session starts anew */
 };
 

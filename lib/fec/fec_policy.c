@@ -371,11 +371,17 @@ void fec_policy_dropped(struct fec_policy *p, enum fec_policy_encoder encoder)
 		p->credit = 0;
 }
 
+struct mono fec_policy_deadline_of(const struct fec_policy *p, enum fec_policy_encoder encoder)
+{
+	if (encoder == FEC_POLICY_THIN)
+		return p->due_count > 0 ? p->due_at[0] : MONO_NEVER;
+	if (p->unrepaired == 0)
+		return MONO_NEVER;
+	return p->credit >= 1 ? p->filled_at : p->tail_at;
+}
+
 struct mono fec_policy_next_deadline(const struct fec_policy *p)
 {
-	struct mono at = p->due_count > 0 ? p->due_at[0] : MONO_NEVER;
-
-	if (p->unrepaired > 0)
-		at = mono_min(at, p->credit >= 1 ? p->filled_at : p->tail_at);
-	return at;
+	return mono_min(fec_policy_deadline_of(p, FEC_POLICY_THIN),
+		fec_policy_deadline_of(p, FEC_POLICY_BULK));
 }

@@ -137,4 +137,7 @@ void fec_policy_dropped(struct fec_policy *p, enum fec_policy_encoder encoder);
 /** When fec_policy_due() may next say yes; may be past; MONO_NEVER = when sources went out. */
 struct mono fec_policy_next_deadline(const struct fec_policy *p);
 
+/** The same for one encoder: for a path that lets thin repairs go and bulk ones not. */
+struct mono fec_policy_deadline_of(const struct fec_policy *p, enum fec_policy_encoder encoder);
+
 #endif

@@ -475,3 +475,8 @@ struct mono rlc_decoder_trim(struct rlc_decoder *dec, struct mono now)
 		return idle_at;
 	return mono_min(idle_at, mono_add_us(cell_at(dec, oldest_of(dec))->at, dec->age_us + 1));
 }
+
+size_t rlc_decoder_bytes(const struct rlc_decoder *dec)
+{
+	return dec->ring ? RLC_ALIGNED(sizeof(*dec->ring)) : 0;
+}

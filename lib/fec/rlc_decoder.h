@@ -131,6 +131,9 @@ bool rlc_decoder_rebuilt(struct rlc_decoder *dec, struct rlc_symbol *ret_symbol)
  */
 struct mono rlc_decoder_trim(struct rlc_decoder *dec, struct mono now);
 
+/** Bytes on the heap, slots not counted. */
+size_t rlc_decoder_bytes(const struct rlc_decoder *dec);
+
 /** Slots of the pool that are held. */
 unsigned rlc_decoder_slots(const struct rlc_decoder *dec);
 

@@ -173,3 +173,8 @@ struct mono rlc_encoder_trim(struct rlc_encoder *enc, struct mono now)
 		return idle_at;
 	return mono_min(idle_at, mono_add_us(symbol_at(enc, enc->kept - 1)->at, enc->age_us + 1));
 }
+
+size_t rlc_encoder_bytes(const struct rlc_encoder *enc)
+{
+	return enc->ring ? sizeof(*enc->ring) : 0;
+}

@@ -86,6 +86,9 @@ size_t rlc_encoder_repair(struct rlc_encoder *enc, enum rlc_kind kind, unsigned 
  */
 struct mono rlc_encoder_trim(struct rlc_encoder *enc, struct mono now);
 
+/** Bytes on the heap, slots (`kept` of them) not counted. */
+size_t rlc_encoder_bytes(const struct rlc_encoder *enc);
+
 enum { RLC_ENCODER_IDLE_US = 30000000 };
 
 #endif

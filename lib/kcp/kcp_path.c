@@ -355,13 +355,14 @@ uint64_t kcp_path_take_pn(
 	uint32_t charged = (uint32_t)bytes + KCP_BUDGET_WIRE_BYTES;
 	uint64_t pn = path->sent.next;
 	uint64_t flying_bytes = path->sent.flying_bytes;
+	bool exempt = extra == KCP_PATH_EXTRA_REPAIR && !kcp_path_gate_open(path, now);
 	unsigned flags = 0;
 
 	path->stats.out_datagrams++;
 	path->stats.out_bytes += bytes;
-	if (bytes > 0) /* its headers tell the grant of now */
+	if (bytes > 0 && extra != KCP_PATH_EXTRA_REPAIR) /* its headers tell the grant of now */
 		kcp_grant_told(&path->grant, kcp_path_own_grant(path));
-	if (extra == KCP_PATH_EXTRA_ASKS)
+	if (extra == KCP_PATH_EXTRA_ASKS || extra == KCP_PATH_EXTRA_REPAIR)
 		flags = KCP_SENT_ASKS | KCP_SENT_FLIES;
 	else if (extra == KCP_PATH_EXTRA_MTU_PROBE)
 		flags = KCP_SENT_ASKS | KCP_SENT_UNCOUNTED;
@@ -383,7 +384,7 @@ uint64_t kcp_path_take_pn(
 	struct kcp_sent_record *record = kcp_sent_add(&path->sent, charged, flags, 0, now);
 	if (flags & KCP_SENT_FLIES)
 		kcp_budget_sent(&path->budget, &record->flight, charged, kcp_path_full_bytes(path),
-			flying_bytes, false, now);
+			flying_bytes, exempt, now);
 	return pn;
 }
 

@@ -147,6 +147,7 @@ struct kcp_path_stats {
 	uint64_t acked_datagrams;
 	uint64_t lost_datagrams; /* that asked for acknowledgement; rebuilt ones too */
 	uint64_t lost_quiet;	 /* that did not */
+	uint64_t repaired_datagrams; /* that the peer rebuilt */
 	uint64_t late_acks;	 /* of datagrams declared lost: the path reorders */
 	uint64_t resent_items;
 	uint64_t probes; /* sent because nothing was acknowledged for a PTO */
@@ -234,6 +235,7 @@ enum kcp_path_extra {
 	KCP_PATH_EXTRA_QUIET, /* keepalive, padding: asks for no acknowledgement */
 	KCP_PATH_EXTRA_ASKS,  /* holds CONTROL: asks for acknowledgement, nothing in it is resent */
 	KCP_PATH_EXTRA_MTU_PROBE, /* asks for acknowledgement; its loss counts nowhere and it fills no window */
+	KCP_PATH_EXTRA_REPAIR, /* of FEC, after kcp_path_repair_room() said yes: asks, is paced, fills the window */
 };
 
 /**
@@ -244,6 +246,15 @@ enum kcp_path_extra {
  */
 uint64_t kcp_path_take_pn(
 	struct kcp_path *path, enum kcp_path_extra extra, size_t bytes, struct mono now);
+
+/**
+ * Whether a repair may leave now. Nothing urgent waits before it, and window and pace let it go; an urgent one may also take of
+ * what passes a full window, as long as half of that is left to the urgent data itself.
+ */
+bool kcp_path_repair_room(const struct kcp_path *path, bool urgent, struct mono now);
+
+/** When kcp_path_repair_room() may next say yes without input or a flush; may be past; MONO_NEVER = only after such. */
+struct mono kcp_path_repair_at(const struct kcp_path *path, bool urgent);
 
 /**
  * Writes what any segment of a caller's own datagram needs to be right: wnd (4 KiB units) and ts.

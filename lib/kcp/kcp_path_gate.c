@@ -33,6 +33,44 @@ bool kcp_path_may_send(const struct kcp_path *path, enum kcp_path_class class, s
 	return kcp_path_exempt(class) && mono_due(kcp_budget_exempt_at(&path->budget), now);
 }
 
+/* ---- repairs ---------------------------------------------------------------------------------------------------- */
+
+static bool urgent_waits(const struct kcp_path *path)
+{
+	const struct kcp_path_queues *queues = &path->queues;
+
+	return kcp_refs_count(&queues->fresh[KCP_PATH_RT]) +
+		       kcp_refs_count(&queues->again[KCP_PATH_RT]) +
+		       kcp_refs_count(&queues->fresh[KCP_PATH_CTL]) +
+		       kcp_refs_count(&queues->again[KCP_PATH_CTL]) >
+	       0;
+}
+
+static struct mono repair_exempt_at(const struct kcp_path *path)
+{
+	return mono_add_us(kcp_budget_exempt_at(&path->budget), KCP_BUDGET_EXEMPT_BURST_US / 2);
+}
+
+bool kcp_path_repair_room(const struct kcp_path *path, bool urgent, struct mono now)
+{
+	if (urgent_waits(path))
+		return false;
+	return kcp_path_gate_open(path, now) || (urgent && mono_due(repair_exempt_at(path), now));
+}
+
+struct mono kcp_path_repair_at(const struct kcp_path *path, bool urgent)
+{
+	struct mono at = MONO_NEVER;
+
+	if (urgent_waits(path))
+		return at;
+	if (kcp_path_window_open(path))
+		at = kcp_budget_pace_at(&path->budget);
+	return urgent ? mono_min(at, repair_exempt_at(path)) : at;
+}
+
+/* ---- room ------------------------------------------------------------------------------------------------------- */
+
 /* How much may wait here for the next flush. */
 static uint64_t batch_bytes(const struct kcp_path *path)
 {

@@ -158,6 +158,7 @@ static void on_rebuilt(void *ctx, uint64_t pn, struct kcp_sent_record *record)
 {
 	const struct kcp_path_moment *moment = ctx;
 
+	moment->path->stats.repaired_datagrams++;
 	settle_refs(moment->path, pn, record, moment->now);
 }
 

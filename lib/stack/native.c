@@ -203,7 +203,10 @@ static bool peer_config_valid(const struct kcpvpn_peer_config *config)
 {
 	return config->tun_mtu >= NATIVE_TUN_MTU_LEAST && config->keepalive_us >= 0 &&
 	       config->dead_after_us >= 3000000 && config->dead_after_us <= 600000000 &&
-	       config->deadline_us >= 0 && config->padding <= KCPVPN_PADDING_FULL;
+	       config->deadline_us >= 0 && config->padding <= KCPVPN_PADDING_FULL &&
+	       config->fec.mode <= KCPVPN_FEC_ADAPTIVE && config->fec.data <= 64 &&
+	       config->fec.parity <= 32 && config->fec.max_overhead_percent <= 200 &&
+	       config->fec.tail_us >= 0 && config->fec.tail_us <= 1000000;
 }
 
 /* In a time that does not depend on where they differ. */

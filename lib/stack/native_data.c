@@ -25,6 +25,8 @@
 
 enum {
 	SLOT_OVERHEAD_BYTES = 2 * POOL_ALIGN_BYTES - 1, /* of a pool: list node, rounding */
+	FEC_SHARE = 8,					/* of all slots is for symbols of FEC */
+	FEC_SLOTS_LEAST = 512,
 	PATH_SHARE = 4,		 /* one peer holds at most a quarter of all slots, each way */
 	PATH_SLOTS_MOST = 12288, /* more than 16 MiB of grant in full datagrams */
 	SLOTS_LEAST = 1024,	 /* of all peers */
@@ -50,8 +52,14 @@ int native_data_node_init(struct kcpvpn_native *native)
 
 	if (error < 0)
 		return error;
+	size_t fec_slots = slots / FEC_SHARE;
+	slots -= fec_slots;
 	if (slots < SLOTS_LEAST)
 		slots = SLOTS_LEAST;
+	if (fec_slots < FEC_SLOTS_LEAST)
+		fec_slots = FEC_SLOTS_LEAST;
+	/* Apart from the data's: what might help must not take what is needed. */
+	pool_init(&node->fec_slots, native_fec_slot_bytes(datagram), fec_slots);
 	pool_init(&node->slots, slot_bytes, slots);
 	size_t share = slots / PATH_SHARE;
 	node->path_slots_max = share > PATH_SLOTS_MOST	  ? PATH_SLOTS_MOST
@@ -65,6 +73,7 @@ void native_data_node_fini(struct kcpvpn_native *native)
 {
 	native_tx_fini(&native->data.tx);
 	pool_fini(&native->data.slots);
+	pool_fini(&native->data.fec_slots);
 }
 
 static int64_t keepalive_us(const struct kcpvpn_peer *peer)
@@ -91,6 +100,7 @@ void native_data_init(struct kcpvpn_peer *peer)
 		.moved_at = MONO_NEVER,
 		.loss_in = {.since = MONO_NEVER},
 	};
+	native_fec_init(&data->fec);
 	roam_init(&data->roam, peer->config.roaming);
 	path_mtu_init(&data->mtu);
 	liveness_init(&data->live, peer->config.keepalive_us, peer->config.dead_after_us);
@@ -110,6 +120,8 @@ static void free_path(struct kcpvpn_peer *peer)
 	}
 	kcp_path_free(data->path);
 	data->path = NULL;
+	native_fec_fini(peer);
+	pool_trim(&peer->native->data.fec_slots, NATIVE_KEEP_SLOTS);
 	pool_trim(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
 }
 
@@ -188,6 +200,7 @@ void native_data_restart(struct kcpvpn_peer *peer, struct mono now)
 	if (data->path)
 		kcp_path_restart(
 			data->path, NATIVE_RX_CREDIT_BYTES, peer->hs.limits.rx_credit_bytes);
+	native_fec_restart(peer);
 	used(peer, now);
 	native_peer_touch(peer);
 }
@@ -204,6 +217,7 @@ void native_data_limits(struct kcpvpn_peer *peer, struct mono now)
 	}
 	native_path_start(peer, now);
 	native_path_apply_mtu(peer);
+	native_fec_configured(peer);
 	native_peer_touch(peer);
 }
 
@@ -279,6 +293,7 @@ struct mono native_data_next_deadline(const struct kcpvpn_peer *peer)
 	at = mono_min(at, data->confirm_at);
 	at = mono_min(at, native_path_next_deadline(peer));
 	at = mono_min(at, kcp_path_next_deadline(data->path));
+	at = mono_min(at, native_fec_next_deadline(peer));
 	return mono_min(at, liveness_next_deadline(&data->live, kcp_path_srtt_us(data->path)));
 }
 
@@ -351,10 +366,12 @@ static void trim(struct kcpvpn_peer *peer, struct mono now)
 		kcp_path_on_deadline(data->path, now);
 	if (kcp_path_idle(data->path) || !data->running)
 		data->trim_at = kcp_path_trim(data->path, now);
+	data->trim_at = mono_min(data->trim_at, native_fec_trim(peer, now));
 	data->trim_at = mono_min(data->trim_at, forget_at);
 	if (holds(data))
 		used(peer, now);
 	pool_trim(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
+	pool_trim(&peer->native->data.fec_slots, NATIVE_KEEP_SLOTS);
 }
 
 void native_data_on_deadline(struct kcpvpn_peer *peer, struct mono now)
@@ -365,8 +382,10 @@ void native_data_on_deadline(struct kcpvpn_peer *peer, struct mono now)
 		confirm_again(peer, now);
 		look_for_life(peer, now);
 		native_path_on_deadline(peer, now);
+		native_fec_send(peer, now);
 		if (mono_due(kcp_path_next_deadline(data->path), now)) {
 			kcp_path_on_deadline(data->path, now);
+			native_fec_send(peer, now);
 			native_data_tell(peer, now);
 		}
 	}
@@ -382,6 +401,8 @@ void native_data_flush(struct kcpvpn_peer *peer, struct mono now)
 		native_path_apply_mtu(peer);
 	if (!data->running || !native_data_have_path(peer))
 		return;
+	/* Bulk takes all that pace allows: what it owes to repairs goes first. */
+	native_fec_send(peer, now);
 	/* A flush says that sending is possible, and makes a path that was refused forget how long it wanted to wait. */
 	if (!native_output_possible(peer, now))
 		kcp_path_on_deadline(data->path, now);
@@ -390,11 +411,12 @@ void native_data_flush(struct kcpvpn_peer *peer, struct mono now)
 	else
 		kcp_path_flush(data->path, now);
 	data->wants_input_done = false;
+	native_fec_send(peer, now);
 	if (data->wants_confirm) {
 		data->wants_confirm = false;
 		native_control_ping(peer, now);
 	}
-	if (kcp_path_spare(data->path))
+	if (kcp_path_spare(data->path) || native_fec_spare(peer))
 		used(peer, now);
 	if (path_mtu_take_change(&data->mtu)) /* a port refused a datagram meanwhile */
 		native_path_apply_mtu(peer);

@@ -15,6 +15,7 @@
 #include "session/session_control.h"
 #include "session/traffic_class.h"
 #include "stack/native.h"
+#include "stack/native_fec.h"
 #include "stack/native_tx.h"
 
 #include <stdbool.h>
@@ -42,13 +43,19 @@ struct native_session_data {
 	uint64_t sealed; /* datagrams sent under it */
 };
 
+/** Datagrams of half of the time that is looked at. */
+struct native_loss_half {
+	uint32_t came;
+	uint32_t sources, repairs; /* of them */
+	uint32_t rebuilt;	   /* beside them */
+};
+
 /** Loss on the way here, by the numbers of what came: an older half and a younger one. */
 struct native_loss_in {
 	struct mono since; /* of the younger half; MONO_NEVER = nothing came */
 	uint64_t first;	   /* number with which the older half began */
 	uint64_t middle;   /* and the younger */
-	uint32_t old_came;
-	uint32_t came;
+	struct native_loss_half old, young;
 };
 
 struct native_data_counters {
@@ -93,6 +100,7 @@ struct native_data_state {
 	struct mono moved_at;	/* MONO_NEVER = never */
 	uint64_t largest;	/* counter received of the present instances, if has_largest */
 	struct native_loss_in loss_in;
+	struct native_fec_state fec;
 	struct native_data_counters counters;
 	uint32_t link_mtu_bytes;  /* as told; 0 = not known */
 	uint32_t inner_mtu_bytes; /* as last told to the program */
@@ -108,6 +116,7 @@ struct native_data_state {
 struct native_data_node {
 	struct native_tx tx;
 	struct pool slots;	 /* payload of all peers, both ways */
+	struct pool fec_slots;	 /* symbols of all peers, both ways */
 	uint32_t path_slots_max; /* of one peer, each way */
 	uint64_t last_serial;
 	struct traffic_classifier classifier;
@@ -147,9 +156,10 @@ void native_data_port_gone(
 
 /** What one datagram of `datagram_bytes` of UDP payload may hold. */
 struct native_sizes {
-	uint32_t payload_bytes; /* segments */
-	uint32_t piece_bytes;	/* body of the longest piece */
-	uint32_t full_bytes;	/* plaintext of a padded datagram at most */
+	uint32_t
+		payload_bytes; /* segments, padding not counted; a repair of them fits as well, but if padded to one size */
+	uint32_t piece_bytes; /* body of the longest piece */
+	uint32_t full_bytes;  /* plaintext of a padded datagram at most */
 };
 
 struct native_sizes native_output_sizes(enum kcpvpn_padding padding, uint32_t datagram_bytes);
@@ -172,6 +182,12 @@ struct native_control_out {
 /** Sends a datagram with one CONTROL segment. @return false if it cannot be sent: no session, no path, too long */
 bool native_output_control(struct kcpvpn_peer *peer, const struct native_control_out *out,
 	const void *body, size_t len, struct mono now);
+
+/** Room for the plaintext of a repair. @return NULL if nothing can be sent now */
+uint8_t *native_output_repair_begin(struct kcpvpn_peer *peer, size_t *ret_room, struct mono now);
+
+/** Sends it. @len  of the plaintext, which is lengthened as padding asks   @return UDP payload */
+size_t native_output_repair_end(struct kcpvpn_peer *peer, size_t len, struct mono now);
 
 /** Sends an empty datagram to the address in use. */
 void native_output_keepalive(struct kcpvpn_peer *peer, struct mono now);
@@ -220,7 +236,8 @@ void native_path_on_deadline(struct kcpvpn_peer *peer, struct mono now);
 void native_loss_in_note(
 	struct native_loss_in *loss, uint64_t counter, uint64_t largest, struct mono now);
 
-/** 0..1, negative = unknown. */
-double native_loss_in_rate(const struct native_loss_in *loss, uint64_t largest, struct mono now);
+/** 0..1, negative = unknown. @residual  what was rebuilt counts as come */
+double native_loss_in_rate(
+	const struct native_loss_in *loss, uint64_t largest, bool residual, struct mono now);
 
 #endif

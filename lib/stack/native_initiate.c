@@ -168,6 +168,7 @@ void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_para
 		.features = NATIVE_FEATURES,
 		.datagram_max = (uint16_t)native->config.datagram_max_bytes,
 		.tun_mtu = peer->config.tun_mtu,
+		.fec_window_max = NATIVE_FEC_WINDOW,
 		.shards = 1,
 		.version_max = NATIVE_VERSION,
 		.rx_credit_bytes = NATIVE_RX_CREDIT_BYTES,

@@ -161,14 +161,22 @@ static void read_frame(struct kcpvpn_peer *peer, const struct native_address *fr
 	enum session_frame_verdict head =
 		session_frame_parse(item->payload, item->payload_len, &frame);
 
-	if ((head != SESSION_FRAME_OK && head != SESSION_FRAME_KEEPALIVE) ||
-		(head == SESSION_FRAME_OK && session_frame_is_repair(frame.kind))) {
+	if (head != SESSION_FRAME_OK && head != SESSION_FRAME_KEEPALIVE) {
 		native->stats.drop_frame++;
 		peer->data.counters.drop_malformed++;
 		return;
 	}
 	if (!native_data_have_path(peer)) {
 		native->stats.drop_memory++;
+		return;
+	}
+	if (session_frame_is_repair(frame.kind)) {
+		if (!native_fec_repair(peer, &frame, pn, item->payload, item->payload_len, now)) {
+			native->stats.drop_frame++;
+			peer->data.counters.drop_malformed++;
+			return;
+		}
+		peer->data.wants_input_done = true;
 		return;
 	}
 	size_t at = head == SESSION_FRAME_OK ? frame.body_at : 0;
@@ -191,6 +199,7 @@ static void read_frame(struct kcpvpn_peer *peer, const struct native_address *fr
 		peer->data.counters.drop_malformed++;
 		return;
 	}
+	native_fec_source(peer, &frame, pn, item->payload + at, item->payload_len - at, now);
 	peer->data.wants_input_done = true;
 	native_reply_send(peer, reply, now);
 	if (reply->closed)

@@ -33,13 +33,15 @@ struct native_sizes native_output_sizes(enum kcpvpn_padding padding, uint32_t da
 {
 	uint32_t plaintext = datagram_bytes - SEAL_OVERHEAD_BYTES;
 	struct native_sizes sizes = {
-		.payload_bytes = plaintext - SESSION_FRAME_BYTES,
+		.payload_bytes = plaintext - REPAIR_EXTRA_BYTES - SESSION_FRAME_BYTES,
 		.piece_bytes = datagram_bytes - KCPVPN_NATIVE_OVERHEAD_BYTES,
 		.full_bytes = plaintext / PADDING_STEP_BYTES * PADDING_STEP_BYTES,
 	};
 
 	if (padding == KCPVPN_PADDING_NONE)
 		return sizes;
+	if (padding == KCPVPN_PADDING_16) /* a repair is one step longer */
+		sizes.full_bytes -= PADDING_STEP_BYTES;
 	sizes.payload_bytes = sizes.full_bytes - KCP_OVERHEAD_BYTES - SESSION_FRAME_BYTES;
 	if (sizes.piece_bytes > sizes.payload_bytes - KCP_OVERHEAD_BYTES)
 		sizes.piece_bytes = sizes.payload_bytes - KCP_OVERHEAD_BYTES;
@@ -130,12 +132,14 @@ static void output_end(void *ctx, uint64_t pn, size_t len, unsigned flags)
 	struct kcpvpn_peer *peer = ctx;
 	struct kcpvpn_native *native = peer->native;
 	uint8_t *plaintext = native_tx_payload(&native->data.tx);
-	const struct session_frame frame = {.kind = SESSION_FRAME_PLAIN};
+	struct session_frame frame = {.kind = SESSION_FRAME_PLAIN};
 	size_t plain_len = SESSION_FRAME_BYTES + len;
 	size_t want = padded(peer, plain_len);
 
-	session_frame_write(plaintext, &frame);
 	fill(peer->data.path, plaintext, plain_len, want, native->now);
+	native_fec_mark(peer, flags, pn, plaintext + SESSION_FRAME_BYTES,
+		want - SESSION_FRAME_BYTES, native->now, &frame);
+	session_frame_write(plaintext, &frame);
 	put_out(peer, native->data.out_session, want, pn, &peer->data.address,
 		(flags & KCP_PATH_OUT_ASKS) != 0, native->now);
 }
@@ -147,6 +151,7 @@ static void output_fate(void *ctx, uint64_t pn, size_t bytes, bool lost)
 	uint32_t size = (uint32_t)(SESSION_FRAME_BYTES + bytes + SEAL_OVERHEAD_BYTES);
 
 	(void)pn;
+	native_fec_fate(peer, lost, peer->native->now);
 	if (peer->config.padding != KCPVPN_PADDING_NONE)
 		size = (uint32_t)(padded(peer, SESSION_FRAME_BYTES + bytes) + SEAL_OVERHEAD_BYTES);
 	if (lost)
@@ -194,6 +199,29 @@ bool native_output_control(struct kcpvpn_peer *peer, const struct native_control
 	fill(path, plaintext, plain_len, want, now);
 	put_out(peer, session, want, pn, out->to, out->waits, now);
 	return true;
+}
+
+uint8_t *native_output_repair_begin(struct kcpvpn_peer *peer, size_t *ret_room, struct mono now)
+{
+	if (!sending(peer, now) || !peer->data.address.port)
+		return NULL;
+	*ret_room = path_mtu_size(&peer->data.mtu) - SEAL_OVERHEAD_BYTES;
+	return native_tx_payload(&peer->native->data.tx);
+}
+
+size_t native_output_repair_end(struct kcpvpn_peer *peer, size_t len, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+	size_t want = len;
+
+	if (peer->config.padding == KCPVPN_PADDING_16)
+		want = (len + PADDING_STEP_BYTES - 1) / PADDING_STEP_BYTES * PADDING_STEP_BYTES;
+	/* A symbol goes on with as many zeros as one likes. */
+	memset(native_tx_payload(&peer->native->data.tx) + len, 0, want - len);
+	uint64_t pn = kcp_path_take_pn(
+		data->path, KCP_PATH_EXTRA_REPAIR, want - SESSION_FRAME_BYTES, now);
+	put_out(peer, native_session_sending(peer, now), want, pn, &data->address, true, now);
+	return want + SEAL_OVERHEAD_BYTES;
 }
 
 void native_output_keepalive(struct kcpvpn_peer *peer, struct mono now)

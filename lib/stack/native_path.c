@@ -48,6 +48,8 @@ static void moved(struct kcpvpn_peer *peer, enum roam_change change, struct mono
 	if (change == ROAM_IP_CHANGED) {
 		if (data->path)
 			kcp_path_reset_route(data->path, now);
+		if (!first)
+			native_fec_new_path(peer);
 		/* It may leave by another link. What was told before there was any address is of the one it was to have. */
 		if (!first)
 			data->link_mtu_bytes = 0;

@@ -19,21 +19,39 @@ void native_loss_in_note(
 	} else if (mono_diff_us(now, loss->since) >= NATIVE_LOSS_IN_US) {
 		loss->first = loss->middle;
 		loss->middle = largest + 1;
-		loss->old_came = loss->came;
-		loss->came = 0;
+		loss->old = loss->young;
+		loss->young = (struct native_loss_half){0};
 		loss->since = now;
 	}
-	loss->came++;
+	loss->young.came++;
 }
 
-double native_loss_in_rate(const struct native_loss_in *loss, uint64_t largest, struct mono now)
+static bool loss_in_known(const struct native_loss_in *loss, struct mono now)
 {
-	if (mono_is_never(loss->since) || mono_diff_us(now, loss->since) > 2 * NATIVE_LOSS_IN_US ||
-		largest < loss->first)
+	return !mono_is_never(loss->since) &&
+	       mono_diff_us(now, loss->since) <= 2 * NATIVE_LOSS_IN_US;
+}
+
+double native_loss_in_rate(
+	const struct native_loss_in *loss, uint64_t largest, bool residual, struct mono now)
+{
+	if (!loss_in_known(loss, now) || largest < loss->first)
 		return -1;
 	double numbers = (double)(largest - loss->first) + 1;
-	double came = (double)loss->came + (double)loss->old_came;
+	double came = (double)loss->young.came + (double)loss->old.came;
+	if (residual)
+		came += (double)loss->young.rebuilt + (double)loss->old.rebuilt;
 	return came >= numbers ? 0 : 1 - came / numbers;
+}
+
+static double fec_rate_in(const struct native_loss_in *loss, struct mono now)
+{
+	double sources = (double)loss->young.sources + (double)loss->old.sources;
+	double repairs = (double)loss->young.repairs + (double)loss->old.repairs;
+
+	if (!loss_in_known(loss, now))
+		return -1;
+	return sources > 0 ? repairs / sources : 0;
 }
 
 static uint64_t memory_bytes(const struct kcpvpn_peer *peer)
@@ -56,7 +74,7 @@ static uint64_t memory_bytes(const struct kcpvpn_peer *peer)
 	if (data->path)
 		bytes += kcp_path_memory_bytes(data->path) +
 			 kcp_path_slots(data->path) * (uint64_t)peer->native->data.slots.slot_bytes;
-	return bytes;
+	return bytes + native_fec_memory_bytes(peer);
 }
 
 static void add_path_status(const struct kcpvpn_peer *peer, struct kcpvpn_peer_status *s)
@@ -82,6 +100,7 @@ void kcpvpn_peer_status(const struct kcpvpn_peer *peer, struct kcpvpn_peer_statu
 	const struct native_data_state *data = &peer->data;
 	const struct native_data_counters *c = &data->counters;
 	const struct native_session *cur = peer->hs.slots[NATIVE_SLOT_CUR];
+	struct mono now = peer->native->now;
 
 	*ret_status = (struct kcpvpn_peer_status){
 		.last_rx_us = us_or_unknown(data->last_rx_at),
@@ -91,9 +110,13 @@ void kcpvpn_peer_status(const struct kcpvpn_peer *peer, struct kcpvpn_peer_statu
 		.rtt_var_us = -1,
 		.path_mtu_bytes = path_mtu_size(&data->mtu),
 		.loss_raw_out = -1,
-		.loss_raw_in = data->has_largest ? native_loss_in_rate(&data->loss_in,
-							   data->largest, peer->native->now)
-						 : -1,
+		.loss_raw_in = -1,
+		.loss_residual_in = -1,
+		.fec_rate_in = fec_rate_in(&data->loss_in, now),
+		.fec_window_in = data->fec.window_in,
+		.fec_recovered = data->fec.recovered,
+		.fec_repairs_in = data->fec.repairs_in,
+		.fec_repairs_out = data->fec.repairs_out,
 		.in_datagrams = c->in_datagrams,
 		.out_datagrams = c->out_datagrams,
 		.in_bytes = c->in_bytes,
@@ -110,6 +133,13 @@ void kcpvpn_peer_status(const struct kcpvpn_peer *peer, struct kcpvpn_peer_statu
 		.memory_bytes = memory_bytes(peer),
 		.trouble = peer->hs.trouble,
 	};
+	if (data->has_largest) {
+		ret_status->loss_raw_in =
+			native_loss_in_rate(&data->loss_in, data->largest, false, now);
+		ret_status->loss_residual_in =
+			native_loss_in_rate(&data->loss_in, data->largest, true, now);
+	}
+	ret_status->fec_rate_out = native_fec_rate(peer, &ret_status->fec_window_out);
 	add_path_status(peer, ret_status);
 	ret_status->retransmits += c->retransmits;
 	ret_status->abandoned += c->abandoned;

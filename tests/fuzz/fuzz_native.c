@@ -139,6 +139,7 @@ static void step(struct world *world, struct wire *tape)
 		struct kcpvpn_peer_config config = world_peer_config(end);
 		uint8_t how = wire_u8(tape);
 		config.padding = (enum kcpvpn_padding)(how % 3);
+		config.fec.mode = (enum kcpvpn_fec_mode)((how >> 4) % 3);
 		config.keepalive_us = (how >> 2 & 3) * (int64_t)5000000;
 		world_check(kcpvpn_peer_configure(end->peer, &config, world->now_us) == 0);
 		break;

@@ -115,6 +115,8 @@ static void send_segments(struct wire *tape)
 
 	memset(plaintext, 0, 4);
 	plaintext[0] = count & 0x80 ? (uint8_t)(count >> 4 & 7) : 0;
+	if (plaintext[0])
+		plaintext[1] = wire_u8(tape);
 	for (count = count % 12 + 1; count > 0; count--)
 		len += put_segment(tape, plaintext + len, sizeof(plaintext) - len);
 	send_plaintext(plaintext, len);
@@ -143,6 +145,25 @@ static void send_rack(struct wire *tape)
 	memset(plaintext, 0, 4);
 	kcp_segment_write(plaintext + 4, &s);
 	send_plaintext(plaintext, 4 + KCP_OVERHEAD_BYTES + len);
+}
+
+/* With some luck of sources that came, or of others. */
+static void send_repair(struct wire *tape)
+{
+	uint8_t plaintext[PLAINTEXT_MAX];
+	uint8_t how = wire_u8(tape);
+	size_t len = (size_t)36 + wire_u8(tape);
+
+	memset(plaintext, 0, sizeof(plaintext));
+	plaintext[0] = (uint8_t)(3 + (how & 1));
+	plaintext[1] = wire_u8(tape);
+	if (how & 0x80) /* far away */
+		plaintext[3] = how;
+	plaintext[4] = how >> 1 & 7;
+	plaintext[8] = wire_u8(tape) % 70;
+	for (size_t i = 10; i < len && how & 0x40; i++)
+		plaintext[i] = wire_u8(tape);
+	send_plaintext(plaintext, len);
 }
 
 static void send_raw(struct wire *tape)
@@ -181,7 +202,7 @@ static void step(struct wire *tape)
 {
 	uint8_t op = wire_u8(tape);
 
-	switch (op % 16) {
+	switch (op % 18) {
 	case 0:
 		send_raw(tape);
 		break;
@@ -218,6 +239,10 @@ static void step(struct wire *tape)
 		break;
 	case 14:
 		world.count = 0;
+		break;
+	case 15:
+	case 16:
+		send_repair(tape);
 		break;
 	default:
 		world_turn(&world);

@@ -116,6 +116,7 @@ static inline struct kcpvpn_peer_config world_peer_config(struct world_end *end)
 		.dead_after_us = 15000000,
 		.roaming = true,
 		.persistent = end == &end->world->ends[0],
+		.fec = {KCPVPN_FEC_FIXED, 2, 1, 100, 2000},
 	};
 }
 

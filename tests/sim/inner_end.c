@@ -215,6 +215,9 @@ void inner_end_introduce(struct inner_world *world, size_t tunnel, size_t side)
 		.persistent = side == 0,
 	};
 
+	if (!world->options.fec_off)
+		config.fec = (struct kcpvpn_fec_config){KCPVPN_FEC_ADAPTIVE, 10, 3, 30, 2000};
+
 	private_key(other, secret);
 	kcpvpn_native_public_half(secret, key);
 	if (kcpvpn_native_add_peer(end->native, &config, world->now.us, &end->peer) < 0)

@@ -38,6 +38,7 @@ struct inner_world_options {
 	uint16_t mtu_bytes; /* of the inner devices; 0 = 1400 */
 	uint32_t
 		target_percent; /* of SRTT: CoDel's target, if that is more than the daemon's; 0 = the daemon's */
+	bool fec_off;
 	struct link_config link[2]; /* from side 0, from side 1 */
 };
 

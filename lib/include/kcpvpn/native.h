@@ -69,6 +69,22 @@ enum kcpvpn_padding {
 	KCPVPN_PADDING_FULL, /* all datagrams with data have one size */
 };
 
+/** When repairs go beside what is sent, so that the other side need not wait for what is lost to be sent again. */
+enum kcpvpn_fec_mode {
+	KCPVPN_FEC_OFF,
+	KCPVPN_FEC_FIXED,    /* `parity` repairs for `data` datagrams, always */
+	KCPVPN_FEC_ADAPTIVE, /* by measured loss */
+};
+
+/** Of what is sent; what comes is repaired whatever stands here. None with KCPVPN_PADDING_FULL: repairs would stick out. */
+struct kcpvpn_fec_config {
+	enum kcpvpn_fec_mode mode;
+	unsigned data;		       /* 1 .. 64 */
+	unsigned parity;	       /* 0 .. 32 */
+	unsigned max_overhead_percent; /* bytes of repairs to bytes of all else, 0 .. 200 */
+	int64_t tail_us; /* silence after which bulk that has no repair gets one, 0 .. 1 s */
+};
+
 struct kcpvpn_peer_config {
 	const uint8_t *public_key;    /* KCPVPN_NATIVE_KEY_BYTES, lent */
 	const uint8_t *preshared_key; /* the same, NULL = none; lent */
@@ -80,6 +96,7 @@ struct kcpvpn_peer_config {
 	bool roaming;	       /* false: sends only to the targets given, never to where it moved */
 	bool persistent;       /* has targets and calls for ever; false: only while data waits */
 	enum kcpvpn_padding padding;
+	struct kcpvpn_fec_config fec;
 };
 
 /** Where a peer may be called. */
@@ -259,7 +276,15 @@ struct kcpvpn_peer_status {
 	uint32_t path_mtu_bytes; /* UDP payload in use */
 	double loss_raw_out;	 /* 0..1, over the last few hundred datagrams; negative = unknown */
 	double loss_raw_in;    /* the same, by the numbers of what came over the last ten seconds */
-	uint64_t in_datagrams; /* authentic */
+	double loss_residual_in; /* what of that no repair brought back; negative = unknown */
+	double fec_rate_out; /* repairs for each datagram they cover, as things are; 0 = none are sent */
+	uint32_t fec_window_out; /* datagrams that one covers at most */
+	double fec_rate_in; /* the same of what came over the last ten seconds; negative = unknown */
+	uint32_t fec_window_in;
+	uint64_t fec_recovered;	  /* datagrams brought back */
+	uint64_t fec_repairs_in;  /* repairs that came */
+	uint64_t fec_repairs_out; /* and went */
+	uint64_t in_datagrams;	  /* authentic */
 	uint64_t out_datagrams;
 	uint64_t in_bytes; /* UDP payload */
 	uint64_t out_bytes;

@@ -333,21 +333,23 @@ Test(native_verdicts, frame)
 	uint8_t plaintext[ROOM] = {0};
 
 	open_up(NULL);
-	for (unsigned kind = 3; kind < 256; kind += kind < 8 ? 1 : 31) {
+	for (unsigned kind = 5; kind < 256; kind += kind < 8 ? 1 : 31) {
 		BEGIN();
 		plaintext[0] = (uint8_t)kind;
 		come_sealed(plaintext, 4 + segment(plaintext + 4, KCP_CMD_WINS, NULL, 0) + 40);
 		EXPECT_SILENT(drop_frame);
 		cr_assert_eq(status_of(1).drop_malformed - peer_before.drop_malformed, 1);
 	}
-	/* A repair that would do as segments. */
-	{
+	/* Repairs of no source, of more than we said, and shorter than any. */
+	for (int i = 0; i < 3; i++) {
+		static const uint8_t windows[] = {0, NATIVE_FEC_WINDOW + 1, 1};
 		BEGIN();
 		plaintext[0] = 3;
-		memset(plaintext + 1, 0, 9);
-		plaintext[8] = 1;
-		come_sealed(plaintext, 10 + segment(plaintext + 10, KCP_CMD_PROBE, plaintext, 30));
+		memset(plaintext + 1, 0, 60);
+		plaintext[8] = windows[i];
+		come_sealed(plaintext, i < 2 ? 10 + 60 : 10 + 6 + KCP_OVERHEAD_BYTES - 1);
 		EXPECT_SILENT(drop_frame);
+		cr_assert_eq(status_of(1).drop_malformed - peer_before.drop_malformed, 1);
 	}
 	/* A segment that passes the end; bytes left over. */
 	for (int i = 0; i < 2; i++) {

@@ -1135,7 +1135,7 @@ Test(native_handshake, who_requires_what_we_lack_is_not_called_for_a_minute)
 	open_watched(NULL);
 	lose = 1U << INIT;
 	native_pair_run(&pair, 1000);
-	params.required = NATIVE_FEATURE_FEC;
+	params.required = NATIVE_FEATURE_SUPER;
 	answer_by_hand(&params);
 	cr_assert_eq(kcpvpn_peer_state(a->peers[1]), KCPVPN_PEER_CONNECTING);
 	cr_assert_not_null(strstr(status_of(a).trouble, "feature"));
@@ -1381,9 +1381,10 @@ Test(native_handshake, features_are_those_of_both)
 			     caught_first(RESP)->bytes, bytes, &keys),
 		HANDSHAKE_OK);
 	cr_assert(native_params_read(bytes, NATIVE_PARAMS_RESP, &params));
-	cr_assert_eq(params.features, NATIVE_FEATURE_PADDING);
+	cr_assert_eq(params.features, NATIVE_FEATURE_FEC | NATIVE_FEATURE_PADDING);
 	cr_assert_eq(params.sender_index, session_of(b, NATIVE_SLOT_NEXT)->index.number);
-	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->params.features, NATIVE_FEATURE_PADDING);
+	cr_assert_eq(session_of(b, NATIVE_SLOT_NEXT)->params.features,
+		NATIVE_FEATURE_FEC | NATIVE_FEATURE_PADDING);
 	native_pair_fini(&pair);
 }
 
