@@ -57,12 +57,6 @@ void kcp_budget_sent(struct kcp_budget *budget, struct kcp_lt_flight *ret_flight
 		charge_exempt(budget, bytes, now);
 }
 
-void kcp_budget_forgive(struct kcp_budget *budget)
-{
-	budget->exempt_at = mono_at_us(INT64_MIN / 2);
-	budget->lt.pace_at = budget->exempt_at;
-}
-
 void kcp_budget_acked(struct kcp_budget *budget, const struct kcp_lt_flight *flight, uint32_t bytes,
 	bool late, struct mono now)
 {

@@ -56,9 +56,6 @@ static inline struct mono kcp_budget_exempt_at(const struct kcp_budget *budget)
 void kcp_budget_sent(struct kcp_budget *budget, struct kcp_lt_flight *ret_flight, uint32_t bytes,
 	uint32_t datagram_bytes, uint64_t flying_bytes, bool exempt, struct mono now);
 
-/** Nothing that was sent before is held against what comes. */
-void kcp_budget_forgive(struct kcp_budget *budget);
-
 /** @late  it had been declared lost */
 void kcp_budget_acked(struct kcp_budget *budget, const struct kcp_lt_flight *flight, uint32_t bytes,
 	bool late, struct mono now);

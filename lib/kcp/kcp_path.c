@@ -167,7 +167,9 @@ void kcp_path_restart(struct kcp_path *path, uint32_t rx_credit_bytes, uint32_t 
 	path->blocked_us = 0;
 	path->rack_any = false;
 	path->rack_ce = 0;
-	kcp_budget_forgive(&path->budget);
+	/* who comes back after an outage or a restart may do so by another way */
+	kcp_budget_init(&path->budget);
+	kcp_budget_hint_rtt(&path->budget, path->sent.srtt_us);
 	kcp_seen_init(&path->seen);
 	kcp_grant_init(&path->grant, rx_credit_bytes);
 }
