@@ -145,10 +145,10 @@ struct kcp_path_stats {
 	uint64_t broken_messages;    /* pieces that do not count down, or longer than allowed */
 	/* loss */
 	uint64_t acked_datagrams;
-	uint64_t lost_datagrams; /* that asked for acknowledgement; rebuilt ones too */
-	uint64_t lost_quiet;	 /* that did not */
+	uint64_t lost_datagrams;     /* that asked for acknowledgement; rebuilt ones too */
+	uint64_t lost_quiet;	     /* that did not */
 	uint64_t repaired_datagrams; /* that the peer rebuilt */
-	uint64_t late_acks;	 /* of datagrams declared lost: the path reorders */
+	uint64_t late_acks;	     /* of datagrams declared lost: the path reorders */
 	uint64_t resent_items;
 	uint64_t probes; /* sent because nothing was acknowledged for a PTO */
 	uint64_t racks_sent;
