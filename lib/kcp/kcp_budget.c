@@ -16,19 +16,6 @@ void kcp_budget_hint_rtt(struct kcp_budget *budget, int64_t rtt_us)
 	kcp_lt_hint_rtt(&budget->lt, rtt_us);
 }
 
-void kcp_budget_save(
-	const struct kcp_budget *budget, struct kcp_lt_memory *ret_memory, struct mono now)
-{
-	kcp_lt_save(&budget->lt, ret_memory, now);
-}
-
-void kcp_budget_resume(
-	struct kcp_budget *budget, const struct kcp_lt_memory *memory, struct mono now)
-{
-	kcp_lt_resume(&budget->lt, memory, now);
-	budget->exempt_at = mono_at_us(INT64_MIN / 2);
-}
-
 uint64_t kcp_budget_window_bytes(const struct kcp_budget *budget, uint32_t datagram_bytes)
 {
 	return kcp_lt_window_bytes(&budget->lt, datagram_bytes);
@@ -92,9 +79,4 @@ int64_t kcp_budget_min_rtt_us(const struct kcp_budget *budget)
 uint64_t kcp_budget_rate_bytes(const struct kcp_budget *budget)
 {
 	return kcp_lt_rate_now(&budget->lt);
-}
-
-uint32_t kcp_budget_floor_ppm(const struct kcp_budget *budget)
-{
-	return budget->lt.loss.floor_ppm;
 }

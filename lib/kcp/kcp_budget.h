@@ -26,12 +26,6 @@ void kcp_budget_init(struct kcp_budget *budget);
 /** A round-trip time known from elsewhere, for as long as none was measured. */
 void kcp_budget_hint_rtt(struct kcp_budget *budget, int64_t rtt_us);
 
-/** What is known of the path, and beginning anew on one that is remembered (or not: rate 0). */
-void kcp_budget_save(
-	const struct kcp_budget *budget, struct kcp_lt_memory *ret_memory, struct mono now);
-void kcp_budget_resume(
-	struct kcp_budget *budget, const struct kcp_lt_memory *memory, struct mono now);
-
 /** Bytes that may be in flight. @datagram_bytes  of a full one, as charged */
 uint64_t kcp_budget_window_bytes(const struct kcp_budget *budget, uint32_t datagram_bytes);
 
@@ -80,6 +74,5 @@ void kcp_budget_set_full(struct kcp_budget *budget);
 
 int64_t kcp_budget_min_rtt_us(const struct kcp_budget *budget);
 uint64_t kcp_budget_rate_bytes(const struct kcp_budget *budget); /* a second; 0 = unknown */
-uint32_t kcp_budget_floor_ppm(const struct kcp_budget *budget);	 /* share lost at random */
 
 #endif
