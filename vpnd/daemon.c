@@ -13,6 +13,7 @@
 #include "vpnd/broker.h"
 #include "vpnd/fault.h"
 #include "vpnd/netlink.h"
+#include "vpnd/netlink_monitor.h"
 #include "vpnd/peer.h"
 #include "vpnd/privileges.h"
 #include "vpnd/state_file.h"

@@ -1,23 +1,16 @@
 /*
- * Requests are built by libnl's objects and answered on one socket, in order. The kernel's own error number and text
- * are taken from the acknowledgement: libnl's numbers are coarser, and "Nexthop device is not up" says more than
- * "invalid input data".
+ * Requests are built by libnl's objects and asked by netlink_request.h.
  *
  * A route is recognised as ours by destination, table, metric, interface and protocol together. Adding never takes the
  * place of a route that is not ours, since that could be the one the administrator came in by.
- *
- * The monitor is a second socket. It only says that something changed: what a change means for a peer is found by
- * asking for the path to it, because the kernel announces much that changes nothing.
  */
 #include "vpnd/netlink.h"
 
-#include "core/list.h"
 #include "vpnd/fault.h"
-#include "vpnd/loop.h"
+#include "vpnd/netlink_request.h"
 
 #include <errno.h>
 #include <linux/if_addr.h>
-#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netlink/msg.h>
@@ -26,164 +19,7 @@
 #include <netlink/route/link.h>
 #include <netlink/route/route.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-
-enum {
-	REASON_BYTES = 128,
-	MONITOR_BUFFER_BYTES = 1 << 20,
-	MONITOR_READS_MAX = 64, /* a round; the rest comes with the next */
-};
-
-typedef void (*reply_fn)(void *ctx, struct nlmsghdr *message);
-
-struct netlink {
-	struct nl_sock *socket;
-	struct nl_cb *callbacks;
-
-	/* of the request that is under way */
-	reply_fn on_reply;
-	void *reply_ctx;
-	uint32_t sequence;
-	int err;
-	bool done;
-	char reason[REASON_BYTES]; /* the kernel's text, "" if it gave none */
-};
-
-/* ---- requests --------------------------------------------------------------------------------------------------- */
-
-static int on_valid(struct nl_msg *message, void *arg)
-{
-	struct netlink *netlink = arg;
-
-	if (netlink->on_reply)
-		netlink->on_reply(netlink->reply_ctx, nlmsg_hdr(message));
-	return NL_OK;
-}
-
-static int on_end(struct nl_msg *message, void *arg)
-{
-	struct netlink *netlink = arg;
-
-	(void)message;
-	netlink->done = true;
-	return NL_STOP;
-}
-
-/* What is left of an answer that was given up is skipped. */
-static int on_sequence(struct nl_msg *message, void *arg)
-{
-	const struct netlink *netlink = arg;
-	return nlmsg_hdr(message)->nlmsg_seq == netlink->sequence ? NL_OK : NL_SKIP;
-}
-
-/* The error's own text stands in attributes behind it if the kernel supports that. */
-static void copy_reason(struct netlink *netlink, struct nlmsgerr *error)
-{
-	struct nlmsghdr *header = (struct nlmsghdr *)(void *)((char *)error - NLMSG_HDRLEN);
-	size_t skip = sizeof(*error);
-
-	if (!(header->nlmsg_flags & NLM_F_ACK_TLVS))
-		return;
-	if (!(header->nlmsg_flags & NLM_F_CAPPED))
-		skip += error->msg.nlmsg_len - NLMSG_HDRLEN;
-	skip = NLMSG_ALIGN(skip);
-	size_t len = (size_t)nlmsg_datalen(header);
-	if (skip >= len)
-		return;
-	struct nlattr *attributes = (struct nlattr *)(void *)((char *)error + skip);
-	struct nlattr *text = nla_find(attributes, (int)(len - skip), NLMSGERR_ATTR_MSG);
-	if (text)
-		(void)nla_strlcpy(netlink->reason, text, sizeof(netlink->reason));
-}
-
-static int on_error(struct sockaddr_nl *from, struct nlmsgerr *error, void *arg)
-{
-	struct netlink *netlink = arg;
-
-	(void)from;
-	netlink->err = error->error;
-	netlink->done = true;
-	if (error->error)
-		copy_reason(netlink, error);
-	return NL_STOP;
-}
-
-static int errno_of(int nl_error)
-{
-	switch (-nl_error) {
-	case NLE_NOMEM:
-		return -ENOMEM;
-	case NLE_PERM:
-	case NLE_NOACCESS:
-		return -EPERM;
-	case NLE_INVAL:
-		return -EINVAL;
-	default:
-		return -EIO;
-	}
-}
-
-static int broken(struct netlink *netlink, int nl_error)
-{
-	(void)snprintf(netlink->reason, sizeof(netlink->reason), "%s", nl_geterror(nl_error));
-	return errno_of(nl_error);
-}
-
-/*
- * Sends a request, takes it, and waits for the end of its answer. @nl_error what building it gave. @return 0 or the
- * kernel's negative errno; `reason` may say more.
- */
-static int request(
-	struct netlink *netlink, int nl_error, struct nl_msg *message, reply_fn on_reply, void *ctx)
-{
-	netlink->on_reply = on_reply;
-	netlink->reply_ctx = ctx;
-	netlink->err = 0;
-	netlink->done = false;
-	netlink->reason[0] = '\0';
-	if (nl_error < 0) {
-		nlmsg_free(message);
-		return broken(netlink, nl_error);
-	}
-	nl_complete_msg(netlink->socket, message);
-	netlink->sequence = nlmsg_hdr(message)->nlmsg_seq;
-	nl_error = nl_send(netlink->socket, message);
-	nlmsg_free(message);
-	while (nl_error >= 0 && !netlink->done)
-		nl_error = nl_recvmsgs(netlink->socket, netlink->callbacks);
-	if (netlink->done)
-		return netlink->err;
-	return broken(netlink, nl_error);
-}
-
-static const char *interface_name(int ifindex, char name[IF_NAMESIZE])
-{
-	if (!if_indextoname((unsigned)ifindex, name))
-		(void)snprintf(name, IF_NAMESIZE, "#%d", ifindex);
-	return name;
-}
-
-static const char *hint_of(int err)
-{
-	switch (-err) {
-	case EAFNOSUPPORT:
-		return "IPv6 is disabled on this host or container: sysctl "
-		       "net.ipv6.conf.all.disable_ipv6=0, or take IPv6 out of "
-		       "interface.addresses and allowed_ips";
-	case EPERM:
-	case EACCES:
-		return "start as root, or with CAP_NET_ADMIN";
-	case ENODEV:
-		return "the interface was deleted while in use";
-	case EEXIST:
-		return "ip route show table all shows the other; change routes.metric or "
-		       "allowed_ips";
-	default:
-		return NULL;
-	}
-}
 
 /*
  * Where IPv6 is switched off, by sysctl or at boot, each call that needs it fails in a way of its own. "Permission denied"
@@ -192,64 +28,6 @@ static const char *hint_of(int err)
 static int without_ipv6(int err, uint8_t family)
 {
 	return family == 6 && (err == -EACCES || err == -EOPNOTSUPP) ? -EAFNOSUPPORT : err;
-}
-
-static int failed(struct netlink *netlink, int err, const char *code, const char *what, int ifindex,
-	struct fault *fault)
-{
-	char name[IF_NAMESIZE];
-	bool more = netlink->reason[0] != '\0';
-
-	return fault_set(fault, err, code, hint_of(err), "cannot %s on %s: %s%s%s%s", what,
-		interface_name(ifindex, name), strerror(-err), more ? " (" : "", netlink->reason,
-		more ? ")" : "");
-}
-
-int netlink_new(struct netlink **ret_netlink, struct fault *fault)
-{
-	int one = 1;
-	int err = -ENOMEM;
-	struct netlink *netlink = calloc(1, sizeof(*netlink));
-
-	if (!netlink)
-		goto fail;
-	netlink->socket = nl_socket_alloc();
-	netlink->callbacks = nl_cb_alloc(NL_CB_DEFAULT);
-	if (!netlink->socket || !netlink->callbacks)
-		goto free_netlink;
-	int nl_error = nl_connect(netlink->socket, NETLINK_ROUTE);
-	if (nl_error < 0) {
-		err = errno_of(nl_error);
-		goto free_netlink;
-	}
-	/* Older kernels refuse these: then errors have no text, and dumps are filtered here only. */
-	int fd = nl_socket_get_fd(netlink->socket);
-	(void)setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &one, sizeof(one));
-	(void)setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof(one));
-	(void)setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &one, sizeof(one));
-	nl_cb_set(netlink->callbacks, NL_CB_SEQ_CHECK, NL_CB_CUSTOM, on_sequence, netlink);
-	nl_cb_set(netlink->callbacks, NL_CB_VALID, NL_CB_CUSTOM, on_valid, netlink);
-	nl_cb_set(netlink->callbacks, NL_CB_FINISH, NL_CB_CUSTOM, on_end, netlink);
-	nl_cb_set(netlink->callbacks, NL_CB_ACK, NL_CB_CUSTOM, on_end, netlink);
-	nl_cb_err(netlink->callbacks, NL_CB_CUSTOM, on_error, netlink);
-	*ret_netlink = netlink;
-	return 0;
-free_netlink:
-	netlink_free(netlink);
-fail:
-	return fault_set(fault, err, "E-NET-1", NULL, "cannot open a route netlink socket: %s",
-		strerror(-err));
-}
-
-void netlink_free(struct netlink *netlink)
-{
-	if (!netlink)
-		return;
-	if (netlink->callbacks)
-		nl_cb_put(netlink->callbacks);
-	if (netlink->socket)
-		nl_socket_free(netlink->socket);
-	free(netlink);
 }
 
 /* ---- links and addresses ---------------------------------------------------------------------------------------- */
@@ -261,12 +39,12 @@ static int change_link(struct netlink *netlink, int ifindex, struct rtnl_link *c
 
 	if (!link || !change) {
 		rtnl_link_put(link);
-		return broken(netlink, -NLE_NOMEM);
+		return netlink_broken(netlink, -NLE_NOMEM);
 	}
 	rtnl_link_set_ifindex(link, ifindex);
 	int nl_error = rtnl_link_build_change_request(link, change, 0, &message);
 	rtnl_link_put(link);
-	return request(netlink, nl_error, message, NULL, NULL);
+	return netlink_request(netlink, nl_error, message, NULL, NULL);
 }
 
 int netlink_link_set_up(struct netlink *netlink, int ifindex, bool up, struct fault *fault)
@@ -280,8 +58,8 @@ int netlink_link_set_up(struct netlink *netlink, int ifindex, bool up, struct fa
 	int err = change_link(netlink, ifindex, change);
 	rtnl_link_put(change);
 	if (err)
-		return failed(netlink, err, "E-NET-2", up ? "set the link up" : "set the link down",
-			ifindex, fault);
+		return netlink_failed(netlink, err, "E-NET-2",
+			up ? "set the link up" : "set the link down", ifindex, fault);
 	return 0;
 }
 
@@ -297,7 +75,7 @@ int netlink_link_set_mtu(
 	rtnl_link_put(change);
 	if (err) {
 		(void)snprintf(what, sizeof(what), "set the MTU to %u", mtu_bytes);
-		return failed(netlink, err, "E-NET-3", what, ifindex, fault);
+		return netlink_failed(netlink, err, "E-NET-3", what, ifindex, fault);
 	}
 	return 0;
 }
@@ -350,12 +128,13 @@ static int change_address(struct netlink *netlink, int ifindex, const struct ip_
 			nl_error = rtnl_addr_build_delete_request(object, 0, &message);
 		rtnl_addr_put(object);
 	}
-	int err = request(netlink, nl_error, message, NULL, NULL);
+	int err = netlink_request(netlink, nl_error, message, NULL, NULL);
 	if (err == 0 || (add && err == -EEXIST) || (!add && err == -EADDRNOTAVAIL))
 		return 0;
 	(void)snprintf(what, sizeof(what), "%s the address %s", add ? "add" : "remove",
 		ip_prefix_format(address, prefix));
-	return failed(netlink, without_ipv6(err, address->family), "E-NET-4", what, ifindex, fault);
+	return netlink_failed(
+		netlink, without_ipv6(err, address->family), "E-NET-4", what, ifindex, fault);
 }
 
 int netlink_address_add(
@@ -415,7 +194,7 @@ static int change_route(struct netlink *netlink, const struct netlink_route *rou
 			nl_error = rtnl_route_build_del_request(object, 0, &message);
 		rtnl_route_put(object);
 	}
-	return request(netlink, nl_error, message, NULL, NULL);
+	return netlink_request(netlink, nl_error, message, NULL, NULL);
 }
 
 static int route_failed(struct netlink *netlink, int err, const char *verb,
@@ -426,8 +205,8 @@ static int route_failed(struct netlink *netlink, int err, const char *verb,
 
 	(void)snprintf(what, sizeof(what), "%s the route to %s (table %u, metric %u)", verb,
 		ip_prefix_format(&route->destination, prefix), route->table, route->metric);
-	return failed(netlink, without_ipv6(err, route->destination.family), "E-NET-5", what,
-		route->ifindex, fault);
+	return netlink_failed(netlink, without_ipv6(err, route->destination.family), "E-NET-5",
+		what, route->ifindex, fault);
 }
 
 struct search {
@@ -527,9 +306,9 @@ int netlink_route_list(struct netlink *netlink, uint8_t protocol, netlink_route_
 		struct nl_msg *message = nlmsg_alloc_simple(RTM_GETROUTE, NLM_F_DUMP);
 		int nl_error = message ? nlmsg_append(message, &body, sizeof(body), NLMSG_ALIGNTO)
 				       : -NLE_NOMEM;
-		int err = request(netlink, nl_error, message, list_route, &listing);
+		int err = netlink_request(netlink, nl_error, message, list_route, &listing);
 		if (err && err != -EAFNOSUPPORT && err != -EOPNOTSUPP)
-			return fault_set(fault, err, "E-NET-6", hint_of(err),
+			return fault_set(fault, err, "E-NET-6", netlink_hint(err),
 				"cannot list the routes of protocol %u: %s", protocol,
 				strerror(-err));
 	}
@@ -585,7 +364,7 @@ int netlink_path(struct netlink *netlink, const struct kcpvpn_endpoint *remote, 
 		nl_error = nla_put_u32(message, RTA_MARK, fwmark);
 	if (nl_error >= 0 && remote->scope_id)
 		nl_error = nla_put_u32(message, RTA_OIF, remote->scope_id);
-	int err = request(netlink, nl_error, message, read_path, &path);
+	int err = netlink_request(netlink, nl_error, message, read_path, &path);
 	switch (-err) {
 	case 0:
 		*ret_path = path;
@@ -605,141 +384,4 @@ bool netlink_path_equal(const struct netlink_path *a, const struct netlink_path 
 {
 	return a->ifindex == b->ifindex && kcpvpn_endpoint_equal(&a->source, &b->source) &&
 	       kcpvpn_endpoint_equal(&a->gateway, &b->gateway);
-}
-
-/* ---- monitor ---------------------------------------------------------------------------------------------------- */
-
-struct netlink_monitor {
-	struct loop *loop;
-	struct loop_watch watch;
-	struct nl_sock *socket;
-	int own_ifindex;
-	uint8_t own_protocol;
-	bool changed;
-	netlink_changed_fn on_changed;
-	void *ctx;
-};
-
-static bool route_matters(const struct netlink_monitor *monitor, struct nlmsghdr *message)
-{
-	struct nlattr *attributes[RTA_MAX + 1];
-	const struct rtmsg *body;
-
-	if (nlmsg_parse(message, sizeof(*body), attributes, RTA_MAX, NULL) < 0)
-		return false;
-	body = nlmsg_data(message);
-	/* Table local follows the addresses, which are told by themselves. */
-	if (body->rtm_protocol == monitor->own_protocol || body->rtm_table == RT_TABLE_LOCAL ||
-		body->rtm_flags & RTM_F_CLONED)
-		return false;
-	return !attributes[RTA_OIF] ||
-	       nla_get_u32(attributes[RTA_OIF]) != (uint32_t)monitor->own_ifindex;
-}
-
-static int on_notice(struct nl_msg *notice, void *arg)
-{
-	struct netlink_monitor *monitor = arg;
-	struct nlmsghdr *message = nlmsg_hdr(notice);
-	bool matters = false;
-
-	switch (message->nlmsg_type) {
-	case RTM_NEWLINK:
-	case RTM_DELLINK:
-		if (nlmsg_valid_hdr(message, sizeof(struct ifinfomsg))) {
-			const struct ifinfomsg *body = nlmsg_data(message);
-			matters = body->ifi_index != monitor->own_ifindex;
-		}
-		break;
-	case RTM_NEWADDR:
-	case RTM_DELADDR:
-		if (nlmsg_valid_hdr(message, sizeof(struct ifaddrmsg))) {
-			const struct ifaddrmsg *body = nlmsg_data(message);
-			matters = body->ifa_index != (uint32_t)monitor->own_ifindex;
-		}
-		break;
-	case RTM_NEWROUTE:
-	case RTM_DELROUTE:
-		matters = route_matters(monitor, message);
-		break;
-	default:
-		break;
-	}
-	if (matters)
-		monitor->changed = true;
-	return NL_OK;
-}
-
-static void on_readable(struct loop_watch *watch, uint32_t events)
-{
-	struct netlink_monitor *monitor = list_entry(watch, struct netlink_monitor, watch);
-
-	(void)events;
-	for (int i = 0; i < MONITOR_READS_MAX; i++) {
-		int nl_error = nl_recvmsgs_default(monitor->socket);
-		if (nl_error == -NLE_AGAIN)
-			break;
-		if (nl_error < 0) /* messages were lost: what they said is unknown */
-			monitor->changed = true;
-	}
-	if (!monitor->changed)
-		return;
-	monitor->changed = false;
-	monitor->on_changed(monitor->ctx); /* may free the monitor */
-}
-
-int netlink_monitor_new(struct loop *loop, int own_ifindex, uint8_t own_protocol,
-	netlink_changed_fn on_changed, void *ctx, struct netlink_monitor **ret_monitor,
-	struct fault *fault)
-{
-	int err = -ENOMEM;
-	struct netlink_monitor *monitor = calloc(1, sizeof(*monitor));
-
-	if (!monitor)
-		goto fail;
-	*monitor = (struct netlink_monitor){
-		.loop = loop,
-		.watch = {.on_event = on_readable},
-		.own_ifindex = own_ifindex,
-		.own_protocol = own_protocol,
-		.on_changed = on_changed,
-		.ctx = ctx,
-	};
-	monitor->socket = nl_socket_alloc();
-	if (!monitor->socket)
-		goto free_monitor;
-	nl_socket_disable_seq_check(monitor->socket);
-	(void)nl_socket_modify_cb(monitor->socket, NL_CB_VALID, NL_CB_CUSTOM, on_notice, monitor);
-	int nl_error = nl_connect(monitor->socket, NETLINK_ROUTE);
-	if (nl_error >= 0)
-		nl_error = nl_socket_add_memberships(monitor->socket, RTNLGRP_LINK,
-			RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
-			RTNLGRP_IPV6_ROUTE, 0);
-	if (nl_error >= 0)
-		nl_error = nl_socket_set_nonblocking(monitor->socket);
-	if (nl_error < 0) {
-		err = errno_of(nl_error);
-		goto free_monitor;
-	}
-	(void)nl_socket_set_buffer_size(monitor->socket, MONITOR_BUFFER_BYTES, 0);
-	monitor->watch.fd = nl_socket_get_fd(monitor->socket);
-	err = loop_watch_add(loop, &monitor->watch, EPOLLIN);
-	if (err)
-		goto free_monitor;
-	*ret_monitor = monitor;
-	return 0;
-free_monitor:
-	netlink_monitor_free(monitor);
-fail:
-	return fault_set(fault, err, "E-NET-8", NULL,
-		"cannot watch for changes of addresses and routes: %s", strerror(-err));
-}
-
-void netlink_monitor_free(struct netlink_monitor *monitor)
-{
-	if (!monitor)
-		return;
-	loop_watch_remove(monitor->loop, &monitor->watch);
-	if (monitor->socket)
-		nl_socket_free(monitor->socket);
-	free(monitor);
 }

@@ -14,9 +14,7 @@
 #include <stdint.h>
 
 struct fault;
-struct loop;
 struct netlink;
-struct netlink_monitor;
 
 enum {
 	NETLINK_PROTOCOL = 201, /* default mark of own routes (routes.protocol) */
@@ -92,22 +90,5 @@ int netlink_path(struct netlink *netlink, const struct kcpvpn_endpoint *remote, 
 	struct netlink_path *ret_path, struct fault *fault);
 
 bool netlink_path_equal(const struct netlink_path *a, const struct netlink_path *b);
-
-/**
- * Called at most once a loop round after links, addresses or routes changed, or when the kernel had more to tell than
- * the socket could hold. The kernel also tells of refreshes that change nothing (router advertisements): compare
- * netlink_path() before acting.
- */
-typedef void (*netlink_changed_fn)(void *ctx);
-
-/**
- * Begins to watch. Changes on the interface `own_ifindex` and routes with `own_protocol` are ignored.
- *
- * @ret_monitor  freed by netlink_monitor_free(), before the loop
- */
-int netlink_monitor_new(struct loop *loop, int own_ifindex, uint8_t own_protocol,
-	netlink_changed_fn on_changed, void *ctx, struct netlink_monitor **ret_monitor,
-	struct fault *fault);
-void netlink_monitor_free(struct netlink_monitor *monitor);
 
 #endif

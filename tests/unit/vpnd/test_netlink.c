@@ -2,6 +2,7 @@
 #include "vpnd/fault.h"
 #include "vpnd/loop.h"
 #include "vpnd/netlink.h"
+#include "vpnd/netlink_monitor.h"
 #include "vpnd/tun.h"
 
 #include <criterion/criterion.h>

@@ -1,0 +1,31 @@
+/*
+ * Word from the kernel that the host's links, addresses or routes changed. What a change means for a peer is found by asking
+ * for the path to it (netlink_path()), because the kernel announces much that changes nothing.
+ */
+#ifndef VPND_NETLINK_MONITOR_H
+#define VPND_NETLINK_MONITOR_H
+
+#include <stdint.h>
+
+struct fault;
+struct loop;
+struct netlink_monitor;
+
+/**
+ * Called at most once a loop round after links, addresses or routes changed, or when the kernel had more to tell than
+ * the socket could hold. The kernel also tells of refreshes that change nothing (router advertisements): compare
+ * netlink_path() before acting.
+ */
+typedef void (*netlink_changed_fn)(void *ctx);
+
+/**
+ * Begins to watch. Changes on the interface `own_ifindex` and routes with `own_protocol` are ignored.
+ *
+ * @ret_monitor  freed by netlink_monitor_free(), before the loop
+ */
+int netlink_monitor_new(struct loop *loop, int own_ifindex, uint8_t own_protocol,
+	netlink_changed_fn on_changed, void *ctx, struct netlink_monitor **ret_monitor,
+	struct fault *fault);
+void netlink_monitor_free(struct netlink_monitor *monitor);
+
+#endif
