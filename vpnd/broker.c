@@ -6,32 +6,19 @@
  * It ignores signals that are meant for the daemon, as Ctrl-C in a terminal and a service manager's signal to all
  * processes: it ends when the worker's end of the pair is closed, whatever closed it.
  *
- * Requests are numbered. An answer that comes after its time is recognised by an old number and dropped together with a
- * descriptor it may carry.
- *
- * Packets wait while the worker waits. So a helper is waited for once: when an answer is overdue nothing more is sent,
- * and requests fail at once, until that answer has come; the loop watches for it. Of a thousand routes to a stuck helper
- * the first takes its time, and the others none. There is never more than one such request on its way.
- *
- * Reading the configuration is the one request that nobody waits for: files may lie where a read takes as long as it
- * likes. Its answer comes by the loop, and so does the news that it did not come. One other request may stand behind it;
- * counted from the begin of the reading, that is waited for no longer than any other. Outcomes are told from a timer that is due at
- * once, never in the middle of something else.
+ * How it is asked, and what is done about one that does not answer, stands in broker_ask.c. The outcome of reading the
+ * configuration is told from a timer that is due at once, never in the middle of something else.
  */
 #include "vpnd/broker.h"
 
 #include "config/config.h"
-#include "core/log.h"
-#include "vpnd/broker_msg.h"
+#include "vpnd/broker_ask.h"
 #include "vpnd/broker_server.h"
 #include "vpnd/config_record.h"
-#include "vpnd/loop.h"
 #include "vpnd/netlink.h"
 #include "vpnd/privileges.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,34 +32,6 @@
 
 enum {
 	HELPER_FD = STDERR_FILENO + 1,
-	END_MS = 500, /* for the last word, however long the rest took */
-};
-
-struct broker {
-	struct loop *loop;
-	struct loop_watch watch; /* tells of late answers, and that the other end is closed */
-	int fd;			 /* -1 = the helper is gone */
-	pid_t pid;
-	uint32_t sequence; /* of the latest request */
-	bool stuck;	   /* that one is not answered, and its time is over */
-	struct {
-		bool under_way;	   /* asked, and not told yet */
-		bool answered;	   /* `fd` and `fault` are to be told */
-		uint32_t sequence; /* of its request */
-		int64_t began_us;
-		int fd;
-		struct fault fault;
-		struct loop_timer due; /* its time is over; or, answered, it is to be told */
-		broker_read_fn done;
-		void *ctx;
-	} reading;
-	void (*on_back)(void *ctx);
-	void *on_back_ctx;
-	int answer_ms;	       /* for a request */
-	int read_ms;	       /* for one that reads the configuration */
-	int64_t stop_until_us; /* for all requests together; 0 = the daemon does not stop */
-	int ifindex;
-	const struct log *log;
 };
 
 /* ---- the helper's first steps ----------------------------------------------------------------------------------- */
@@ -122,264 +81,6 @@ static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct
 	_exit(EXIT_SUCCESS);
 }
 
-/* ---- asking ----------------------------------------------------------------------------------------------------- */
-
-static int gone(struct fault *fault)
-{
-	return fault_set(fault, -EPIPE, "E-PRIV-5", "restart vpnd",
-		"the helper process that changes the host's network is gone");
-}
-
-/* The reading is over, whatever came of it. `fd` is taken. */
-static void note_read(struct broker *broker, int fd, const struct fault *fault)
-{
-	broker->reading.answered = true;
-	broker->reading.fd = fd;
-	broker->reading.fault = *fault;
-	if (fd < 0 && !fault->err)
-		(void)fault_set(&broker->reading.fault, -EBADMSG, "E-PRIV-5", NULL,
-			"the helper process said nonsense");
-	loop_timer_arm(broker->loop, &broker->reading.due, loop_now(broker->loop));
-}
-
-static bool reads(const struct broker *broker)
-{
-	return broker->reading.under_way && !broker->reading.answered;
-}
-
-/* The helper has closed its end: it is ending, or was killed. */
-static void lose(struct broker *broker)
-{
-	if (broker->fd < 0)
-		return;
-	loop_watch_remove(broker->loop, &broker->watch);
-	close(broker->fd);
-	broker->fd = -1;
-	(void)waitpid(broker->pid, NULL, 0);
-	log_error(broker->log,
-		"the helper process is gone: packets flow on, but addresses, routes and "
-		"the configuration cannot be changed; restart vpnd");
-	if (reads(broker)) {
-		struct fault fault = {0};
-		(void)gone(&fault);
-		note_read(broker, -1, &fault);
-	}
-}
-
-static void note_stuck(struct broker *broker)
-{
-	if (broker->stuck)
-		return;
-	broker->stuck = true;
-	log_error(broker->log,
-		"the helper process is stuck: packets flow on, but addresses, routes and the "
-		"configuration cannot be changed until it answers");
-}
-
-static int64_t ms_left(int64_t until_us)
-{
-	int64_t left = (until_us - loop_clock().us + 999) / 1000;
-
-	return left > 0 ? left : 0;
-}
-
-/* The descriptor that came with a message, -1 if none did. */
-static int take_descriptor(struct msghdr *message)
-{
-	const struct cmsghdr *header = CMSG_FIRSTHDR(message);
-	int fd = -1;
-
-	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-		header->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(header), sizeof(int));
-	return fd;
-}
-
-/* Receives one answer, whichever. @return 0, -ETIMEDOUT, -EPIPE or -EBADMSG */
-static int receive(struct broker *broker, int64_t until_us, struct broker_answer *ret, int *ret_fd)
-{
-	uint8_t bytes[BROKER_ANSWER_BYTES + 1];
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct pollfd readable = {.fd = broker->fd, .events = POLLIN};
-
-	for (;;) {
-		struct iovec piece = {bytes, sizeof(bytes)};
-		struct msghdr message = {
-			.msg_iov = &piece,
-			.msg_iovlen = 1,
-			.msg_control = control.bytes,
-			.msg_controllen = sizeof(control.bytes),
-		};
-		ssize_t len = recvmsg(broker->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		if (len > 0) {
-			int fd = take_descriptor(&message);
-			int error = broker_answer_read(bytes, (size_t)len, ret);
-			if (error && fd >= 0)
-				close(fd);
-			else
-				*ret_fd = fd;
-			return error;
-		}
-		if (len == 0 || (errno != EAGAIN && errno != EINTR))
-			return -EPIPE;
-		int64_t left = ms_left(until_us);
-		if (left == 0)
-			return -ETIMEDOUT;
-		(void)poll(&readable, 1, (int)left);
-	}
-}
-
-/* An answer that is not the one waited for: of the reading, or after its time. `fd` is taken. */
-static void take_other(struct broker *broker, const struct broker_answer *answer, int fd)
-{
-	if (reads(broker) && answer->sequence == broker->reading.sequence) {
-		if (answer->fault.err && fd >= 0)
-			close(fd);
-		note_read(broker, answer->fault.err ? -1 : fd, &answer->fault);
-	} else if (fd >= 0) {
-		close(fd);
-	}
-	if (!broker->stuck || answer->sequence != broker->sequence)
-		return;
-	broker->stuck = false;
-	log_warn(broker->log, "the helper process answers again");
-	if (broker->on_back)
-		broker->on_back(broker->on_back_ctx);
-}
-
-/* @return 0, or -EPIPE: the helper is gone */
-static int take_others(struct broker *broker)
-{
-	struct broker_answer answer;
-	int error, fd = -1;
-
-	while ((error = receive(broker, 0, &answer, &fd)) == 0)
-		take_other(broker, &answer, fd);
-	return error == -EPIPE ? error : 0;
-}
-
-/* Not in the middle of a request: those take their answers themselves. */
-static void on_event(struct loop_watch *watch, uint32_t events)
-{
-	struct broker *broker = list_entry(watch, struct broker, watch);
-
-	(void)events;
-	if (take_others(broker) < 0)
-		lose(broker);
-}
-
-/* Waits for the answer with this number. `*ret_fd` is -1 or the caller's to close. */
-static int await(struct broker *broker, uint32_t sequence, int64_t until_us, int *ret_fd,
-	struct fault *fault)
-{
-	struct broker_answer answer;
-	int fd = -1;
-
-	*ret_fd = -1;
-	for (;;) {
-		int error = receive(broker, until_us, &answer, &fd);
-		if (error == -ETIMEDOUT)
-			return fault_set(fault, error, "E-PRIV-5", NULL,
-				"the helper process did not answer in time");
-		if (error)
-			return error == -EPIPE ? gone(fault)
-					       : fault_set(fault, error, "E-PRIV-5", NULL,
-							 "the helper process said nonsense");
-		if (answer.sequence == sequence)
-			break;
-		take_other(broker, &answer, fd);
-	}
-	if (answer.fault.err) {
-		if (fd >= 0)
-			close(fd);
-		if (fault)
-			*fault = answer.fault;
-		return answer.fault.err;
-	}
-	*ret_fd = fd;
-	return 0;
-}
-
-/* Until when an answer is waited for. @return 0 = not at all: that time is over */
-static int64_t deadline_us(const struct broker *broker, enum broker_verb verb)
-{
-	int64_t now_us = loop_clock().us;
-	int64_t until_us =
-		now_us + (int64_t)(verb == BROKER_END ? END_MS : broker->answer_ms) * 1000;
-
-	if (reads(broker)) {
-		int64_t most_us = broker->reading.began_us + (int64_t)broker->answer_ms * 1000;
-		until_us = most_us < until_us ? most_us : until_us;
-	}
-	if (broker->stop_until_us && verb != BROKER_END && broker->stop_until_us < until_us)
-		until_us = broker->stop_until_us;
-	return now_us < until_us ? until_us : 0;
-}
-
-static int overdue(struct fault *fault, const char *text)
-{
-	return fault_set(fault, -ETIMEDOUT, "E-PRIV-5", NULL, "%s", text);
-}
-
-/* Sends a request, and returns its number in it. @return 0, or an error with `*fault` filled */
-static int put(struct broker *broker, struct broker_request *request, struct fault *fault)
-{
-	uint8_t bytes[BROKER_REQUEST_BYTES];
-
-	request->sequence = ++broker->sequence;
-	broker_request_write(request, bytes);
-	if (send(broker->fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
-		return 0;
-	return errno == EPIPE || errno == ECONNRESET
-		       ? gone(fault)
-		       : overdue(fault, "the helper process cannot be asked");
-}
-
-static int exchange(
-	struct broker *broker, struct broker_request *request, int *ret_fd, struct fault *fault)
-{
-	if ((broker->stuck || reads(broker)) && take_others(broker) < 0)
-		return gone(fault);
-	if (broker->stuck)
-		return overdue(fault, "the helper process is stuck");
-	int64_t until_us = deadline_us(broker, request->verb);
-	if (!until_us)
-		return overdue(fault,
-			reads(broker) ? "the helper process is still reading the configuration"
-				      : "there is no time left: what the helper would remove goes "
-					"with the interface");
-	int error = put(broker, request, fault);
-	if (!error)
-		error = await(broker, request->sequence, until_us, ret_fd, fault);
-	if (error == -ETIMEDOUT)
-		note_stuck(broker);
-	return error;
-}
-
-/* @ret_fd  NULL = the answer has none */
-static int ask(
-	struct broker *broker, struct broker_request *request, int *ret_fd, struct fault *fault)
-{
-	int fd = -1;
-
-	if (broker->fd < 0)
-		return gone(fault);
-	int error = exchange(broker, request, &fd, fault);
-	if (error == -EPIPE)
-		lose(broker);
-	if (!error && ret_fd && fd < 0)
-		error = fault_set(
-			fault, -EBADMSG, "E-PRIV-5", NULL, "the helper process said nonsense");
-	if (ret_fd)
-		*ret_fd = fd;
-	else if (fd >= 0)
-		close(fd);
-	return error;
-}
-
 /* ---- the host's network ----------------------------------------------------------------------------------------- */
 
 static int check_ifindex(const struct broker *broker, int ifindex, struct fault *fault)
@@ -395,7 +96,7 @@ static int set_up(void *ctx, int ifindex, bool up, struct fault *fault)
 	struct broker_request request = {.verb = BROKER_LINK, .value = up};
 	int error = check_ifindex(ctx, ifindex, fault);
 
-	return error ? error : ask(ctx, &request, NULL, fault);
+	return error ? error : broker_ask(ctx, &request, NULL, fault);
 }
 
 static int set_mtu(void *ctx, int ifindex, uint32_t mtu_bytes, struct fault *fault)
@@ -403,7 +104,7 @@ static int set_mtu(void *ctx, int ifindex, uint32_t mtu_bytes, struct fault *fau
 	struct broker_request request = {.verb = BROKER_MTU, .value = mtu_bytes};
 	int error = check_ifindex(ctx, ifindex, fault);
 
-	return error ? error : ask(ctx, &request, NULL, fault);
+	return error ? error : broker_ask(ctx, &request, NULL, fault);
 }
 
 static int address(
@@ -415,7 +116,7 @@ static int address(
 	};
 	int error = check_ifindex(ctx, ifindex, fault);
 
-	return error ? error : ask(ctx, &request, NULL, fault);
+	return error ? error : broker_ask(ctx, &request, NULL, fault);
 }
 
 static int route(void *ctx, const struct netlink_route *change, enum host_route_verb verb,
@@ -434,7 +135,7 @@ static int route(void *ctx, const struct netlink_route *change, enum host_route_
 	};
 	int error = check_ifindex(ctx, change->ifindex, fault);
 
-	return error ? error : ask(ctx, &request, NULL, fault);
+	return error ? error : broker_ask(ctx, &request, NULL, fault);
 }
 
 struct host_net broker_host_net(struct broker *broker)
@@ -479,12 +180,12 @@ int broker_read_config(struct broker *broker, broker_read_fn done, void *ctx, st
 	int error = broker->fd < 0 ? -EPIPE : 0;
 
 	if (!error && broker->stuck)
-		error = take_others(broker);
+		error = broker_take_others(broker);
 	if (error)
 		goto lost;
 	if (broker->stuck)
-		return overdue(fault, "the helper process is stuck");
-	error = put(broker, &request, fault);
+		return broker_overdue(fault, "the helper process is stuck");
+	error = broker_put(broker, &request, fault);
 	if (error == -EPIPE)
 		goto lost;
 	if (error)
@@ -499,8 +200,8 @@ int broker_read_config(struct broker *broker, broker_read_fn done, void *ctx, st
 		mono_add_us(loop_clock(), (int64_t)broker->read_ms * 1000));
 	return 0;
 lost:
-	lose(broker);
-	return gone(fault);
+	broker_lose(broker);
+	return broker_gone(fault);
 }
 
 static void on_read_due(struct loop_timer *timer, struct mono now)
@@ -510,9 +211,9 @@ static void on_read_due(struct loop_timer *timer, struct mono now)
 	(void)now;
 	if (!broker->reading.answered) {
 		broker->reading.fd = -1;
-		(void)overdue(&broker->reading.fault,
+		(void)broker_overdue(&broker->reading.fault,
 			"the helper process did not read the configuration in time");
-		note_stuck(broker);
+		broker_note_stuck(broker);
 	}
 	int fd = broker->reading.fd;
 	struct fault fault = broker->reading.fault;
@@ -525,7 +226,7 @@ void broker_keep_config(struct broker *broker)
 {
 	struct broker_request request = {.verb = BROKER_KEEP_CONFIG};
 
-	(void)ask(broker, &request, NULL, NULL);
+	(void)broker_ask(broker, &request, NULL, NULL);
 }
 
 int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, int *ret_fd,
@@ -533,7 +234,7 @@ int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local
 {
 	struct broker_request request = {.verb = BROKER_UDP_SOCKET, .endpoint = *local};
 
-	return ask(broker, &request, ret_fd, fault);
+	return broker_ask(broker, &request, ret_fd, fault);
 }
 
 bool broker_alive(const struct broker *broker)
@@ -546,7 +247,7 @@ bool broker_stuck(const struct broker *broker)
 	int64_t overdue_us = broker->reading.began_us + (int64_t)broker->answer_ms * 1000;
 
 	return broker->fd >= 0 &&
-	       (broker->stuck || (reads(broker) && loop_clock().us > overdue_us));
+	       (broker->stuck || (broker_reads(broker) && loop_clock().us > overdue_us));
 }
 
 void broker_set_on_back(struct broker *broker, void (*on_back)(void *ctx), void *ctx)
@@ -556,6 +257,16 @@ void broker_set_on_back(struct broker *broker, void (*on_back)(void *ctx), void 
 }
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------ */
+
+/* Not in the middle of a request: those take their answers themselves. */
+static void on_event(struct loop_watch *watch, uint32_t events)
+{
+	struct broker *broker = list_entry(watch, struct broker, watch);
+
+	(void)events;
+	if (broker_take_others(broker) < 0)
+		broker_lose(broker);
+}
 
 int broker_new(struct loop *loop, const struct broker_setup *setup, struct broker **ret_broker,
 	struct fault *fault)
@@ -591,7 +302,8 @@ int broker_new(struct loop *loop, const struct broker_setup *setup, struct broke
 		be_helper(pair[1], setup, setup->config);
 	close(pair[1]);
 	broker->fd = broker->watch.fd = pair[0];
-	error = await(broker, 0, loop_clock().us + (int64_t)BROKER_READ_MS * 1000, &none, fault);
+	error = broker_await(
+		broker, 0, loop_clock().us + (int64_t)BROKER_READ_MS * 1000, &none, fault);
 	if (!error)
 		error = loop_watch_add(loop, &broker->watch, EPOLLIN);
 	if (error) {
@@ -618,11 +330,11 @@ void broker_begin_stop(struct broker *broker)
 /* It answered that it ends, and is waited for; but who does not end after all holds up nobody. */
 static void await_end(struct broker *broker)
 {
-	int64_t until_us = loop_clock().us + (int64_t)END_MS * 1000;
+	int64_t until_us = loop_clock().us + (int64_t)BROKER_END_MS * 1000;
 	struct broker_answer answer;
 	int error, fd = -1;
 
-	while ((error = receive(broker, until_us, &answer, &fd)) == 0) {
+	while ((error = broker_receive(broker, until_us, &answer, &fd)) == 0) {
 		if (fd >= 0)
 			close(fd);
 	}
@@ -641,7 +353,7 @@ void broker_free(struct broker *broker)
 		close(broker->reading.fd);
 	broker->reading.under_way = false;
 	if (broker->fd >= 0) {
-		if (ask(broker, &request, NULL, NULL) == 0)
+		if (broker_ask(broker, &request, NULL, NULL) == 0)
 			await_end(broker);
 		loop_watch_remove(broker->loop, &broker->watch);
 		if (broker->fd >= 0)
