@@ -201,7 +201,7 @@ enum kcp_dgram_state kcp_dgram_in_check(
 	struct flow_in *flow = kcp_table_find(&in->flows, flow_id);
 
 	if (flow && mono_diff_us(now, flow->seen_at) >= KCP_DGRAM_IN_IDLE_US &&
-		flow->top - sn > KCP_DGRAM_WINDOW && kcp_sn_before(sn, flow->top)) {
+		(!kcp_sn_before(sn, flow->top) || flow->top - sn > KCP_DGRAM_WINDOW)) {
 		/* Past its time and not what it knows: the sender freed it and began anew. */
 		*flow = (struct flow_in){.entry = {flow_id}, .top = sn};
 	}
@@ -228,7 +228,9 @@ void kcp_dgram_in_note(struct kcp_dgram_in *in, uint32_t flow_id, uint32_t sn)
 {
 	struct flow_in *flow = kcp_table_find(&in->flows, flow_id);
 
+	in->came++;
 	if (!kcp_sn_before(sn, flow->top)) {
+		in->numbers += sn - flow->top + 1;
 		if (sn - flow->top >= KCP_DGRAM_WINDOW)
 			memset(flow->seen, 0, sizeof(flow->seen));
 		else

@@ -81,6 +81,8 @@ size_t kcp_dgram_out_bytes(const struct kcp_dgram_out *out);
 /** Receiving: one window a flow. */
 struct kcp_dgram_in {
 	struct kcp_table flows;
+	uint64_t numbers; /* that the flows used, by what came */
+	uint64_t came;
 };
 
 /** Frees all flows. */

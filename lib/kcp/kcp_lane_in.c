@@ -94,6 +94,7 @@ static void deliver(
 		return;
 	}
 	shared->delivered++;
+	shared->pieces += end - from;
 	for (; from != end; from++) {
 		struct kcp_rx rx = take(lane, from, shared);
 		kcp_ready_push(shared->ready, rx.slot, rx.len, from + 1 == end);
@@ -175,7 +176,13 @@ static void settle(struct kcp_lane_in *lane, uint32_t end, struct kcp_lane_in_sh
 
 static void move(struct kcp_lane_in *lane, uint32_t base, struct kcp_lane_in_shared *shared)
 {
+	uint64_t pieces = shared->pieces;
+	uint32_t numbers = base - lane->pos;
+
 	settle(lane, kcp_sn_before(base, lane->top) ? base : lane->top, shared);
+	/* No honest base goes farther in one step: that one is of a lane that began anew, where nothing was lost. */
+	if (numbers <= KCP_PATH_SPAN)
+		shared->passed += numbers - (shared->pieces - pieces);
 	lane->pos = base;
 	if (kcp_sn_before(lane->nxt, base))
 		lane->nxt = base;

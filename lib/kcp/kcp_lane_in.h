@@ -33,6 +33,8 @@ struct kcp_lane_in_shared {
 	uint32_t span_max; /* what is farther than this from the position breaks the grant */
 	uint32_t message_max_bytes;
 	uint64_t delivered; /* messages */
+	uint64_t pieces;    /* in these */
+	uint64_t passed; /* numbers that the position went over and that will never be delivered */
 	uint64_t discarded;
 	uint64_t broken;
 };

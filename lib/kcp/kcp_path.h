@@ -125,6 +125,12 @@ enum kcp_path_verdict {
 /** Short text such as "bad length"; never NULL. */
 const char *kcp_path_verdict_str(enum kcp_path_verdict verdict);
 
+/** What was to be received, as far as this side can know, and what of it was: items. Both only grow. */
+struct kcp_path_arrivals {
+	uint64_t due;  /* by the numbers of what came and what the peer, or the cap, gave up */
+	uint64_t came; /* whole: the pieces of a message that was cut did not */
+};
+
 /** Monotonic counters. An item is a PUSH piece or a DGRAM. */
 struct kcp_path_stats {
 	uint64_t input[KCP_PATH_VERDICTS]; /* datagrams by verdict */
@@ -363,6 +369,7 @@ uint64_t kcp_path_grant_told_bytes(const struct kcp_path *path); /* what this si
 uint64_t kcp_path_next_pn(const struct kcp_path *path);
 bool kcp_path_largest_pn(
 	const struct kcp_path *path, uint64_t *ret_pn); /* received; false: none yet */
+struct kcp_path_arrivals kcp_path_arrivals(const struct kcp_path *path);
 uint32_t kcp_path_tx_lanes(const struct kcp_path *path);
 uint32_t kcp_path_rx_lanes(const struct kcp_path *path);
 bool kcp_path_idle(const struct kcp_path *path); /* nothing waits, in flight or unread */

@@ -125,6 +125,14 @@ bool kcp_path_largest_pn(const struct kcp_path *path, uint64_t *ret_pn)
 	return path->seen.any;
 }
 
+struct kcp_path_arrivals kcp_path_arrivals(const struct kcp_path *path)
+{
+	return (struct kcp_path_arrivals){
+		.due = path->in.pieces + path->in.passed + path->dgrams_in.numbers,
+		.came = path->in.pieces + path->dgrams_in.came,
+	};
+}
+
 uint32_t kcp_path_tx_lanes(const struct kcp_path *path)
 {
 	return path->lanes.count + path->dgrams.flows.count;

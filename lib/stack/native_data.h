@@ -47,14 +47,14 @@ struct native_session_data {
 struct native_loss_half {
 	uint32_t came;
 	uint32_t sources, repairs; /* of them */
-	uint32_t rebuilt;	   /* beside them */
 };
 
-/** Loss on the way here, by the numbers of what came: an older half and a younger one. */
+/** Loss on the way here, by the numbers of what came, and what was missing in the end: an older half and a younger one. */
 struct native_loss_in {
 	struct mono since; /* of the younger half; MONO_NEVER = nothing came */
 	uint64_t first;	   /* number with which the older half began */
 	uint64_t middle;   /* and the younger */
+	struct kcp_path_arrivals first_arrivals, middle_arrivals; /* by then */
 	struct native_loss_half old, young;
 };
 
@@ -233,11 +233,15 @@ void native_path_apply_mtu(struct kcpvpn_peer *peer);
 struct mono native_path_next_deadline(const struct kcpvpn_peer *peer);
 void native_path_on_deadline(struct kcpvpn_peer *peer, struct mono now);
 
-void native_loss_in_note(
-	struct native_loss_in *loss, uint64_t counter, uint64_t largest, struct mono now);
+/** A datagram came. @path  NULL = there is none yet */
+void native_loss_in_note(struct native_loss_in *loss, const struct kcp_path *path, uint64_t counter,
+	uint64_t largest, struct mono now);
 
-/** 0..1, negative = unknown. @residual  what was rebuilt counts as come */
-double native_loss_in_rate(
-	const struct native_loss_in *loss, uint64_t largest, bool residual, struct mono now);
+/** Of datagrams, whatever became of what they held. 0..1, negative = unknown. */
+double native_loss_in_raw(const struct native_loss_in *loss, uint64_t largest, struct mono now);
+
+/** Of what was sent to be received, neither repaired nor sent again in time. 0..1, negative = unknown. */
+double native_loss_in_residual(
+	const struct native_loss_in *loss, const struct kcp_path *path, struct mono now);
 
 #endif

@@ -354,7 +354,6 @@ static void take_rebuilt(struct kcpvpn_peer *peer, struct rlc_decoder *decoder, 
 			    now) != KCP_PATH_OK)
 			continue;
 		data->fec.recovered++;
-		data->loss_in.young.rebuilt++;
 	}
 }
 

@@ -212,7 +212,8 @@ static void note_life(struct kcpvpn_peer *peer, struct native_session *session,
 	struct native_data_state *data = &peer->data;
 	bool newest = !data->has_largest || pn > data->largest;
 
-	native_loss_in_note(&data->loss_in, pn, data->has_largest ? data->largest : pn, now);
+	native_loss_in_note(
+		&data->loss_in, data->path, pn, data->has_largest ? data->largest : pn, now);
 	if (newest)
 		data->largest = pn;
 	data->has_largest = true;

@@ -1,8 +1,11 @@
 /*
  * What is counted, for people. Numbers that others keep are asked for, not copied all the time.
  *
- * Loss on the way here is told by the counters of what came: how many numbers the peer used and how many of them arrived, over an
- * older and a younger half of five to ten seconds each. Numbers that come late count as come, so order does not matter.
+ * Loss on the way here is told twice, over an older and a younger half of five to ten seconds each. Raw, by the counters of what
+ * came: how many numbers the peer used and how many of them arrived. Numbers that come late count as come, so order does not
+ * matter. And what was missing in the end, which is what somebody inside the tunnel notices: pieces and unordered messages that
+ * neither came, nor were rebuilt, nor were sent again before the peer gave them up. What FEC leaves and is then sent again is
+ * late, not lost: counting it would call every tunnel broken that works on a bad link.
  */
 #include "stack/native_state.h"
 
@@ -11,14 +14,27 @@ static int64_t us_or_unknown(struct mono at)
 	return mono_is_never(at) ? -1 : at.us;
 }
 
-void native_loss_in_note(
-	struct native_loss_in *loss, uint64_t counter, uint64_t largest, struct mono now)
+static struct kcp_path_arrivals arrivals_of(const struct kcp_path *path)
+{
+	return path ? kcp_path_arrivals(path) : (struct kcp_path_arrivals){0};
+}
+
+void native_loss_in_note(struct native_loss_in *loss, const struct kcp_path *path, uint64_t counter,
+	uint64_t largest, struct mono now)
 {
 	if (mono_is_never(loss->since)) {
-		*loss = (struct native_loss_in){.since = now, .first = counter, .middle = counter};
+		*loss = (struct native_loss_in){
+			.since = now,
+			.first = counter,
+			.middle = counter,
+			.first_arrivals = arrivals_of(path),
+			.middle_arrivals = arrivals_of(path),
+		};
 	} else if (mono_diff_us(now, loss->since) >= NATIVE_LOSS_IN_US) {
 		loss->first = loss->middle;
 		loss->middle = largest + 1;
+		loss->first_arrivals = loss->middle_arrivals;
+		loss->middle_arrivals = arrivals_of(path);
 		loss->old = loss->young;
 		loss->young = (struct native_loss_half){0};
 		loss->since = now;
@@ -32,16 +48,26 @@ static bool loss_in_known(const struct native_loss_in *loss, struct mono now)
 	       mono_diff_us(now, loss->since) <= 2 * NATIVE_LOSS_IN_US;
 }
 
-double native_loss_in_rate(
-	const struct native_loss_in *loss, uint64_t largest, bool residual, struct mono now)
+double native_loss_in_raw(const struct native_loss_in *loss, uint64_t largest, struct mono now)
 {
 	if (!loss_in_known(loss, now) || largest < loss->first)
 		return -1;
 	double numbers = (double)(largest - loss->first) + 1;
 	double came = (double)loss->young.came + (double)loss->old.came;
-	if (residual)
-		came += (double)loss->young.rebuilt + (double)loss->old.rebuilt;
 	return came >= numbers ? 0 : 1 - came / numbers;
+}
+
+double native_loss_in_residual(
+	const struct native_loss_in *loss, const struct kcp_path *path, struct mono now)
+{
+	const struct kcp_path_arrivals *first = &loss->first_arrivals;
+	struct kcp_path_arrivals all = arrivals_of(path);
+
+	/* Fewer than before: another path, and what is known is of the one that is gone. */
+	if (!loss_in_known(loss, now) || all.due < first->due || all.came < first->came)
+		return -1;
+	double due = (double)(all.due - first->due), came = (double)(all.came - first->came);
+	return came >= due ? 0 : 1 - came / due;
 }
 
 static double fec_rate_in(const struct native_loss_in *loss, struct mono now)
@@ -134,10 +160,9 @@ void kcpvpn_peer_status(const struct kcpvpn_peer *peer, struct kcpvpn_peer_statu
 		.trouble = peer->hs.trouble,
 	};
 	if (data->has_largest) {
-		ret_status->loss_raw_in =
-			native_loss_in_rate(&data->loss_in, data->largest, false, now);
+		ret_status->loss_raw_in = native_loss_in_raw(&data->loss_in, data->largest, now);
 		ret_status->loss_residual_in =
-			native_loss_in_rate(&data->loss_in, data->largest, true, now);
+			native_loss_in_residual(&data->loss_in, data->path, now);
 	}
 	ret_status->fec_rate_out = native_fec_rate(peer, &ret_status->fec_window_out);
 	add_path_status(peer, ret_status);

@@ -276,7 +276,7 @@ struct kcpvpn_peer_status {
 	uint32_t path_mtu_bytes; /* UDP payload in use */
 	double loss_raw_out;	 /* 0..1, over the last few hundred datagrams; negative = unknown */
 	double loss_raw_in; /* the same, by the numbers of what came over the last ten seconds */
-	double loss_residual_in; /* what of that no repair brought back; negative = unknown */
+	double loss_residual_in; /* of what the peer sent in them, what never came; negative = unknown */
 	double fec_rate_out; /* repairs for each datagram they cover, as things are; 0 = none are sent */
 	uint32_t fec_window_out; /* datagrams that one covers at most */
 	double fec_rate_in; /* the same of what came over the last ten seconds; negative = unknown */

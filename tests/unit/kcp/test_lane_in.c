@@ -171,6 +171,14 @@ Test(lane_in, agrees_with_a_naive_lane)
 		cr_assert_eq(lane->held, 0);
 		cr_assert_eq(shared.delivered, delivered_count);
 		cr_assert_eq(shared.broken, 0);
+		uint32_t pieces = 0;
+		for (uint32_t i = 0; i < delivered_count; i++)
+			pieces += messages[delivered[i]].count;
+		cr_assert_eq(shared.pieces, pieces);
+		cr_assert_eq(shared.passed, naive.pos - pieces);
+		/* A base that no honest sender of this lane could tell: what lies between was never sent. */
+		kcp_lane_in_move(lane, lane->pos + 100000, &shared);
+		cr_assert_eq(shared.passed, naive.pos - pieces);
 		kcp_lane_in_free(lane, &shared);
 		cr_assert_eq(shared.records, 0);
 		kcp_ready_fini(&ready, &pool);
