@@ -215,12 +215,14 @@ size_t super_packet_write_header(
 }
 
 /* The field holds the pseudo header's part of the sum, so that the sum over all bytes is the whole. */
-static void complete(uint8_t *bytes, size_t len, size_t transport_at, size_t checksum_at)
+static void complete(const struct super_packet *packet, uint8_t *bytes, size_t len)
 {
-	uint16_t sum = checksum_finish(checksum_add(0, bytes + transport_at, len - transport_at));
+	size_t at = packet->ip.transport_bytes;
+	uint16_t sum = checksum_finish(checksum_add(0, bytes + at, len - at));
 
-	/* Zero would mean "none" in UDP; its twin is as good in TCP. */
-	store_be16(bytes + checksum_at, sum ? sum : 0xffff);
+	if (sum == 0 && packet->ip.protocol == IP_PROTOCOL_UDP) /* would mean "none" */
+		sum = 0xffff;
+	store_be16(bytes + packet->checksum_at, sum);
 }
 
 size_t super_packet_write(const struct super_packet *packet, uint16_t first, uint16_t count,
@@ -232,7 +234,7 @@ size_t super_packet_write(const struct super_packet *packet, uint16_t first, uin
 	assert(!with_checksum || count == 1);
 	memcpy(at + header_bytes, super_packet_payload(packet, first), bytes - header_bytes);
 	if (with_checksum && packet->kind != SUPER_PACKET_PLAIN)
-		complete(at, bytes, packet->ip.transport_bytes, packet->checksum_at);
+		complete(packet, at, bytes);
 	return bytes;
 }
 
@@ -240,8 +242,7 @@ void super_packet_complete(const struct super_packet *packet, uint8_t *bytes)
 {
 	assert(packet->segments == 1);
 	if (packet->kind != SUPER_PACKET_PLAIN)
-		complete(bytes, packet->length_bytes, packet->ip.transport_bytes,
-			packet->checksum_at);
+		complete(packet, bytes, packet->length_bytes);
 }
 
 uint16_t super_packet_pseudo_sum(const struct ip_header *ip, uint32_t transport_bytes)

@@ -116,7 +116,7 @@ size_t packet_flow_build(
 	uint32_t sum = pseudo(at, flow->protocol, len - ip_bytes);
 	if (!packet->partial) {
 		sum = 0xffff - add_words(sum, l4, len - ip_bytes);
-		if (sum == 0)
+		if (sum == 0 && flow->protocol == 17)
 			sum = 0xffff;
 	}
 	put16(at + checksum_at, sum);
