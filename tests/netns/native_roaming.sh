@@ -5,7 +5,8 @@
 #
 # A site that moves keeps its tunnel: to another address and to another port, every 3 s for 15 s each (every 5 s for 5
 # minutes each in the long run), under load. No gap of a stream of pings, 100 a second at most, is longer than two round
-# trips and 0.3 s, and the far end sends a place that has not proven itself nothing but a challenge.
+# trips and 0.3 s, no connection inside waits for its retransmission time-out, and the far end sends a place that has not
+# proven itself nothing but a challenge.
 #
 #     site A                                                                       site B
 #     10.99.0.1 kcp0 - vpnd - wan0 192.0.2.1, .11, .12... --- lab, RTT 40 ms --- 192.0.2.2 wan0 - vpnd - kcp0 10.99.0.2
@@ -60,17 +61,22 @@ to_address() { # N
 	in_ns "$NS_A" ip addr add "192.0.2.$((10 + $1))/24" dev wan0
 	in_ns "$NS_A" ip addr del "$here/24" dev wan0
 	here=192.0.2.$((10 + $1))
-	there=$here:* # whatever its port
+	there="$here:*" # whatever its port
 }
 
+busy() { [ "$(in_ns "$NS_B" ss -Htn state established 'sport = :5201' | wc -l)" -eq 2 ]; }
+timeouts() { in_ns "$NS_A" nstat -asz TcpExtTCPTimeouts | awk '$1 == "TcpExtTCPTimeouts" { print $2 }'; }
+
 roam() { # TEXT MOVE: MOVE N, for each N; B must see it there
-	local text=$1 move=$2 n from until server load known
+	local text=$1 move=$2 n from until server load known before
 	known=$(where)
 	record "$move" "$NS_B" wan0 "udp src port 29900"
 	# shellcheck disable=SC2034
 	spawn server "$NS_B" "iperf-$move" iperf3 -s -1
 	wait_for "iperf3 listens" 10 listens "$NS_B" 5201
 	spawn load "$NS_A" "load-$move" iperf3 -c 10.99.0.2 -b 5M -t $((seconds + 1))
+	wait_for "the load is connected" 10 busy
+	before=$(timeouts)
 	pings_start "$move" "$NS_A" 10.99.0.2
 	for ((n = 1; n <= seconds / every; n++)); do
 		from=${EPOCHREALTIME/[.,]/}
@@ -80,6 +86,7 @@ roam() { # TEXT MOVE: MOVE N, for each N; B must see it there
 		sleep "$until"
 	done
 	pings_stop "$move"
+	expect "$text: retransmission time-outs inside" "$(($(timeouts) - before))" == 0
 	reap "$load" 5
 	expect "$text: how the load ended" $? == 0
 	record_stop "$move"
