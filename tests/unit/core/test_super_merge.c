@@ -212,6 +212,9 @@ Test(super_merge, bounds)
 		cr_assert_eq(sink->most_segments, SUPER_PACKET_SEGMENTS_MAX);
 		cr_assert_eq(run(sink, true, &flow, 47, 1400, 1400), 2, "64 KB hold 46");
 		cr_assert_eq(sink->most_segments, 46);
+		uint32_t rest = 65535 - 65000 - (uint32_t)packet_flow_header_bytes(&flow);
+		cr_assert_eq(run(sink, true, &flow, 66, 1000, rest), 1);
+		cr_assert_eq(run(sink, true, &flow, 66, 1000, rest + 1), 2);
 		cr_assert_eq(run(sink, false, &flow, 10, 1000, 1000), flow.protocol == 6 ? 1 : 10);
 	}
 }

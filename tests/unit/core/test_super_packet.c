@@ -214,6 +214,8 @@ Test(super_packet, fit)
 	cr_assert_eq(super_packet_parse(whole, len, SUPER_PACKET_SEGMENTED, 300, &p), SUPER_OK);
 	cr_assert_eq(p.segments, 200);
 	cr_assert_eq(super_packet_fit(&p, 65535), SUPER_PACKET_SEGMENTS_MAX);
+	cr_assert_eq(super_packet_fit(&p, 40 + 129 * 300), SUPER_PACKET_SEGMENTS_MAX);
+	cr_assert_eq(super_packet_fit(&p, 40 + 128 * 300 - 1), SUPER_PACKET_SEGMENTS_MAX - 1);
 	len = build_range(&flow, 65495, 1, 0, 65495, true, 0, whole);
 	cr_assert_eq(super_packet_parse(whole, len, SUPER_PACKET_SEGMENTED, 1, &p), SUPER_OK);
 	cr_assert_eq(p.segments, 65495);
