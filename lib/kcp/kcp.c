@@ -128,11 +128,13 @@ bool kcp_can_send_now(const struct kcp *kcp)
 	return !kcp->closed && kcp->sender.queued == 0 && kcp_classic_may_send(kcp);
 }
 
-uint32_t kcp_send_room(const struct kcp *kcp)
+uint32_t kcp_send_room(const struct kcp *kcp, struct mono now)
 {
-	uint32_t room = kcp->closed ? 0 : kcp_classic_room(kcp);
+	uint32_t room = kcp->closed ? 0 : kcp_classic_room(kcp, now);
+	uint32_t space = kcp_send_space(kcp);
 
-	return room > kcp->sender.queued ? room - kcp->sender.queued : 0;
+	room = room > kcp->sender.queued ? room - kcp->sender.queued : 0;
+	return room < space ? room : space;
 }
 
 void kcp_flush(struct kcp *kcp, bool acks_only, struct mono now)
@@ -156,14 +158,14 @@ void kcp_tell(struct kcp *kcp)
 
 /* ---- receiving -------------------------------------------------------------------------------------------------- */
 
-static void input_push(struct kcp *kcp, const struct kcp_segment *segment)
+static void input_push(struct kcp *kcp, const struct kcp_segment *segment, struct mono now)
 {
 	switch (kcp_receiver_push(&kcp->receiver, kcp->config.pool, segment)) {
 	case KCP_RECEIVER_TAKEN:
-		kcp_classic_note(kcp, segment->sn, segment->ts);
+		kcp_classic_note(kcp, segment->sn, segment->ts, now);
 		return;
 	case KCP_RECEIVER_REPEATED:
-		kcp_classic_note(kcp, segment->sn, segment->ts);
+		kcp_classic_note(kcp, segment->sn, segment->ts, now);
 		kcp->stats.repeat_segments++;
 		return;
 	case KCP_RECEIVER_OUTSIDE:
@@ -264,7 +266,7 @@ static enum kcp_input_verdict input(
 			kcp_classic_ack(kcp, segment.sn, segment.ts, &progress, now);
 			break;
 		case KCP_CMD_PUSH:
-			input_push(kcp, &segment);
+			input_push(kcp, &segment, now);
 			break;
 		case KCP_CMD_WASK:
 			kcp->probe |= KCP_PROBE_TELL;
@@ -299,8 +301,7 @@ static bool acks_urgent(const struct kcp *kcp)
 		return false;
 	if (kcp->config.ack_no_delay || kcp->acks_count >= KCP_ACKS_FORCE)
 		return true;
-	return kcp->config.profile == KCP_PROFILE_5_6_72 &&
-	       kcp->acks_count >= kcp->config.mtu_bytes / KCP_OVERHEAD_BYTES;
+	return kcp->config.profile == KCP_PROFILE_5_6_72 && kcp_classic_acks_fill(kcp);
 }
 
 void kcp_input_done(struct kcp *kcp, struct mono now)
@@ -431,9 +432,9 @@ static struct mono flush_at(const struct kcp *kcp)
 	if (kcp->rmt_wnd == 0 && kcp->probe_wait_ms != 0)
 		at = mono_min(at, kcp->probe_at);
 	if (kcp->acks_count > 0)
-		at = mono_min(at, mono_add_us(kcp->flushed_at, kcp->config.ack_delay_us));
+		at = mono_min(at, kcp_classic_acks_due(kcp));
 	if (kcp->paced && kcp->sender.queued > 0)
-		at = mono_min(at, mono_add_us(kcp->window.pace_at, KCP_WINDOW_PACE_BURST_US / 2));
+		at = mono_min(at, mono_add_us(kcp->window.pace_at, KCP_WINDOW_PACE_TURN_US));
 	if (work_waits(kcp))
 		at = mono_min(at, mono_add_ms(kcp->flushed_at, kcp->config.interval_ms));
 	return at;

@@ -70,8 +70,11 @@ struct kcp_config {
 	uint32_t ack_delay_us;
 	bool ack_no_delay; /* acknowledge in every kcp_input_done() instead of once an interval */
 	/* In flight at most 1.25 x what the path was measured to hold (KCP_MEASURED_WND_MIN..snd_wnd), new data paced at 1.25 x
-	 * its rate, timeouts a little longer. Off: snd_wnd, in bursts, as kcp-go does. */
+	 * its rate, losses found by time instead of a number of later acks (if fast_resend is on), timeouts a little longer, acks
+	 * of several datagrams in one. Off: snd_wnd, in bursts, as kcp-go does. */
 	bool measured_window;
+	/* With measured_window: datagrams of an FEC group. What parity may yet bring back is not sent again. 0 = no FEC */
+	uint32_t group_datagrams;
 	/*
 	 * The link counts as dead while something is in flight and nothing was acknowledged for so long, and for good as
 	 * soon as the peer is seen to have restarted (KCP_FORGOT_US); 0 = never, for both
@@ -179,10 +182,10 @@ uint32_t kcp_mss_bytes(const struct kcp *kcp);
 bool kcp_can_send_now(const struct kcp *kcp);
 
 /**
- * Full segments that could be queued now and would all leave at the next flush: what the windows allow less what is
- * queued already. A caller with a queue of its own asks this, so that packets wait there and not here.
+ * Full segments that could be queued now and would leave at the next flush or within the next milliseconds: what windows
+ * and pace allow less what is queued already, and no more than kcp_send_space(). A caller with a queue of its own asks this, so that packets wait there and not here.
  */
-uint32_t kcp_send_room(const struct kcp *kcp);
+uint32_t kcp_send_room(const struct kcp *kcp, struct mono now);
 
 /**
  * Puts out all that may go: acknowledgements, probes, resends that are due, and queued data as far as the windows
@@ -265,6 +268,9 @@ void kcp_set_dead_link(struct kcp *kcp, int64_t dead_link_us);
 /** Sets both windows, 1..KCP_WND_MAX segments; out of range: -EINVAL and nothing changes. */
 int kcp_set_windows(struct kcp *kcp, uint32_t snd_wnd, uint32_t rcv_wnd);
 
+/** Replaces the configuration's measured_window; when acknowledgements leave stays as it was. */
+void kcp_set_measured_window(struct kcp *kcp, bool measured);
+
 /**
  * @return  0; -EINVAL out of range or longer than the pool's slots; -EBUSY if a segment that would not fit is queued or
  *          unacknowledged: try again when kcp_in_flight() and kcp_queued() are 0, or later
@@ -293,6 +299,8 @@ uint32_t kcp_rto_ms(const struct kcp *kcp);
 int64_t kcp_min_rtt_us(const struct kcp *kcp); /* of the last 10 s; 0 = not yet measured */
 uint64_t kcp_delivery_bps(
 	const struct kcp *kcp); /* bits/s of segments the path was seen to carry; 0 = unknown */
+uint32_t kcp_resent_ppm(const struct kcp
+		*kcp); /* of what was sent of late, had to be sent again; 0 = nothing, or unknown */
 uint32_t kcp_measured_window(
 	const struct kcp *kcp); /* full segments; snd_wnd if measured_window is off */
 const struct kcp_stats *kcp_stats(const struct kcp *kcp);

@@ -11,7 +11,8 @@
  *    one per flush. With nothing in flight it is "never".
  *
  * Later acks count only against segments sent no later than the acknowledged one (its echoed ts), so a resend is not
- * suspected for acks of what had left before it.
+ * suspected for acks of what had left before it. Where the window is measured, time takes the place of the count
+ * (kcp_classic_holes.c), acks of several datagrams share one, and the last go twice.
  *
  * Wire time is milliseconds modulo 2^32, and so are ts, rto and due of a segment; everything else is struct mono.
  *
@@ -28,6 +29,10 @@ enum {
 	PROBE_FIRST_5_6_1_MS = 7000,
 	PROBE_FIRST_5_6_72_MS = 500,
 	PROBE_MAX_MS = 120000,
+	COPIES_MAX = 64, /* a flush */
+	COPIES_LEAST_PPM = 120000,
+	COPIES_LEAST_FEC_PPM = 30000,
+	AHEAD_LEAST = 2, /* segments behind the pace */
 };
 
 /* A datagram that is being filled. `start` is NULL if the caller had no room: then it is counted out, not written. */
@@ -75,6 +80,12 @@ static void write_segment(struct writer *out, const struct kcp_segment *segment,
 	out->used += bytes;
 	out->flags |= flags;
 	kcp->stats.out_segments++;
+}
+
+/* Losses are found by time, not by a number of later acks. */
+static bool by_time(const struct kcp *kcp)
+{
+	return kcp->config.measured_window && kcp->config.fast_resend > 0;
 }
 
 /* ---- what the peer acknowledged --------------------------------------------------------------------------------- */
@@ -148,12 +159,16 @@ void kcp_classic_ack(
 	}
 	if (kcp_sn_before(sn, sender->una))
 		return;
-	if (!(kcp_sender_at(sender, sn)->flags & KCP_TX_ACKED))
+	bool first = !(kcp_sender_at(sender, sn)->flags & KCP_TX_ACKED);
+	if (first && by_time(kcp))
+		kcp_holes_acked(kcp, sn, ts);
+	if (first)
 		acknowledge(kcp, sn, progress, now);
-	count_later_ack(kcp, sn, ts, progress);
+	if (!by_time(kcp))
+		count_later_ack(kcp, sn, ts, progress);
 }
 
-void kcp_classic_note(struct kcp *kcp, uint32_t sn, uint32_t ts)
+void kcp_classic_note(struct kcp *kcp, uint32_t sn, uint32_t ts, struct mono now)
 {
 	if (kcp->acks_count == kcp->acks_capacity) {
 		uint32_t capacity = kcp->acks_capacity ? kcp->acks_capacity * 2 : KCP_RING_MIN;
@@ -167,6 +182,8 @@ void kcp_classic_note(struct kcp *kcp, uint32_t sn, uint32_t ts)
 		kcp->acks = acks;
 		kcp->acks_capacity = capacity;
 	}
+	if (kcp->acks_count == 0)
+		kcp->acks_at = now;
 	kcp->acks[kcp->acks_count++] = (struct kcp_ack){sn, ts};
 }
 
@@ -179,6 +196,8 @@ void kcp_classic_datagram(
 		kcp_cwnd_acked(&kcp->cwnd, kcp->rmt_wnd, kcp->mss_bytes);
 	if (progress->acked)
 		kcp_window_update(&kcp->window, now);
+	if (by_time(kcp) && kcp_holes_find(kcp, now))
+		kcp->flush_wanted = true;
 	if (progress->una_moved)
 		kcp->flush_wanted = true;
 	if (progress->fast_reached && kcp->config.profile == KCP_PROFILE_5_6_72)
@@ -226,7 +245,22 @@ bool kcp_classic_may_send(const struct kcp *kcp)
 	return fits(kcp, window_segments(kcp), kcp_classic_limit_bytes(kcp));
 }
 
-uint32_t kcp_classic_room(const struct kcp *kcp)
+/*
+ * Segments that the pace lets go soon. What is beyond would wait behind it in the order it came, and a ping behind a window
+ * of bulk. There is always room for some: what waits for the pace has a deadline, and who asks for room is told then.
+ */
+static uint64_t by_pace(const struct kcp *kcp, struct mono now)
+{
+	uint64_t segments;
+
+	if (!kcp->config.measured_window)
+		return UINT64_MAX;
+	segments = kcp_window_ahead_bytes(&kcp->window, kcp->config.mtu_bytes, now) /
+		   kcp->config.mtu_bytes;
+	return segments > AHEAD_LEAST ? segments : AHEAD_LEAST;
+}
+
+uint32_t kcp_classic_room(const struct kcp *kcp, struct mono now)
 {
 	uint32_t used = kcp->sender.nxt - kcp->sender.una;
 	uint32_t window = window_segments(kcp);
@@ -241,6 +275,8 @@ uint32_t kcp_classic_room(const struct kcp *kcp)
 		return 0;
 	/* The last one may pass the limit, as in fits(). */
 	uint64_t by_bytes = (limit - cost - 1) / kcp->config.mtu_bytes + 1;
+	if (by_pace(kcp, now) < by_bytes)
+		by_bytes = by_pace(kcp, now);
 	return by_bytes < window - used ? (uint32_t)by_bytes : window - used;
 }
 
@@ -256,20 +292,46 @@ struct flush {
 	bool moved;	   /* new segments go in this flush */
 	uint32_t fast;	   /* resends for later acks, early ones included */
 	uint32_t lost;	   /* resends by timeout */
+	uint32_t twice[COPIES_MAX]; /* numbers that go once more at the end */
+	uint32_t twice_count;
 };
+
+static void write_ack(struct flush *flush, const struct kcp_ack *ack)
+{
+	flush->segment.sn = ack->sn;
+	flush->segment.ts = ack->ts;
+	write_segment(&flush->out, &flush->segment, KCP_OUT_ACK);
+}
+
+/*
+ * While a segment is missing here una stands still, and a datagram of acks that is lost makes the peer send again all that
+ * they told of. So the last acks go once more with the next ones, in front: peers take the round-trip time from the last.
+ */
+static void repeat_acks(struct flush *flush)
+{
+	struct kcp *kcp = flush->kcp;
+	uint32_t most = kcp->config.mtu_bytes / KCP_OVERHEAD_BYTES;
+
+	for (uint32_t i = 0; i < kcp->told_count && i + kcp->acks_count < most; i++)
+		if (!kcp_sn_before(kcp->told[i].sn, kcp->receiver.nxt))
+			write_ack(flush, &kcp->told[i]);
+	kcp->told_count = 0;
+}
 
 static void write_acks(struct flush *flush)
 {
 	struct kcp *kcp = flush->kcp;
 
+	if (kcp->acks_count > 0)
+		repeat_acks(flush);
 	for (uint32_t i = 0; i < kcp->acks_count; i++) {
 		const struct kcp_ack *ack = &kcp->acks[i];
 		/* una tells of what is below the edge; the last one goes for its ts */
 		if (kcp_sn_before(ack->sn, kcp->receiver.nxt) && i + 1 < kcp->acks_count)
 			continue;
-		flush->segment.sn = ack->sn;
-		flush->segment.ts = ack->ts;
-		write_segment(&flush->out, &flush->segment, KCP_OUT_ACK);
+		write_ack(flush, ack);
+		if (kcp->config.measured_window && kcp->told_count < KCP_ACKS_TOLD)
+			kcp->told[kcp->told_count++] = *ack;
 	}
 	kcp->acks_count = 0;
 }
@@ -364,21 +426,54 @@ static uint32_t grace_ms(const struct kcp *kcp)
 	return kcp->config.interval_ms + kcp->rtt.srtt_ms / 4;
 }
 
+/*
+ * All behind a hole waits for it. Where one resend in five or ten is lost again, that is two round trips and more most of
+ * the time. A second copy costs what is resent once more and nearly ends that. Behind FEC only what parity could not mend
+ * is resent, so that a smaller share of it tells of as much loss.
+ */
+static bool goes_twice(const struct kcp *kcp)
+{
+	uint32_t least = kcp->config.group_datagrams > 0 ? COPIES_LEAST_FEC_PPM : COPIES_LEAST_PPM;
+
+	return by_time(kcp) && kcp_window_resent_ppm(&kcp->window) >= least;
+}
+
+/* Behind all else, as far from the first copy as this flush can. */
+static void send_copies(struct flush *flush)
+{
+	struct kcp *kcp = flush->kcp;
+
+	for (uint32_t i = 0; i < flush->twice_count; i++) {
+		const struct kcp_tx *tx = kcp_sender_at(&kcp->sender, flush->twice[i]);
+		kcp_window_pace(
+			&kcp->window, kcp_cost_bytes(tx), kcp->config.mtu_bytes, flush->now);
+		flush->segment.cmd = KCP_CMD_PUSH;
+		flush->segment.frg = tx->frg;
+		flush->segment.ts = tx->ts_ms;
+		flush->segment.sn = flush->twice[i];
+		flush->segment.len = tx->len;
+		flush->segment.data = tx->slot;
+		write_segment(&flush->out, &flush->segment, KCP_OUT_PUSH | KCP_OUT_RESEND);
+	}
+}
+
 /* Resends an unacknowledged segment if there is a reason, the first that holds. */
 static void resend_if_due(struct flush *flush, uint32_t sn, struct kcp_tx *tx)
 {
 	struct kcp *kcp = flush->kcp;
 	struct kcp_sender *sender = &kcp->sender;
 	uint32_t threshold = kcp->config.fast_resend ? kcp->config.fast_resend : UINT32_MAX;
+	bool enough =
+		by_time(kcp) ? kcp_holes_lost(kcp, tx, flush->now) : tx->later_acks >= threshold;
 
-	if (tx->later_acks >= threshold || (tx->later_acks > 0 && !flush->moved)) {
-		if (tx->later_acks >= threshold)
+	if (enough || (tx->later_acks > 0 && !flush->moved && !by_time(kcp))) {
+		if (enough)
 			kcp->stats.fast_segments++;
 		else
 			kcp->stats.early_segments++;
 		flush->fast++;
 		tx->rto_ms = kcp->rtt.rto_ms + grace_ms(kcp);
-		if (kcp->config.profile == KCP_PROFILE_5_6_72)
+		if (kcp->config.profile == KCP_PROFILE_5_6_72 && !by_time(kcp))
 			kcp_sender_unwatch(sender, sn); /* fast only once per timeout */
 		forget_later_acks(sender, tx);
 	} else if ((int32_t)(flush->now_ms - tx->due_ms) >= 0) {
@@ -392,6 +487,8 @@ static void resend_if_due(struct flush *flush, uint32_t sn, struct kcp_tx *tx)
 	}
 	kcp_window_pace(&kcp->window, kcp_cost_bytes(tx), kcp->config.mtu_bytes, flush->now);
 	transmit(flush, sn, tx);
+	if (flush->twice_count < COPIES_MAX && goes_twice(kcp))
+		flush->twice[flush->twice_count++] = sn;
 }
 
 /* Sends again what is due among [una, end): by a walk over all if a timeout may have come, else over the suspects. */
@@ -473,6 +570,7 @@ static void flush_data(struct flush *flush)
 		kcp_window_restart(&kcp->window, flush->now);
 	resend(flush, first);
 	send_new(flush, first);
+	send_copies(flush);
 
 	if (in_flight_cost(kcp) >= limit_bytes)
 		kcp_window_set_full(&kcp->window);
@@ -489,6 +587,34 @@ static void flush_data(struct flush *flush)
 	kcp_cwnd_flushed(&kcp->cwnd, kcp->mss_bytes);
 }
 
+/*
+ * A full segment fills a datagram, so acks in front of it take one of their own, which FEC counts and repairs as if it were
+ * full. A sender of bulk flushes at each turn of its pace and would send the acks of the other direction one by one: with
+ * 10/3 and inner TCP that costs a tenth of the path. So they wait, but for a segment that has room beside them.
+ */
+static bool acks_may_wait(const struct kcp *kcp, struct mono now)
+{
+	const struct kcp_sender *sender = &kcp->sender;
+	size_t bytes = (size_t)kcp->acks_count * KCP_OVERHEAD_BYTES;
+
+	if (!kcp->config.measured_window || kcp->config.ack_no_delay || kcp->acks_count == 0 ||
+		kcp_classic_acks_fill(kcp) || mono_due(kcp_classic_acks_due(kcp), now))
+		return false;
+	return sender->queued == 0 ||
+	       bytes + kcp_sender_at(sender, sender->nxt)->len > kcp->mss_bytes;
+}
+
+bool kcp_classic_acks_fill(const struct kcp *kcp)
+{
+	return kcp->acks_count >= kcp->config.mtu_bytes / KCP_OVERHEAD_BYTES;
+}
+
+struct mono kcp_classic_acks_due(const struct kcp *kcp)
+{
+	return mono_add_us(kcp->config.measured_window ? kcp->acks_at : kcp->flushed_at,
+		kcp->config.ack_delay_us);
+}
+
 void kcp_classic_flush(struct kcp *kcp, bool acks_only, struct mono now)
 {
 	struct flush flush = {
@@ -503,7 +629,8 @@ void kcp_classic_flush(struct kcp *kcp, bool acks_only, struct mono now)
 		.now_ms_us = now.us / 1000 * 1000,
 	};
 
-	write_acks(&flush);
+	if (acks_only || !acks_may_wait(kcp, now))
+		write_acks(&flush);
 	if (!acks_only || kcp->config.profile == KCP_PROFILE_5_6_72)
 		write_probes(&flush);
 	if (!acks_only) {

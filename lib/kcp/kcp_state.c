@@ -41,6 +41,11 @@ int kcp_set_windows(struct kcp *kcp, uint32_t snd_wnd, uint32_t rcv_wnd)
 	return 0;
 }
 
+void kcp_set_measured_window(struct kcp *kcp, bool measured)
+{
+	kcp->config.measured_window = measured;
+}
+
 int kcp_set_mtu(struct kcp *kcp, uint32_t mtu_bytes)
 {
 	const struct kcp_sender *sender = &kcp->sender;
@@ -149,6 +154,11 @@ int64_t kcp_min_rtt_us(const struct kcp *kcp)
 uint64_t kcp_delivery_bps(const struct kcp *kcp)
 {
 	return kcp->window.rate * 8;
+}
+
+uint32_t kcp_resent_ppm(const struct kcp *kcp)
+{
+	return kcp_window_resent_ppm(&kcp->window);
 }
 
 uint32_t kcp_measured_window(const struct kcp *kcp)

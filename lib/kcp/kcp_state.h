@@ -16,6 +16,7 @@ enum {
 	KCP_INTERVAL_MAX_MS = 5000,
 	KCP_DEAD_SENDINGS = 20, /* after which kcp-go sets a state it never looks at */
 	KCP_ACKS_MAX = 2048,	/* acknowledgements that may wait */
+	KCP_ACKS_TOLD = 24,	/* are told twice, a quarter of a datagram at kcptun's MTU */
 	KCP_ACKS_FORCE =
 		1024, /* of them, after which they are sent at once whatever the profile says */
 };
@@ -24,6 +25,14 @@ enum {
 struct kcp_ack {
 	uint32_t sn;
 	uint32_t ts;
+};
+
+/** The transmission that left last among those known to have arrived; measured_window only. */
+struct kcp_newest {
+	uint32_t sn; /* highest number acknowledged */
+	uint32_t ts_ms;
+	bool known;
+	bool moved; /* since it was last looked at */
 };
 
 struct kcp {
@@ -37,8 +46,12 @@ struct kcp {
 	struct kcp_window window;
 
 	struct kcp_ack *acks;
+	struct mono acks_at; /* when the first of them came */
 	uint32_t acks_count;
 	uint32_t acks_capacity;
+	struct kcp_ack told
+		[KCP_ACKS_TOLD]; /* sent last; go once more while a hole keeps una from telling */
+	uint32_t told_count;
 
 	uint32_t rmt_wnd;	 /* what the peer said last */
 	unsigned probe;		 /* KCP_PROBE_..., for the next flush */
@@ -51,6 +64,7 @@ struct kcp {
 	struct mono
 		asked_at; /* the peer was suspected and asked; has meaning at KCP_FORGOT_SEGMENTS */
 	struct mono asked_last_at; /* the last time */
+	struct kcp_newest newest;  /* of what arrived there */
 	bool paced;		   /* the last flush left data for the pace alone */
 	bool flush_wanted;	   /* by what came in: a full one */
 	bool stalled;		   /* dead_link_us passed without progress; progress ends it */

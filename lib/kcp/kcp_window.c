@@ -56,6 +56,12 @@ void kcp_window_sent(
 {
 	window->sendings++;
 	window->resendings += again;
+	window->late_sendings++;
+	window->late_resendings += again;
+	if (window->late_sendings >= KCP_WINDOW_RESENT_SENDINGS) {
+		window->late_sendings /= 2;
+		window->late_resendings /= 2;
+	}
 	if (window->limited && (int32_t)(window->delivered - window->limited_until) > 0)
 		window->limited = false;
 	*ret_flight = (struct kcp_flight){
@@ -133,6 +139,13 @@ static void loss_update(struct kcp_window *window, struct mono now)
 static bool starting(const struct kcp_window *window)
 {
 	return window->flat_rounds < KCP_WINDOW_START_ROUNDS;
+}
+
+uint32_t kcp_window_resent_ppm(const struct kcp_window *window)
+{
+	if (window->late_sendings < KCP_WINDOW_RESENT_LEAST)
+		return 0;
+	return (uint32_t)((uint64_t)window->late_resendings * 1000000 / window->late_sendings);
 }
 
 /* `gain` percent of `amount`, and what will be lost of it on top. */
@@ -245,26 +258,46 @@ void kcp_window_set_limited(struct kcp_window *window, uint64_t in_flight_bytes)
 	window->limited_until = window->delivered + (uint32_t)in_flight_bytes;
 }
 
-void kcp_window_pace(
-	struct kcp_window *window, uint32_t bytes, uint32_t segment_bytes, struct mono now)
+/* Bytes a second that may leave; 0 = no limit. */
+static uint64_t pace_rate(const struct kcp_window *window, uint32_t segment_bytes)
 {
 	uint64_t gain = starting(window) ? KCP_WINDOW_START_PERCENT : KCP_WINDOW_PACE_PERCENT;
 	uint64_t least, rate;
 
 	if (window->rate == 0 || window->min_rtt_us == 0)
-		return;
+		return 0;
 	least = (uint64_t)KCP_WINDOW_PACE_SEGMENTS * segment_bytes * 1000000 /
 		(uint64_t)window->min_rtt_us;
 	if (!mono_is_never(window->drain_until))
 		gain = KCP_WINDOW_DRAIN_PERCENT;
 	rate = amplify(window, window->rate, gain);
-	if (rate < least)
-		rate = least;
+	return rate > least ? rate : least;
+}
+
+void kcp_window_pace(
+	struct kcp_window *window, uint32_t bytes, uint32_t segment_bytes, struct mono now)
+{
+	uint64_t rate = pace_rate(window, segment_bytes);
+
 	if (rate == 0)
 		return;
 	window->pace_at = mono_max(window->pace_at, mono_add_us(now, -KCP_WINDOW_PACE_BURST_US));
 	/* nanoseconds would be needed above 1 GB/s; there the burst makes up for what is cut */
 	window->pace_at = mono_add_us(window->pace_at, (int64_t)((uint64_t)bytes * 1000000 / rate));
+}
+
+uint64_t kcp_window_ahead_bytes(
+	const struct kcp_window *window, uint32_t segment_bytes, struct mono now)
+{
+	uint64_t rate = pace_rate(window, segment_bytes);
+	int64_t ahead_us = mono_diff_us(now, window->pace_at);
+
+	if (rate == 0)
+		return UINT64_MAX;
+	if (ahead_us > KCP_WINDOW_PACE_BURST_US)
+		ahead_us = KCP_WINDOW_PACE_BURST_US;
+	ahead_us += KCP_WINDOW_PACE_AHEAD_US;
+	return ahead_us > 0 ? rate * (uint64_t)ahead_us / 1000000 : 0;
 }
 
 uint64_t kcp_window_bytes(const struct kcp_window *window)

@@ -15,7 +15,9 @@ enum {
 	KCP_WINDOW_MIN_RTT_US = 5 * 1000000, /* how long a smallest round-trip time is believed */
 	KCP_WINDOW_LOSS_US =
 		5500000, /* the smallest loss of once to twice that time counts: a drain is in it */
-	KCP_WINDOW_LOSS_SENDINGS = 128,	  /* make a sample of it */
+	KCP_WINDOW_LOSS_SENDINGS = 128, /* make a sample of it */
+	KCP_WINDOW_RESENT_SENDINGS = 2048,
+	KCP_WINDOW_RESENT_LEAST = 64,	  /* fewer tell nothing */
 	KCP_WINDOW_LOSS_MAX_PPM = 300000, /* more is not made up for */
 	KCP_WINDOW_RATE_MAX_BYTES = 1
 				    << 30, /* a second; what is faster was acknowledged by a liar */
@@ -26,11 +28,14 @@ enum {
 		75, /* of it while the queue is drained for a look at the bare path */
 	KCP_WINDOW_AGGREGATE_PERCENT =
 		150, /* of the largest burst of acknowledgements, where that is more */
-	KCP_WINDOW_PACE_PERCENT = 125,	 /* of the rate, so that pacing never is the bottleneck */
-	KCP_WINDOW_START_PERCENT = 200,	 /* of it while the rate still grows */
-	KCP_WINDOW_START_ROUNDS = 3,	 /* that grew by less than a quarter end that */
-	KCP_WINDOW_PACE_SEGMENTS = 64,	 /* per smallest round-trip time may always go */
-	KCP_WINDOW_PACE_BURST_US = 2000, /* time for which unused pace is kept; timers are coarse */
+	KCP_WINDOW_PACE_PERCENT = 125,	/* of the rate, so that pacing never is the bottleneck */
+	KCP_WINDOW_START_PERCENT = 200, /* of it while the rate still grows */
+	KCP_WINDOW_START_ROUNDS = 3,	/* that grew by less than a quarter end that */
+	KCP_WINDOW_PACE_SEGMENTS = 64,	/* per smallest round-trip time may always go */
+	KCP_WINDOW_PACE_BURST_US =
+		8000, /* time for which unused pace is kept: a busy machine wakes us late */
+	KCP_WINDOW_PACE_TURN_US = 1000,	 /* segments go so often, a few at once */
+	KCP_WINDOW_PACE_AHEAD_US = 4000, /* for so much of it segments may wait behind the pace */
 	KCP_WINDOW_AGGREGATE_ROUNDS = 5, /* a burst is remembered for 5 to 10 round trips */
 };
 
@@ -67,6 +72,9 @@ struct kcp_window {
 	uint32_t resendings;
 	uint32_t loss_ppm[2]; /* smallest of this and the last KCP_WINDOW_LOSS_US */
 	struct mono loss_at;  /* when this period began */
+	/* what was sent of late, whatever the loss came from: halved at KCP_WINDOW_RESENT_SENDINGS */
+	uint32_t late_sendings;
+	uint32_t late_resendings;
 	/* pacing */
 	uint64_t flat_rate;   /* the rate when it last had grown by a quarter */
 	uint32_t flat_rounds; /* rounds since */
@@ -125,6 +133,13 @@ static inline bool kcp_window_limited(const struct kcp_window *window)
 /** Charges `bytes` to the pace. @segment_bytes  a full segment's */
 void kcp_window_pace(
 	struct kcp_window *window, uint32_t bytes, uint32_t segment_bytes, struct mono now);
+
+/** The share that had to be sent again of what was sent of late, bursts smoothed out. 0 = none, or unknown */
+uint32_t kcp_window_resent_ppm(const struct kcp_window *window);
+
+/** Bytes that the pace lets go within KCP_WINDOW_PACE_AHEAD_US; UINT64_MAX = there is no pace yet. */
+uint64_t kcp_window_ahead_bytes(
+	const struct kcp_window *window, uint32_t segment_bytes, struct mono now);
 
 /** Bytes that may be in flight; 0 = nothing measured yet. */
 uint64_t kcp_window_bytes(const struct kcp_window *window);

@@ -42,7 +42,7 @@ size_t kcpvpn_conv_send_space(const struct kcpvpn_conv *conv)
 
 uint32_t kcpvpn_conv_window_room(struct kcpvpn_conv *conv)
 {
-	uint32_t room = conv->closed == KCPVPN_OPEN ? kcp_send_room(conv->kcp) : 0;
+	uint32_t room = conv->closed == KCPVPN_OPEN ? kcp_send_room(conv->kcp, conv->node->now) : 0;
 
 	conv->wants_window = room == 0;
 	return room;
@@ -55,6 +55,12 @@ void kcpvpn_conv_set_times(struct kcpvpn_conv *conv, int64_t keepalive_us, int64
 
 	session_set_config(&conv->session, &times);
 	kcp_set_dead_link(conv->kcp, dead_after_us);
+	conv_touch(conv);
+}
+
+void kcpvpn_conv_set_measured_window(struct kcpvpn_conv *conv, bool measured)
+{
+	kcp_set_measured_window(conv->kcp, measured);
 	conv_touch(conv);
 }
 
@@ -210,7 +216,7 @@ static void tell_session(struct kcpvpn_conv *conv, struct mono now)
 
 void conv_tell_room(struct kcpvpn_conv *conv)
 {
-	if (conv->wants_window && kcp_send_room(conv->kcp) > 0) {
+	if (conv->wants_window && kcp_send_room(conv->kcp, conv->node->now) > 0) {
 		conv->wants_window = false;
 		conv_raise(conv, KCPVPN_EVENT_WRITABLE);
 	}
@@ -327,6 +333,7 @@ void kcpvpn_conv_stats(const struct kcpvpn_conv *conv, struct kcpvpn_conv_stats 
 	ret->srtt_us = measured ? (int64_t)kcp_srtt_ms(conv->kcp) * 1000 : -1;
 	ret->rtt_var_us = measured ? (int64_t)kcp_rttvar_ms(conv->kcp) * 1000 : -1;
 	ret->rate_bps = kcp_delivery_bps(conv->kcp);
+	ret->resent_ppm = kcp_resent_ppm(conv->kcp);
 	ret->window_segments = kcp_measured_window(conv->kcp);
 	ret->in_flight_segments = kcp_in_flight(conv->kcp);
 	ret->queued_segments = kcp_queued(conv->kcp);

@@ -116,6 +116,7 @@ static int conv_init_layers(struct kcpvpn_conv *conv)
 		.stream = c->stream,
 		.ack_no_delay = c->ack_no_delay,
 		.measured_window = c->measured_window,
+		.group_datagrams = conv->node->has_fec ? c->data_shards + c->parity_shards : 0,
 		.dead_link_us = c->dead_after_us,
 		.send_queue_max_segments = c->send_queue_segments,
 		.pool = &conv->node->segments,

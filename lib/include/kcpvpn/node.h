@@ -70,8 +70,8 @@ struct kcpvpn_config {
 	uint32_t rcv_wnd;
 	bool stream;	      /* true: a byte stream; false: messages keep their boundaries */
 	bool ack_no_delay;    /* acknowledge every datagram at once */
-	bool measured_window; /* bound what is in flight by 1.25 x the measured bandwidth-delay
-				 product */
+	bool measured_window; /* bound what is in flight by 1.25 x the measured bandwidth-delay product, pace it, and find
+				 losses by time */
 	enum kcpvpn_profile profile;
 	uint32_t send_queue_segments; /* most segments that wait behind the window, 0 = 2 x snd_wnd
 				       */
@@ -221,6 +221,9 @@ KCPVPN_API uint32_t kcpvpn_conv_window_room(struct kcpvpn_conv *conv);
 /** Replaces keepalive_us, dead_after_us and idle_after_us of the node's configuration for this conversation. */
 KCPVPN_API void kcpvpn_conv_set_times(struct kcpvpn_conv *conv, int64_t keepalive_us,
 	int64_t dead_after_us, int64_t idle_after_us);
+
+/** Replaces measured_window of the node's configuration for this conversation. */
+KCPVPN_API void kcpvpn_conv_set_measured_window(struct kcpvpn_conv *conv, bool measured);
 
 /**
  * Takes the next message, or in stream mode the next bytes that arrived together.

@@ -547,9 +547,9 @@ Test(kcp, there_is_room_for_the_first_segment_under_a_congestion_window)
 
 	config.no_congestion_window = false;
 	struct kcp *kcp = open_with(config);
-	cr_assert_eq(kcp_send_room(kcp), 1);
+	cr_assert_eq(kcp_send_room(kcp, at(1000)), 1);
 	cr_assert_eq(kcp_send(kcp, "hello", 5, at(1000)), 0);
-	cr_assert_eq(kcp_send_room(kcp), 0);
+	cr_assert_eq(kcp_send_room(kcp, at(1000)), 0);
 	for (int i = 0; i < 4 && kcp_in_flight(kcp) == 0; i++) {
 		struct mono now = mono_max(kcp_next_deadline(kcp), at(1000));
 		cr_assert(mono_before(now, at(1100)));
@@ -557,6 +557,6 @@ Test(kcp, there_is_room_for_the_first_segment_under_a_congestion_window)
 	}
 	cr_assert_eq(kcp_in_flight(kcp), 1);
 	feed(kcp, (struct kcp_segment){.cmd = KCP_CMD_WINS, .wnd = 0, .una = 1}, 1050);
-	cr_assert_eq(kcp_send_room(kcp), 0, "a window that the peer shut is shut");
+	cr_assert_eq(kcp_send_room(kcp, at(1000)), 0, "a window that the peer shut is shut");
 	shut(kcp);
 }
