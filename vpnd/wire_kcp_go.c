@@ -217,13 +217,15 @@ static void peer_stop(struct wire *base, struct peer *peer, enum wire_stop why)
 	free(p);
 }
 
-void kcp_go_set_times(const struct wire_peer *p, struct kcpvpn_conv *conv)
+void kcp_go_configure(const struct wire_peer *p, struct kcpvpn_conv *conv)
 {
 	const struct config_session *session = &p->peer->config->session;
 
 	kcpvpn_conv_set_times(conv,
 		(int64_t)config_keepalive_ms(session, CONFIG_WIRE_KCP_GO) * 1000,
 		(int64_t)session->dead_after_ms * 1000, 0);
+	kcpvpn_conv_set_measured_window(
+		conv, p->peer->config->transport.congestion == CONFIG_CONGESTION_AUTO);
 }
 
 static void peer_changed(struct wire *base, struct peer *peer)
@@ -234,9 +236,9 @@ static void peer_changed(struct wire *base, struct peer *peer)
 	if (!p)
 		return;
 	if (p->dialled)
-		kcp_go_set_times(p, p->dialled);
+		kcp_go_configure(p, p->dialled);
 	list_for_each (node, &p->calls)
-		kcp_go_set_times(p, list_entry(node, struct kcp_go_call, in_list)->conv);
+		kcp_go_configure(p, list_entry(node, struct kcp_go_call, in_list)->conv);
 }
 
 static void peers_changed(struct wire *base)
@@ -294,7 +296,8 @@ static bool path_of(const struct wire *base, const struct peer *peer, struct ing
 	if (!conv)
 		return false;
 	kcpvpn_conv_stats(conv, &stats);
-	*ret_path = (struct ingress_path){stats.srtt_us, stats.rate_bps, -1};
+	/* What parity mends makes no bursts; what is sent again does. */
+	*ret_path = (struct ingress_path){stats.srtt_us, stats.rate_bps, stats.resent_ppm / 1e6};
 	return stats.srtt_us >= 0;
 }
 
@@ -390,7 +393,6 @@ static int make_node(struct kcp_go *wire, struct fault *fault)
 	node.snd_wnd = (uint32_t)c->sndwnd;
 	node.rcv_wnd = (uint32_t)c->rcvwnd;
 	node.stream = false;
-	node.ack_no_delay = true;
 	node.send_queue_segments = SEND_QUEUE_SEGMENTS;
 	node.convs_max = CONVERSATIONS_MAX;
 	node.idle_after_us = WIRE_KCP_GO_UNKNOWN_US;

@@ -132,7 +132,7 @@ static bool assign(struct kcp_go_call *call, struct wire_peer *p)
 	loop_timer_disarm(call->wire->loop, &call->timer);
 	list_remove(&call->in_list);
 	call->peer = p;
-	kcp_go_set_times(p, call->conv);
+	kcp_go_configure(p, call->conv);
 	list_add_tail(&p->calls, &call->in_list);
 	if (others == 0)
 		promote(call);

@@ -101,7 +101,7 @@ static void dial(struct wire_peer *p)
 		retry_later(p);
 		return;
 	}
-	kcp_go_set_times(p, p->dialled);
+	kcp_go_configure(p, p->dialled);
 	kcpvpn_conv_set_user(p->dialled, &p->dial_owner);
 	kcpvpn_conv_probe(p->dialled, kcp_go_now(wire));
 	send_opening(p);

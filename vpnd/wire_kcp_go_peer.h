@@ -143,7 +143,7 @@ void kcp_go_listen_end(struct kcp_go *wire);
 
 /* wire_kcp_go.c */
 /** Sets keepalive and dead_after of a conversation as its peer's configuration says. */
-void kcp_go_set_times(const struct wire_peer *p, struct kcpvpn_conv *conv);
+void kcp_go_configure(const struct wire_peer *p, struct kcpvpn_conv *conv);
 int64_t kcp_go_now(const struct kcp_go *wire);
 /** Hands all messages of a conversation to the packet path. */
 void kcp_go_receive(struct wire_peer *p, struct kcpvpn_conv *conv);

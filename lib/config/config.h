@@ -52,6 +52,12 @@ enum config_padding {
 	CONFIG_PADDING_FULL, /* all datagrams with data have one length */
 };
 
+/** What bounds what is in flight on the kcp-go wire. */
+enum config_congestion {
+	CONFIG_CONGESTION_AUTO,	 /* what the path was measured to hold, at most sndwnd; paced */
+	CONFIG_CONGESTION_FIXED, /* sndwnd, as kcptun */
+};
+
 enum config_log_format {
 	CONFIG_LOG_TEXT,
 	CONFIG_LOG_JSON,
@@ -97,6 +103,7 @@ struct config_transport {
 	int queue_ms;	 /* hard bound of the wait in the queue */
 	int deadline_ms; /* bulk packets are given up after it; CONFIG_AUTO = by class. Native */
 	int padding;	 /* enum config_padding; native */
+	int congestion;	 /* enum config_congestion; kcp-go */
 };
 
 enum config_fec_mode {

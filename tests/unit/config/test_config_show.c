@@ -93,7 +93,7 @@ Test(show, what_was_written)
 	cr_assert(strstr(text, "  datashard: 10\n"));
 	cr_assert(strstr(text,
 		"  b:\n    endpoints: []\n    allowed_ips: []\n    enabled: true\n"
-		"    transport:\n      queue: 300ms\n    session:\n"
+		"    transport:\n      queue: 300ms\n      congestion: auto\n    session:\n"
 		"      keepalive: auto\n      dead_after: 20s\n      persistent: false\n"));
 	/* what is not built is not shown as if it were */
 	cr_assert_eq(strstr(text, "fec"), NULL);
