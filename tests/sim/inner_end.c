@@ -7,6 +7,8 @@
  */
 #include "inner_end.h"
 
+#include "inner_kcp_go.h"
+
 #include "core/ip_header.h"
 #include "core/rand.h"
 
@@ -43,6 +45,28 @@ static int64_t realtime(void *ctx)
 	return (int64_t)1700000000 * 1000000 + end->world->now.us;
 }
 
+bool inner_end_is_up(const struct inner_end *end)
+{
+	return end->node ? end->conv != NULL : kcpvpn_peer_state(end->peer) == KCPVPN_PEER_UP;
+}
+
+void inner_end_input(struct inner_end *end, const struct kcpvpn_datagram *datagram)
+{
+	int64_t now_us = end->world->now.us;
+
+	if (end->node)
+		kcpvpn_node_input(end->node, &end->port, end->side == 1, datagram, 1, now_us);
+	else
+		kcpvpn_native_input(end->native, &end->port, datagram, 1, now_us);
+	end->touched = true;
+}
+
+struct mono inner_end_next_deadline(const struct inner_end *end)
+{
+	return mono_at_us(end->node ? kcpvpn_node_next_deadline(end->node)
+				    : kcpvpn_native_next_deadline(end->native));
+}
+
 /* ---- the queue in front ----------------------------------------------------------------------------------------- */
 
 void inner_end_queue(struct inner_end *end, const uint8_t *bytes, size_t len, struct mono now)
@@ -63,65 +87,88 @@ void inner_end_queue(struct inner_end *end, const uint8_t *bytes, size_t len, st
 	end->touched = true;
 }
 
-static void tune(struct inner_end *end, struct mono now)
+static bool measure(const struct inner_end *end, struct ingress_path *ret_path)
 {
 	struct kcpvpn_peer_status status;
 
-	if (mono_diff_us(now, end->tuned_at) < TUNE_US)
-		return;
+	if (end->node)
+		return inner_kcp_go_measure(end, ret_path);
 	kcpvpn_peer_status(end->peer, &status);
-	if (status.srtt_us < 0)
+	*ret_path = (struct ingress_path){status.srtt_us, status.rate_bps, status.loss_raw_out};
+	return status.srtt_us >= 0;
+}
+
+static void tune(struct inner_end *end, struct mono now)
+{
+	struct ingress_path path;
+
+	if (mono_diff_us(now, end->tuned_at) < TUNE_US || !measure(end, &path))
 		return;
 	end->tuned_at = now;
-	ingress_follow(&end->queue,
-		&(struct ingress_path){status.srtt_us, status.rate_bps, status.loss_raw_out},
-		(uint32_t)end->world->options.mtu_bytes);
-	int64_t asked_us = status.srtt_us * end->world->options.target_percent / 100;
+	ingress_follow(&end->queue, &path, (uint32_t)end->world->options.mtu_bytes);
+	int64_t asked_us = path.srtt_us * end->world->options.target_percent / 100;
 	if (asked_us > end->queue.options.target_us)
 		ingress_set_codel(&end->queue, asked_us, end->queue.options.interval_us);
 }
 
+static bool takes_more(struct inner_end *end)
+{
+	return end->node ? inner_kcp_go_ready(end) : kcpvpn_peer_ready(end->peer);
+}
+
+static int send_packet(struct inner_end *end, const struct ingress_packet *packet, struct mono now)
+{
+	return end->node ? inner_kcp_go_send(end, packet->data, packet->len)
+			 : kcpvpn_peer_send(end->peer, packet->data, packet->len, now.us);
+}
+
 static void pump(struct inner_end *end, struct mono now)
 {
-	if (!end->pumping)
+	if (!end->pumping || !inner_end_is_up(end))
 		return;
 	end->pumping = false;
 	tune(end, now);
-	while (kcpvpn_peer_ready(end->peer)) {
+	while (takes_more(end)) {
 		struct ingress_packet *packet = ingress_pop(&end->queue, now);
 		if (!packet)
 			return;
-		if (kcpvpn_peer_send(end->peer, packet->data, packet->len, now.us) < 0)
+		if (send_packet(end, packet, now) < 0)
 			end->counters.refused++;
 		pool_return(&end->packets, packet);
 	}
 }
 
-/* ---- a round ------------------------------------------------------------------------------------------ */
+/* ---- a round ---------------------------------------------------------------------------------------------------- */
+
+void inner_end_hand_out(struct inner_end *end, const struct iovec *pieces, int count, size_t len)
+{
+	struct inner_world *world = end->world;
+	uint8_t packet[65536];
+	const uint8_t *bytes = pieces[0].iov_base;
+	size_t at = 0;
+
+	for (int i = 0; count > 1 && i < count; i++) {
+		memcpy(packet + at, pieces[i].iov_base, pieces[i].iov_len);
+		at += pieces[i].iov_len;
+		bytes = packet;
+	}
+	end->counters.out_packets++;
+	end->counters.out_bytes += len;
+	if (world->watch)
+		world->watch(world->watch_ctx, end->tunnel, end->side, bytes, len);
+	inner_world_hand_in(world, end->side, bytes, len);
+}
 
 static void read_messages(struct inner_end *end)
 {
-	struct inner_world *world = end->world;
 	struct iovec pieces[KCPVPN_NATIVE_PIECES_MAX];
-	uint8_t packet[65536];
 	size_t len;
 	int count;
 
 	while ((count = kcpvpn_peer_recv_peek(end->peer, pieces, KCPVPN_NATIVE_PIECES_MAX, &len)) >
 		0) {
-		const uint8_t *bytes = pieces[0].iov_base;
-		size_t at = 0;
-		for (int i = 0; count > 1 && i < count; i++) {
-			memcpy(packet + at, pieces[i].iov_base, pieces[i].iov_len);
-			at += pieces[i].iov_len;
-			bytes = packet;
-		}
-		end->counters.out_packets++;
-		end->counters.out_bytes += len;
-		if (world->watch)
-			world->watch(world->watch_ctx, end->tunnel, end->side, bytes, len);
-		inner_world_hand_in(world, end->side, bytes, len);
-		kcpvpn_peer_recv_drop(end->peer, world->now.us);
+		inner_end_hand_out(end, pieces, count, len);
+		kcpvpn_peer_recv_drop(end->peer, end->world->now.us);
 	}
 }
 
@@ -146,14 +193,17 @@ bool inner_end_serve(struct inner_end *end)
 {
 	struct inner_world *world = end->world;
 
-	if (!end->native ||
-		(!end->touched && kcpvpn_native_next_deadline(end->native) > world->now.us))
+	if ((!end->native && !end->node) ||
+		(!end->touched && !mono_due(inner_end_next_deadline(end), world->now)))
 		return false;
 	end->touched = false;
 	for (int i = 0; i < TURNS; i++) {
-		bool any = turn(end);
+		bool any = end->node ? inner_kcp_go_turn(end) : turn(end);
 		pump(end, world->now);
-		kcpvpn_native_flush(end->native, world->now.us);
+		if (end->node)
+			kcpvpn_node_flush(end->node, world->now.us);
+		else
+			kcpvpn_native_flush(end->native, world->now.us);
 		if (!any)
 			break;
 	}
@@ -188,6 +238,10 @@ void inner_end_start(struct inner_world *world, size_t tunnel, size_t side)
 	};
 	pool_init(&end->packets, ingress_slot_bytes(SLOT_BYTES), QUEUED_MAX);
 	ingress_init(&end->queue, &end->packets, &queue, &random);
+	if (world->options.kcp_go) {
+		inner_kcp_go_start(end, world->options.kcp_go, fill_random);
+		return;
+	}
 	private_key(end, key);
 	struct kcpvpn_native_config config = {
 		.private_key = key,
@@ -215,6 +269,10 @@ void inner_end_introduce(struct inner_world *world, size_t tunnel, size_t side)
 		.persistent = side == 0,
 	};
 
+	if (end->node) {
+		inner_kcp_go_introduce(end, &other->address);
+		return;
+	}
 	if (!world->options.fec_off)
 		config.fec = (struct kcpvpn_fec_config){KCPVPN_FEC_ADAPTIVE, 10, 3, 30, 2000};
 
@@ -231,6 +289,7 @@ void inner_end_introduce(struct inner_world *world, size_t tunnel, size_t side)
 void inner_end_stop(struct inner_end *end)
 {
 	kcpvpn_native_free(end->native);
+	kcpvpn_node_free(end->node);
 	ingress_fini(&end->queue);
 	pool_fini(&end->packets);
 }

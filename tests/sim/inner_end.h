@@ -11,6 +11,15 @@ void inner_end_stop(struct inner_end *end);
 /** Makes the other end, which was started, known to this one. Side 0 calls. */
 void inner_end_introduce(struct inner_world *world, size_t tunnel, size_t side);
 
+/** True once packets can pass. */
+bool inner_end_is_up(const struct inner_end *end);
+
+/** A datagram came. Its bytes are changed. */
+void inner_end_input(struct inner_end *end, const struct kcpvpn_datagram *datagram);
+
+/** When the node wants its deadline served. */
+struct mono inner_end_next_deadline(const struct inner_end *end);
+
 /** Queues an inner packet. */
 void inner_end_queue(struct inner_end *end, const uint8_t *bytes, size_t len, struct mono now);
 

@@ -138,8 +138,7 @@ static void arrive(struct inner_world *world, size_t side, struct flight *flight
 		.data = flight->room + KCPVPN_NATIVE_HEAD_BYTES,
 		.len = flight->len,
 	};
-	kcpvpn_native_input(end->native, &end->port, &datagram, 1, world->now.us);
-	end->touched = true;
+	inner_end_input(end, &datagram);
 }
 
 static bool take_departures(struct inner_world *world)
@@ -206,8 +205,7 @@ static struct mono next_event(const struct inner_world *world, struct mono until
 	for (size_t side = 0; side < 2; side++) {
 		at = mono_min(at, link_model_next(&world->links[side]));
 		for (size_t t = 0; t < world->options.tunnels; t++)
-			at = mono_min(at, mono_at_us(kcpvpn_native_next_deadline(
-						  world->ends[t][side].native)));
+			at = mono_min(at, inner_end_next_deadline(&world->ends[t][side]));
 	}
 	for (size_t i = 0; i < world->flow_count; i++)
 		at = mono_min(at, inner_flow_next_deadline(world->flows[i]));
@@ -244,7 +242,7 @@ static bool all_up(const struct inner_world *world)
 {
 	for (size_t t = 0; t < world->options.tunnels; t++)
 		for (size_t side = 0; side < 2; side++)
-			if (kcpvpn_peer_state(world->ends[t][side].peer) != KCPVPN_PEER_UP)
+			if (!inner_end_is_up(&world->ends[t][side]))
 				return false;
 	return true;
 }

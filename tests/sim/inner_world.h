@@ -1,5 +1,5 @@
 /*
- * Whole tunnels in virtual time: for each two native nodes, with the queue in front that the daemon has, joined by one link in
+ * Whole tunnels in virtual time: for each two nodes of either wire, with the queue in front that the daemon has, joined by one link in
  * each direction which other traffic may share. Packets of inner hosts go in at one end and come out at the other.
  *
  *      flows -> queue (FQ-CoDel) -> node -> datagrams -> link -> node -> flows        side 0 -> side 1, and back
@@ -13,6 +13,7 @@
 #include "core/mono.h"
 #include "core/pool.h"
 #include "kcpvpn/native.h"
+#include "kcpvpn/node.h"
 #include "session/ingress.h"
 #include "tests/lab/link_model.h"
 
@@ -39,6 +40,8 @@ struct inner_world_options {
 	uint32_t
 		target_percent; /* of SRTT: CoDel's target, if that is more than the daemon's; 0 = the daemon's */
 	bool fec_off;
+	const struct kcpvpn_config
+		*kcp_go;	    /* the kcp-go wire with these settings; NULL = the native one */
 	struct link_config link[2]; /* from side 0, from side 1 */
 };
 
@@ -54,6 +57,8 @@ struct inner_end {
 	size_t tunnel, side;
 	struct kcpvpn_native *native;
 	struct kcpvpn_peer *peer; /* the other end */
+	struct kcpvpn_node *node; /* kcp-go: instead of these two */
+	struct kcpvpn_conv *conv; /* NULL until the other end was heard */
 	struct kcpvpn_udp_port port;
 	struct kcpvpn_endpoint address; /* change it to roam */
 	struct ingress queue;
