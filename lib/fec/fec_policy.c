@@ -7,13 +7,19 @@
  * its own below 1 %: 1.07 at 5 % loss, 1.5 at 10, 2.3 at 20, 3 at 30. (Steps of one, two and three from 2 and 12 % on, as
  * simulated first, took twice the bytes at 5 % and rebuilt no more in 50 ms.) Parts of a repair are saved up.
  *
- * Bulk. Each source earns a part of a repair, and whole ones are sent. The part is 1.25 times what is lost for each that
- * comes through, and a bit; at less than once that figure a window fills with what cannot be solved and repairs are
- * worth less than the bytes they take, so a cap does not scale it down below: it switches it off, with some hysteresis, because
- * an encoder that comes and goes is the worst of both. A tail repair after a short silence serves the ends of responses, on
- * account of the credit to come; when there is none left it counts as urgent.
+ * Bulk. Each source earns a part of a repair, and whole ones are sent. What is a source depends on whether the path is full, that
+ * is, has less room than there is data. If it is not, all bulk is, at 1.25 times what is lost for each that comes through,
+ * and a bit: the bytes cost nothing that anybody waits for, and what an inner TCP gets from it is its slow start, which
+ * takes holes of a round trip for a queue and stops at a few dozen segments (one CUBIC flow on 100 Mb/s and 60 ms at 20 %
+ * loss: 28 -> 53 Mb/s over its first 15 s). If it is full, a repair takes the place of data, and closes a hole for the price that
+ * sending it again has, too: repairs of everything cost 8 to 25 % of goodput. But what is sent again is as easily lost as the
+ * first time, and with hundreds of datagrams in flight some hole always waits for its third or fourth attempt, with the whole
+ * flow behind it. So on a full path exactly what is sent again is a source, at twice what is lost: a fifth of the bytes at
+ * 20 % loss, protected at .6, keeps the round trip at two instead of three or four and gains a fifth of goodput (54 -> 64 Mb/s).
+ * A tail repair after a short silence serves the ends of responses, on account of the credit to come; when there is none
+ * left it counts as urgent.
  *
- * Budgets are buckets of bytes. `share` holds max_overhead: it is filled by what is sent beside repairs. `urgent` is
+ * Budgets are buckets of bytes. `share` holds max_overhead: it is filled by what is sent beside repairs, and keeps enough for a slow start. `urgent` is
  * filled by time and lets a lone call or an interactive flow be protected although its repairs are several times its bytes: 200 kb/s,
  * which is also what the engine lets pass a full window. Beyond that thin repairs pay from `share`, and from `thin`, a
  * tenth of the path's rate, so that they never crowd out what they protect. When the thin budgets get low, the third repair of
@@ -28,10 +34,14 @@
 
 enum {
 	DATAGRAM_BYTES = 1500,
-	URGENT_SAVED_US = 200000, /* of the timed budgets may be saved up */
-	SHARE_SAVED_BYTES = 32 * DATAGRAM_BYTES,
-	TAIL_CREDIT_MIN = -2, /* so many tail repairs are lent */
+	URGENT_SAVED_US = 200000,		  /* of the timed budgets may be saved up */
+	SHARE_SAVED_BYTES = 256 * DATAGRAM_BYTES, /* a slow start's worth */
+	TAIL_CREDIT_MIN = -2,			  /* so many tail repairs are lent */
 };
+
+/* Repairs of a bulk source: so many times what is lost for each datagram that comes through, a bit more, and so many at most. */
+static const double BULK_FACTOR = 1.25, BULK_BIT = 0.03, BULK_MOST = 0.6;
+static const double AGAIN_FACTOR = 2, AGAIN_MOST = 0.8;
 
 static unsigned bounded(unsigned value, unsigned least, unsigned most)
 {
@@ -65,7 +75,7 @@ void fec_policy_configure(struct fec_policy *p, const struct fec_policy_config *
 		p->share.bytes = p->share.bytes_max;
 }
 
-/* What bulk repairs must at least be to be worth their bytes. */
+/* Lost datagrams for each that comes through: fewer repairs than that cannot close the holes. */
 static double bulk_least(const struct fec_policy *p)
 {
 	return p->path.loss / (1 - p->path.loss);
@@ -78,11 +88,6 @@ void fec_policy_set_path(struct fec_policy *p, const struct fec_policy_path *pat
 		(double)path->rate_bytes / FEC_POLICY_URGENT_SHARE * (URGENT_SAVED_US / 1e6);
 	if (p->thin.bytes > p->thin.bytes_max)
 		p->thin.bytes = p->thin.bytes_max;
-	double room = p->config.max_overhead_percent / 100.0;
-	if (room < 0.87 * bulk_least(p))
-		p->bulk_pays = false;
-	else if (room >= bulk_least(p))
-		p->bulk_pays = true;
 }
 
 /* ---- rates ------------------------------------------------------------------------------------------------------- */
@@ -119,16 +124,13 @@ static double thin_rate(const struct fec_policy *p)
 
 static double bulk_rate(const struct fec_policy *p)
 {
-	double cap = p->config.max_overhead_percent / 100.0;
-
 	if (p->config.mode == FEC_POLICY_FIXED)
-		return least_of(fixed_rate(p), cap);
-	if (p->path.srtt_us < FEC_POLICY_BULK_SRTT_US &&
-		p->path.used_percent >= FEC_POLICY_BULK_USED_PERCENT)
+		return least_of(fixed_rate(p), p->config.max_overhead_percent / 100.0);
+	if (p->rests)
 		return 0;
-	if (!p->bulk_pays)
-		return 0;
-	return least_of(least_of(1.25 * bulk_least(p) + 0.03, 0.6), cap);
+	if (p->path.full)
+		return least_of(AGAIN_FACTOR * bulk_least(p) + BULK_BIT, AGAIN_MOST);
+	return least_of(BULK_FACTOR * bulk_least(p) + BULK_BIT, BULK_MOST);
 }
 
 double fec_policy_rate(const struct fec_policy *p, enum fec_policy_encoder encoder)
@@ -140,8 +142,10 @@ double fec_policy_rate(const struct fec_policy *p, enum fec_policy_encoder encod
 	return thin_rate(p);
 }
 
-bool fec_policy_protects(const struct fec_policy *p, enum fec_policy_encoder encoder)
+bool fec_policy_protects(const struct fec_policy *p, enum fec_policy_encoder encoder, bool again)
 {
+	if (encoder == FEC_POLICY_BULK && p->path.full && !again)
+		return false;
 	return fec_policy_rate(p, encoder) > 0;
 }
 
@@ -174,6 +178,18 @@ static void fill_by_bytes(struct fec_policy *p, size_t bytes)
 static double level(const struct fec_policy_bucket *bucket)
 {
 	return bucket->bytes > 0 ? bucket->bytes / bucket->bytes_max : 0;
+}
+
+/*
+ * Too few repairs are worth nothing: where max_overhead is less than they must be, they go in full as long as what was saved up
+ * lasts, and then not at all until half of that is saved again.
+ */
+static void rest(struct fec_policy *p)
+{
+	if (p->share.bytes <= 0)
+		p->rests = p->config.max_overhead_percent / 100.0 < bulk_least(p);
+	else if (level(&p->share) >= 0.5)
+		p->rests = false;
 }
 
 /* What must be left of a budget for the rank-th repair of a thin source. */
@@ -269,7 +285,7 @@ static void bulk_source(struct fec_policy *p, struct mono now)
 
 static bool bulk_due(struct fec_policy *p, struct mono now)
 {
-	if (!fec_policy_protects(p, FEC_POLICY_BULK)) {
+	if (bulk_rate(p) <= 0 || !enabled(p)) {
 		fec_policy_dropped(p, FEC_POLICY_BULK);
 		return false;
 	}
@@ -317,7 +333,8 @@ void fec_policy_source(
 	fill_by_time(p, now);
 	fill_by_bytes(p, bytes);
 	p->stats.sources[encoder]++;
-	if (!fec_policy_protects(p, encoder))
+	rest(p);
+	if (!enabled(p))
 		return;
 	if (encoder == FEC_POLICY_THIN)
 		thin_source(p, now);
@@ -329,6 +346,7 @@ void fec_policy_plain(struct fec_policy *p, size_t bytes, struct mono now)
 {
 	fill_by_time(p, now);
 	fill_by_bytes(p, bytes);
+	rest(p);
 }
 
 bool fec_policy_due(struct fec_policy *p, struct mono now, enum fec_policy_encoder *ret_encoder)

@@ -42,8 +42,6 @@ enum {
 		25000, /* a second of thin and tail repairs, whatever max_overhead says, */
 	FEC_POLICY_URGENT_SHARE =
 		10, /* and more up to this part of the path's rate within max_overhead */
-	FEC_POLICY_BULK_SRTT_US = 40000,   /* bulk repairs pay on longer paths, */
-	FEC_POLICY_BULK_USED_PERCENT = 70, /* or on those that are used less */
 };
 
 struct fec_policy_config {
@@ -57,11 +55,10 @@ struct fec_policy_config {
 
 /** What is known of the path. */
 struct fec_policy_path {
-	double loss;	       /* design value, 0 .. 0.45 */
-	bool lossy;	       /* loss is worth repairs */
-	int64_t srtt_us;       /* 0 = unknown */
-	uint64_t rate_bytes;   /* a second it can carry; 0 = unknown */
-	unsigned used_percent; /* of it, over the last second or so */
+	double loss;	     /* design value, 0 .. 0.45 */
+	bool lossy;	     /* loss is worth repairs */
+	uint64_t rate_bytes; /* a second it can carry; 0 = unknown */
+	bool full;	     /* adaptive: less room than there is data */
 };
 
 struct fec_policy_bucket {
@@ -92,7 +89,7 @@ struct fec_policy {
 	double thin_credit; /* part of a repair that sources earned */
 	/* bulk */
 	double credit;	     /* repairs owed; below 0 after a tail repair */
-	bool bulk_pays;	     /* max_overhead allows enough of them */
+	bool rests;	     /* max_overhead is used up, and less than what bulk repairs need */
 	uint32_t unrepaired; /* sources since the last repair */
 	struct mono tail_at; /* MONO_NEVER = nothing is without repair */
 	struct fec_policy_stats stats;
@@ -107,8 +104,8 @@ void fec_policy_configure(struct fec_policy *p, const struct fec_policy_config *
 /** News of the path; call it when a report came. */
 void fec_policy_set_path(struct fec_policy *p, const struct fec_policy_path *path);
 
-/** Whether datagrams of `encoder` are to be sent as its sources (and copied for it) at all. */
-bool fec_policy_protects(const struct fec_policy *p, enum fec_policy_encoder encoder);
+/** Whether a datagram is to be sent as a source of `encoder` (and copied for it). @again  it holds what was sent before */
+bool fec_policy_protects(const struct fec_policy *p, enum fec_policy_encoder encoder, bool again);
 
 /** Repairs for each source, as things are; 0 = none. For display, and for how long a resend may wait for a repair. */
 double fec_policy_rate(const struct fec_policy *p, enum fec_policy_encoder encoder);

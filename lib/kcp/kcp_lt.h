@@ -141,6 +141,12 @@ static inline void kcp_lt_set_full(struct kcp_lt *lt)
 	lt->sampler.limited = false;
 }
 
+/** There is more to send than the path takes, and its rate has been found. */
+static inline bool kcp_lt_saturated(const struct kcp_lt *lt)
+{
+	return lt->phase != KCP_LT_STARTUP && !lt->sampler.limited;
+}
+
 /** Bytes that may be in flight. */
 uint64_t kcp_lt_window_bytes(const struct kcp_lt *lt, uint32_t datagram_bytes);
 

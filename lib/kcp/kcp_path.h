@@ -347,6 +347,9 @@ void kcp_path_set_bulk_deadline(
 /** A round-trip time known from elsewhere (the handshake), for as long as none was measured. */
 void kcp_path_hint_rtt(struct kcp_path *path, int64_t rtt_us);
 
+/** There is more to send than the path takes, and its rate has been found. */
+bool kcp_path_saturated(const struct kcp_path *path);
+
 /** The peer's IP address changed: round-trip time, window and rate begin anew; pn and lanes go on. */
 void kcp_path_reset_route(struct kcp_path *path, struct mono now);
 

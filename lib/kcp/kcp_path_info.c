@@ -73,6 +73,11 @@ int64_t kcp_path_min_rtt_us(const struct kcp_path *path)
 	return kcp_budget_min_rtt_us(&path->budget);
 }
 
+bool kcp_path_saturated(const struct kcp_path *path)
+{
+	return kcp_lt_saturated(&path->budget.lt);
+}
+
 uint64_t kcp_path_rate_bps(const struct kcp_path *path)
 {
 	return kcp_budget_rate_bytes(&path->budget) * 8;

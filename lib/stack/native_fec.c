@@ -40,7 +40,6 @@ enum {
 				RLC_REPAIR_HEADER_BYTES + RLC_SYMBOL_HEADER_BYTES,
 	BULK_AGE_US = 1000000,	  /* older bulk is not covered: it was sent again */
 	DECODER_AGE_US = 2000000, /* what is older is forgotten */
-	USE_US = 500000,	  /* over which it is measured how much of the rate is used */
 	QUEUE_US = 10000, /* a standing queue is at least this, or a quarter of the round trip */
 	TRIM_LEAST_US = 5000000, /* memory is looked after no more often */
 };
@@ -54,9 +53,6 @@ struct native_fec {
 	struct fec_policy policy;
 	struct rlc_encoder encoders[FEC_POLICY_ENCODERS];
 	struct rlc_decoder decoders[FEC_POLICY_ENCODERS];
-	struct mono use_since;
-	uint64_t use_bytes; /* sent by then */
-	unsigned used_percent;
 };
 
 static const unsigned windows[FEC_POLICY_ENCODERS] = {
@@ -129,8 +125,6 @@ static struct native_fec *have_engine(struct kcpvpn_peer *peer, struct mono now)
 		rlc_decoder_init(
 			&fec->decoders[i], NATIVE_FEC_WINDOW, segments_max, DECODER_AGE_US, pool);
 	}
-	fec->use_since = now;
-	fec->use_bytes = peer->data.counters.out_bytes;
 	state->engine = fec;
 	return fec;
 }
@@ -191,19 +185,25 @@ static void correct_loss(
 		loss_estimate_correct(&state->loss, now);
 }
 
-static void measure_use(const struct kcpvpn_peer *peer, uint64_t rate_bytes, struct mono now)
+/* A queue stands on the path: what is lost may well be lost there, and repairs would only make it longer. */
+static bool path_queues(const struct kcp_path *path)
 {
-	struct native_fec *fec = peer->data.fec.engine;
-	int64_t us = mono_diff_us(now, fec->use_since);
+	int64_t least_us = kcp_path_min_rtt_us(path);
+	int64_t slack_us = least_us / 4 > QUEUE_US ? least_us / 4 : QUEUE_US;
 
-	if (us < USE_US)
-		return;
-	uint64_t bytes = peer->data.counters.out_bytes - fec->use_bytes;
-	double can = (double)rate_bytes * (double)us / 1e6;
-	fec->used_percent =
-		can > 0 && (double)bytes < can ? (unsigned)(100 * (double)bytes / can) : 100;
-	fec->use_since = now;
-	fec->use_bytes = peer->data.counters.out_bytes;
+	return least_us > 0 && kcp_path_srtt_us(path) > least_us + slack_us;
+}
+
+/*
+ * Whether there is more data than the path takes. A program that was refused says so only of this moment: a burst waits for its pace
+ * on a path that is hardly used. A fixed rate was asked for whatever it costs.
+ */
+static bool full(const struct kcpvpn_peer *peer)
+{
+	const struct kcp_path *path = peer->data.path;
+
+	return peer->config.fec.mode == KCPVPN_FEC_ADAPTIVE &&
+	       (path_queues(path) || (peer->data.wants_room && kcp_path_saturated(path)));
 }
 
 /* Lets the policy know how the path is. */
@@ -214,13 +214,11 @@ static void update(struct kcpvpn_peer *peer, struct mono now)
 	uint64_t rate_bytes = kcp_path_rate_bps(path) / 8;
 
 	correct_loss(state, path, now);
-	measure_use(peer, rate_bytes, now);
 	const struct fec_policy_path news = {
 		.loss = loss_estimate_design(&state->loss),
 		.lossy = loss_estimate_on(&state->loss),
-		.srtt_us = kcp_path_srtt_us(path),
 		.rate_bytes = rate_bytes,
-		.used_percent = state->engine->used_percent,
+		.full = full(peer),
 	};
 	fec_policy_set_path(&state->engine->policy, &news);
 }
@@ -258,7 +256,8 @@ void native_fec_mark(struct kcpvpn_peer *peer, unsigned flags, uint64_t pn, cons
 	}
 	if (!fec)
 		return;
-	if (!data || !fec_policy_protects(&fec->policy, encoder) ||
+	if (!data ||
+		!fec_policy_protects(&fec->policy, encoder, (flags & KCP_PATH_OUT_RESEND) != 0) ||
 		len + SOURCE_OVERHEAD_BYTES > path_mtu_size(&peer->data.mtu) ||
 		!rlc_encoder_push(&fec->encoders[encoder], pn, segments, len, now, &cidx)) {
 		fec_policy_plain(&fec->policy, bytes, now);
@@ -270,25 +269,6 @@ void native_fec_mark(struct kcpvpn_peer *peer, unsigned flags, uint64_t pn, cons
 	ret_frame->cidx = cidx;
 }
 
-/* A queue stands on the path: what is lost may well be lost there, and repairs would only make it longer. */
-static bool path_queues(const struct kcp_path *path)
-{
-	int64_t least_us = kcp_path_min_rtt_us(path);
-	int64_t slack_us = least_us / 4 > QUEUE_US ? least_us / 4 : QUEUE_US;
-
-	return least_us > 0 && kcp_path_srtt_us(path) > least_us + slack_us;
-}
-
-/*
- * Whether there is more data than the path takes. Then a repair of bulk would take the place of data, which costs more than the
- * wait for what is sent again; a fixed rate was asked for whatever it costs.
- */
-static bool displaces(const struct kcpvpn_peer *peer)
-{
-	return peer->config.fec.mode == KCPVPN_FEC_ADAPTIVE &&
-	       (peer->data.wants_room || path_queues(peer->data.path));
-}
-
 /* @return false: it may not go now */
 static bool send_repair(struct kcpvpn_peer *peer, enum fec_policy_encoder encoder, struct mono now)
 {
@@ -296,7 +276,7 @@ static bool send_repair(struct kcpvpn_peer *peer, enum fec_policy_encoder encode
 	bool thin = encoder == FEC_POLICY_THIN;
 	size_t room, len = 0;
 
-	if ((!thin && displaces(peer)) || !kcp_path_repair_room(peer->data.path, thin, now))
+	if (!kcp_path_repair_room(peer->data.path, thin, now))
 		return false;
 	uint8_t *plaintext = native_output_repair_begin(peer, &room, now);
 	if (plaintext)
@@ -335,8 +315,6 @@ struct mono native_fec_next_deadline(const struct kcpvpn_peer *peer)
 	struct mono bulk = fec_policy_deadline_of(&fec->policy, FEC_POLICY_BULK);
 	if (!mono_is_never(thin))
 		thin = mono_max(thin, kcp_path_repair_at(peer->data.path, true));
-	if (displaces(peer))
-		bulk = MONO_NEVER; /* a flush follows when there is room */
 	if (!mono_is_never(bulk))
 		bulk = mono_max(bulk, kcp_path_repair_at(peer->data.path, false));
 	return mono_min(thin, bulk);

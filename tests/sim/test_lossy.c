@@ -15,6 +15,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SECOND INT64_C(1000000)
 #define MS INT64_C(1000)
@@ -605,4 +606,58 @@ Test(lossy, two_tunnels_share_alike)
 		(got[0] + got[1]) * (got[0] + got[1]) / (2 * (got[0] * got[0] + got[1] * got[1]));
 	at_least("two tunnels side by side: Jain's index", jain, (struct want){.9, .6});
 	inner_world_fini(&world);
+}
+
+Test(lossy, gap)
+{
+	static const unsigned losses[] = {0, 10000, 30000, 50000, 100000, 200000};
+	unsigned mbps = getenv("MBPS") ? (unsigned)atoi(getenv("MBPS")) : 100;
+	unsigned seeds = getenv("SEEDS") ? (unsigned)atoi(getenv("SEEDS")) : 5;
+
+	for (size_t i = 0; i < 6; i++) {
+		if (getenv("LOSS") && losses[i] != (unsigned)atoi(getenv("LOSS")) * 10000)
+			continue;
+		double a = 0, b = 0, c = 0, bad = 0, p99 = 0, over = 0;
+		char each[400] = "";
+		for (unsigned seed = 1; seed <= seeds; seed++) {
+			struct inner_world_options options = {.seed = seed, .tunnels = 1};
+			for (size_t side = 0; side < 2; side++)
+				options.link[side] =
+					link_of(mbps * 1000000, 60 * MS, losses[i], false);
+			inner_world_init(&world, &options);
+			struct inner_flow *thin = inner_flow_add(&world, 0, INNER_FLOW_THIN);
+			inner_world_run(&world, 4 * SECOND);
+			struct inner_flow *flow =
+				inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
+			struct inner_end_counters sent = world.ends[0][0].counters,
+						  came = world.ends[0][1].counters;
+			inner_world_run(&world, 15 * SECOND);
+			uint64_t at15 = inner_flow_delivered(flow);
+			inner_world_run(&world, 25 * SECOND);
+			uint64_t at40 = inner_flow_delivered(flow);
+			struct mono to = world.now;
+			double wire = (double)(world.ends[0][0].counters.wire_bytes -
+					       sent.wire_bytes);
+			double inner = (double)(world.ends[0][1].counters.out_bytes -
+						came.out_bytes);
+			over += wire / inner - 1;
+			thin->stop_at = to;
+			inner_world_run(&world, SECOND);
+			struct inner_delays d = inner_flow_delays(
+				thin, mono_add_us(world.began, 3 * SECOND), to, 30 * MS);
+			double x = (double)at15 * 8 / 15e6, y = (double)(at40 - at15) * 8 / 25e6;
+			a += x, b += y, c += (double)flow->ends[0].stats.timeouts;
+			bad += (double)(d.lost + d.late) * 100 / (double)d.count;
+			p99 += (double)d.p99_us / 1e3;
+			snprintf(each + strlen(each), sizeof(each) - strlen(each), " %.0f/%.0f", x,
+				y);
+			inner_world_fini(&world);
+		}
+		printf("loss %2u %%: first 15 s %5.1f, next 25 s %5.1f Mb/s of %.0f; RTO %.1f, "
+		       "light bad %.3f %% p99 %.1f, overhead %.1f %% |%s\n",
+			losses[i] / 10000, a / seeds, b / seeds,
+			(1 - losses[i] / 1e6) * mbps, c / seeds, bad / seeds, p99 / seeds,
+			over * 100 / seeds, each);
+		fflush(stdout);
+	}
 }

@@ -91,9 +91,7 @@ static void learn_fates(struct link *l, struct mono now)
 	struct fec_policy_path path = {
 		.loss = loss_estimate_design(&l->estimate),
 		.lossy = loss_estimate_on(&l->estimate),
-		.srtt_us = l->plan->rtt_us,
 		.rate_bytes = l->plan->rate_bytes,
-		.used_percent = l->plan->used_percent,
 	};
 	fec_policy_set_path(&l->policy, &path);
 }
@@ -128,7 +126,7 @@ static void send_source(struct link *l, struct mono now)
 	l->result.source_bytes += len + SEAL_BYTES;
 	l->result.lost += lost;
 	note_fate(l, lost, now);
-	if (!fec_policy_protects(&l->policy, l->plan->encoder)) {
+	if (!fec_policy_protects(&l->policy, l->plan->encoder, false)) {
 		fec_policy_plain(&l->policy, len + SEAL_BYTES, now);
 		return;
 	}

@@ -20,7 +20,6 @@ struct rlc_link_plan {
 	size_t segments_bytes;
 	int64_t rtt_us;
 	uint64_t rate_bytes;
-	unsigned used_percent;
 	int64_t clean_from_us; /* no loss from then on; 0 = never */
 	int64_t run_us;
 	uint32_t seed;

@@ -12,14 +12,13 @@ static const struct fec_policy_config ADAPTIVE = {
 	.tail_us = 2000,
 };
 
-static void set_path(double loss, int64_t srtt_us, uint64_t rate_bytes, unsigned used)
+static void set_path(double loss, uint64_t rate_bytes, bool full)
 {
 	struct fec_policy_path path = {
 		.loss = loss,
 		.lossy = loss > 0,
-		.srtt_us = srtt_us,
 		.rate_bytes = rate_bytes,
-		.used_percent = used,
+		.full = full,
 	};
 
 	fec_policy_set_path(&policy, &path);
@@ -28,7 +27,7 @@ static void set_path(double loss, int64_t srtt_us, uint64_t rate_bytes, unsigned
 static void begin(const struct fec_policy_config *config, double loss)
 {
 	fec_policy_init(&policy, config, mono_at_us(0));
-	set_path(loss, 60000, 2500000, 50);
+	set_path(loss, 2500000, false);
 }
 
 static bool due_at(int64_t us, enum fec_policy_encoder want)
@@ -79,7 +78,7 @@ Test(fec_policy, is_off)
 		begin(&rows[i].config, rows[i].loss);
 		for (int e = 0; e < FEC_POLICY_ENCODERS; e++) {
 			enum fec_policy_encoder encoder = (enum fec_policy_encoder)e, got;
-			cr_assert(!fec_policy_protects(&policy, encoder), "row %zu", i);
+			cr_assert(!fec_policy_protects(&policy, encoder, true), "row %zu", i);
 			for (int64_t us = 0; us < 1000000; us += 1000) {
 				source_at(us, encoder);
 				cr_assert(!fec_policy_due(&policy, mono_at_us(us), &got));
@@ -147,7 +146,7 @@ Test(fec_policy, thin_repairs_keep_their_budget)
 	for (int64_t interval = 20000; interval >= 1000; interval /= 2) {
 		uint64_t sources = 0;
 		begin(&ADAPTIVE, 0.4);
-		set_path(0.4, 60000, 0, 50);
+		set_path(0.4, 0, false);
 		for (int64_t us = 0; us < 10000000; us += 1000) {
 			if (us % interval == 0) {
 				source_at(us, FEC_POLICY_THIN);
@@ -244,28 +243,56 @@ Test(fec_policy, bulk_repairs_by_credit)
 	}
 }
 
-/* Less than is lost helps nobody. */
-Test(fec_policy, bulk_is_off_where_it_cannot_pay)
+/* Less than is lost helps nobody: what max_overhead allows goes in full for a while, and then not at all. */
+Test(fec_policy, bulk_rests_where_it_cannot_pay)
 {
-	begin(&ADAPTIVE, 0.3);
-	cr_assert(!fec_policy_protects(&policy, FEC_POLICY_BULK));
-	cr_assert(fec_policy_protects(&policy, FEC_POLICY_THIN));
-	set_path(0.24, 60000, 2500000, 50); /* hysteresis: 0.316 of 0.3 */
-	cr_assert(!fec_policy_protects(&policy, FEC_POLICY_BULK));
-	set_path(0.23, 60000, 2500000, 50);
-	cr_assert(fec_policy_protects(&policy, FEC_POLICY_BULK));
-	set_path(0.25, 60000, 2500000, 50);
-	cr_assert(fec_policy_protects(&policy, FEC_POLICY_BULK));
-	set_path(0.26, 60000, 2500000, 50);
-	cr_assert(!fec_policy_protects(&policy, FEC_POLICY_BULK));
+	unsigned repairs = 0, changes = 0;
+	bool protects = true;
 
-	begin(&ADAPTIVE, 0.1);
-	set_path(0.1, 39999, 2500000, 70);
-	cr_assert(!fec_policy_protects(&policy, FEC_POLICY_BULK));
-	set_path(0.1, 39999, 2500000, 69);
-	cr_assert(fec_policy_protects(&policy, FEC_POLICY_BULK));
-	set_path(0.1, 40000, 2500000, 100);
-	cr_assert(fec_policy_protects(&policy, FEC_POLICY_BULK));
+	begin(&ADAPTIVE, 0.3);
+	for (unsigned n = 0; n < 20000; n++) {
+		int64_t us = n * INT64_C(1000);
+		bool again = fec_policy_protects(&policy, FEC_POLICY_BULK, false);
+		changes += again != protects;
+		protects = again;
+		if (again)
+			source_at(us, FEC_POLICY_BULK);
+		else
+			fec_policy_plain(&policy, BYTES, mono_at_us(us));
+		repairs += count_at(us, FEC_POLICY_BULK);
+		cr_assert(fec_policy_protects(&policy, FEC_POLICY_THIN, false));
+	}
+	cr_assert(changes >= 3 && changes < 20, "%u", changes);
+	cr_assert(repairs > 5000 && repairs < 6100, "%u", repairs);
+}
+
+/* On a full path a repair takes the place of data: only what was lost before is worth it, and all the more. */
+Test(fec_policy, full_path_protects_what_is_sent_again)
+{
+	static const struct {
+		double loss;
+		unsigned repairs; /* of 1000 sources */
+	} rows[] = {{0.002, 34}, {0.0135, 57}, {0.06, 158}, {0.117, 295}, {0.232, 634}, {0.4, 800}};
+
+	begin(&ADAPTIVE, 0.06);
+	cr_assert(fec_policy_protects(&policy, FEC_POLICY_BULK, false));
+	set_path(0.06, 2500000, true);
+	cr_assert(!fec_policy_protects(&policy, FEC_POLICY_BULK, false));
+	cr_assert(fec_policy_protects(&policy, FEC_POLICY_BULK, true));
+	cr_assert(fec_policy_protects(&policy, FEC_POLICY_THIN, false));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		unsigned repairs = 0;
+		begin(&ADAPTIVE, rows[i].loss);
+		set_path(rows[i].loss, 2500000, true);
+		for (unsigned n = 0; n < 1000; n++) {
+			for (unsigned k = 0; k < 4; k++)
+				fec_policy_plain(&policy, BYTES, mono_at_us(n * 1000));
+			source_at(n * 1000, FEC_POLICY_BULK);
+			repairs += count_at(n * 1000, FEC_POLICY_BULK);
+		}
+		cr_assert(repairs + 2 >= rows[i].repairs && repairs <= rows[i].repairs + 2,
+			"row %zu: %u", i, repairs);
+	}
 }
 
 Test(fec_policy, tail_repairs)
@@ -372,7 +399,7 @@ Test(fec_policy, fixed)
 		enum fec_policy_encoder encoder = (enum fec_policy_encoder)e;
 		unsigned repairs = 0;
 		begin(&config, 0);
-		cr_assert(fec_policy_protects(&policy, encoder));
+		cr_assert(fec_policy_protects(&policy, encoder, true));
 		for (unsigned n = 0; n < 1000; n++) {
 			source_at(n * 1000, encoder);
 			repairs += count_at(n * 1000, encoder);
@@ -389,7 +416,7 @@ Test(fec_policy, stops_at_once)
 		source_at(0, FEC_POLICY_BULK);
 		source_at(0, FEC_POLICY_THIN);
 	}
-	set_path(0, 60000, 2500000, 50);
+	set_path(0, 2500000, false);
 	enum fec_policy_encoder encoder;
 	cr_assert(!fec_policy_due(&policy, mono_at_us(100000), &encoder));
 	cr_assert_eq(deadline(), INT64_MAX);

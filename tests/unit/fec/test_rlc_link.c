@@ -152,7 +152,6 @@ Test(rlc_link, bulk_flow)
 		plan.batch = 2;
 		plan.run_us = 6000000;
 		plan.rate_bytes = 2500000;
-		plan.used_percent = 100;
 		for (unsigned percent = 10; percent <= 60; percent += 25) {
 			plan.config.max_overhead_percent = percent;
 			char name[40];
