@@ -302,12 +302,10 @@ static void finish(const union poly1305_state *state, size_t i, const struct pol
 		const uint64_t *lanes = state->avx2.rows[k][i];
 		h[k] = lanes[0] + lanes[1] + lanes[2] + lanes[3];
 	}
-	/* Twice around; then only the first limb may be too large, by one bit and only if the others
-	 * have just become 0. */
+	/* Twice around. What comes around the second time finds the first limb small: to get as far as there
+	 * all limbs had to be full, and the first one with it. */
 	carry_limbs(h);
 	carry_limbs(h);
-	h[1] += h[0] >> 26;
-	h[0] &= MASK_26;
 
 	/* h is now below 2^130. It is at least 2^130 - 5 if h + 5 reaches 2^130. */
 	uint64_t over = 5;

@@ -346,15 +346,14 @@ static TARGET void finish(union poly1305_state *state)
 	struct number h = {sum_lanes(state->ifma.rows[0]), sum_lanes(state->ifma.rows[1]),
 		sum_lanes(state->ifma.rows[2])};
 
-	/* Twice around; then only the first limb may be too large, by one bit and only if the others
-	 * have just become 0. */
+	/* Twice around. What comes around the second time finds the first limb small: to get as far as there
+	 * all limbs had to be full, and the first one with it. */
 	for (int i = 0; i < 2; i++) {
 		carry_44(&h.a, &h.b);
 		carry_44(&h.b, &h.c);
 		h.a = _mm512_add_epi64(h.a, times_5(_mm512_srli_epi64(h.c, 42)));
 		h.c = _mm512_and_si512(h.c, _mm512_set1_epi64(MASK_42));
 	}
-	carry_44(&h.a, &h.b);
 
 	/* h is now below 2^130. It is at least 2^130 - 5 if h + 5 reaches 2^130. */
 	struct number g = {_mm512_add_epi64(h.a, _mm512_set1_epi64(5)), h.b, h.c};
