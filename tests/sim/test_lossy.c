@@ -419,7 +419,13 @@ Test(lossy, address_change_under_load)
 	}
 }
 
-Test(lossy, rate_drop)
+/* How a drop of the rate was borne: what the tunnel adds to pings, ms. */
+struct drop {
+	double early_p50, late_p50, late_p99; /* the first 3 s, and what follows */
+};
+
+/* The rate falls to a quarter so long after all began. */
+static struct drop drop_rate(int64_t after_us)
 {
 	struct link_config drop[2];
 
@@ -434,7 +440,7 @@ Test(lossy, rate_drop)
 	struct inner_flow *ping = inner_flow_add(&world, 0, INNER_FLOW_PING);
 	for (int n = 0; n < 4; n++)
 		inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
-	inner_world_run(&world, 10 * SECOND);
+	inner_world_run(&world, after_us);
 	struct mono at = world.now;
 	inner_world_configure(&world, drop);
 	inner_world_run(&world, 14 * SECOND);
@@ -442,13 +448,32 @@ Test(lossy, rate_drop)
 		inner_flow_delays(ping, at, mono_add_us(at, 3 * SECOND), 60 * MS);
 	struct inner_delays late = inner_flow_delays(
 		ping, mono_add_us(at, 3 * SECOND), mono_add_us(at, 12 * SECOND), 60 * MS);
-	most("20 -> 5 Mb/s: median of pings in the first 3 s, ms", (double)early.p50_us / 1e3,
-		(struct want){20, 400});
-	most("20 -> 5 Mb/s: median of pings after 3 s, ms", (double)late.p50_us / 1e3,
-		(struct want){8, 30});
-	most("20 -> 5 Mb/s: 99 % of pings after 3 s, ms", (double)late.p99_us / 1e3,
-		(struct want){80, 150});
 	inner_world_fini(&world);
+	return (struct drop){
+		(double)early.p50_us / 1e3, (double)late.p50_us / 1e3, (double)late.p99_us / 1e3};
+}
+
+/* It may come at any moment between two probes: the worst of many counts. */
+Test(lossy, rate_drop)
+{
+	const int instants = SLOW_BUILD ? 2 : is_long() ? 24 : 12;
+	struct drop worst = {0};
+
+	for (int i = 0; i < instants; i++) {
+		struct drop got = drop_rate(10 * SECOND + i * 3 * SECOND / instants);
+		if (is_long())
+			printf("20 -> 5 Mb/s, %5.0f ms later: %5.0f, then %5.1f, 99 %% %5.1f\n",
+				i * 3e3 / instants, got.early_p50, got.late_p50, got.late_p99);
+		worst.early_p50 = got.early_p50 > worst.early_p50 ? got.early_p50 : worst.early_p50;
+		worst.late_p50 = got.late_p50 > worst.late_p50 ? got.late_p50 : worst.late_p50;
+		worst.late_p99 = got.late_p99 > worst.late_p99 ? got.late_p99 : worst.late_p99;
+	}
+	most("20 -> 5 Mb/s, worst: median of pings in the first 3 s, ms", worst.early_p50,
+		(struct want){20, 20});
+	most("20 -> 5 Mb/s, worst: median of pings after 3 s, ms", worst.late_p50,
+		(struct want){20, 20});
+	most("20 -> 5 Mb/s, worst: 99 % of pings after 3 s, ms", worst.late_p99,
+		(struct want){80, 60});
 }
 
 Test(lossy, first_10_seconds)
