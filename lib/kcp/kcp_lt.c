@@ -105,8 +105,13 @@ static void begin_anew(struct kcp_lt *lt, uint64_t guess, struct mono now)
 
 void kcp_lt_save(const struct kcp_lt *lt, struct kcp_lt_memory *ret_memory, struct mono now)
 {
+	uint64_t rate = kcp_lt_rate_now(lt);
+
+	/* Half of a rate that was never confirmed is not halved again. */
+	if (lt->guess > 0 && rate <= lt->guess)
+		rate = 2 * lt->guess;
 	*ret_memory = (struct kcp_lt_memory){
-		.rate = kcp_lt_rate_now(lt),
+		.rate = rate,
 		.min_rtt_us = lt->rtt.min_us,
 		.floor_ppm = lt->loss.floor_ppm,
 		.at = now,
@@ -128,6 +133,7 @@ void kcp_lt_resume(struct kcp_lt *lt, const struct kcp_lt_memory *memory, struct
 	lt->loss.floor_ppm = memory->floor_ppm < KCP_LT_LOSS_FLOOR_MAX_PPM
 				     ? memory->floor_ppm
 				     : KCP_LT_LOSS_FLOOR_MAX_PPM;
+	lt->sent_at = now; /* what is believed from now on does not grow old before it is used */
 	begin_anew(lt, rate / 2, now);
 }
 
