@@ -393,29 +393,46 @@ Test(lossy, outage_of_3_seconds)
 	}
 }
 
+/*
+ * What the other end sent to the old address is lost: half a round trip that was on its way, and all until the new one has proved
+ * itself, which takes a round trip and a half. Acknowledgements are not sent again. A TCP that was repairing a loss just then has
+ * no probe armed (RFC 8985, section 7.3) and times out; others do not.
+ */
 Test(lossy, address_change_under_load)
 {
 	static const unsigned losses[] = {0, 50000};
+	const int moves = SLOW_BUILD ? 2 : 6;
 
 	for (size_t i = 0; i < 2; i++) {
-		struct arrivals arrivals;
+		int64_t gap_us = 0;
+		uint64_t sum = 0, quiet = 0;
 		char what[80];
-		open_world(20000000, 60 * MS, losses[i], 1);
-		inner_flow_add(&world, 0, INNER_FLOW_THIN);
-		for (int n = 0; n < 4; n++)
-			inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
-		inner_world_run(&world, 8 * SECOND);
-		uint64_t before = timeouts();
-		world.ends[0][0].address.address[3] = 77;
-		watch_arrivals(&world, &arrivals, mono_add_us(world.now, -100 * MS));
-		inner_world_run(&world, 5 * SECOND);
-		snprintf(what, sizeof(what), "address change, %u %% loss: longest gap, ms",
+		for (int move = 0; move < moves; move++) {
+			struct arrivals arrivals;
+			open_world(20000000, 60 * MS, losses[i], 1);
+			inner_flow_add(&world, 0, INNER_FLOW_THIN);
+			for (int n = 0; n < 4; n++)
+				inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
+			inner_world_run(&world, 8 * SECOND + move * 330 * MS);
+			uint64_t before = timeouts();
+			world.ends[0][0].address.address[3] = 77;
+			watch_arrivals(&world, &arrivals, mono_add_us(world.now, -100 * MS));
+			inner_world_run(&world, 5 * SECOND);
+			if (arrivals.gap_us > gap_us)
+				gap_us = arrivals.gap_us;
+			sum += timeouts() - before;
+			quiet += timeouts() == before;
+			inner_world_fini(&world);
+		}
+		snprintf(what, sizeof(what), "address changes, %u %% loss: longest gap, ms",
 			losses[i] / 10000);
-		most(what, (double)arrivals.gap_us / 1e3, (struct want){420, 420});
-		snprintf(what, sizeof(what), "address change, %u %% loss: inner time-outs",
+		most(what, (double)gap_us / 1e3, (struct want){420, 420});
+		snprintf(what, sizeof(what), "address changes, %u %% loss: share without time-out",
 			losses[i] / 10000);
-		most(what, (double)(timeouts() - before), (struct want){ZERO, 4});
-		inner_world_fini(&world);
+		at_least(what, (double)quiet / moves, (struct want){1, 0});
+		snprintf(what, sizeof(what), "address changes, %u %% loss: time-outs of a flow",
+			losses[i] / 10000);
+		most(what, (double)sum / moves / 4, (struct want){ZERO, 1});
 	}
 }
 
