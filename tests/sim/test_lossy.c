@@ -236,32 +236,32 @@ static void hold_cell(const struct cell *cell, const struct figures *f)
 /* Mb/s, RTT, loss in percent, bursts, bulk flows, by default; goodput; p99 of the light flow in ms; its share lost or late;
  * overhead. */
 static const struct cell cells[] = {
-	{20, 60, 0, false, 4, true, {.88, .80}, {10, 18}, {ZERO, ZERO}, {.08, .08}},
-	{20, 60, 1, false, 4, false, {.84, .78}, {12, 20}, {ZERO, .001}, {.13, .15}},
-	{20, 60, 3, false, 4, false, {.82, .78}, {15, 25}, {ZERO, .001}, {.22, .22}},
-	{20, 60, 5, false, 4, true, {.80, .78}, {15, 30}, {.001, .001}, {.22, .22}},
-	{20, 60, 10, false, 4, false, {.78, .76}, {18, 35}, {.001, .001}, {.34, .34}},
-	{20, 60, 20, false, 4, true, {.75, .66}, {25, 45}, {.001, .002}, {.60, .60}},
-	{20, 60, 30, false, 4, false, {.72, .38}, {45, 50}, {.003, .01}, {.90, .90}},
-	{20, 60, 0, true, 4, true, {.68, .62}, {30, 90}, {.001, .01}, {.25, .25}},
-	{20, 20, 0, false, 4, false, {.90, .84}, {10, 12}, {ZERO, ZERO}, {.08, .10}},
-	{20, 20, 5, false, 4, true, {.85, .82}, {15, 30}, {.001, .001}, {.22, .22}},
-	{20, 20, 20, false, 4, false, {.75, .72}, {25, 45}, {.001, .002}, {.60, .60}},
-	{20, 200, 0, false, 4, false, {.83, .77}, {0, 0}, {0, 0}, {.08, .08}},
-	{20, 200, 5, false, 4, true, {.77, .66}, {0, 0}, {0, 0}, {.22, .22}},
-	{20, 200, 20, false, 4, false, {.74, .45}, {0, 0}, {0, 0}, {.60, .60}},
-	{20, 60, 0, false, 1, false, {.88, .76}, {10, 18}, {ZERO, ZERO}, {.08, .08}},
-	{20, 60, 5, false, 1, false, {.80, .62}, {15, 30}, {.001, .001}, {.22, .22}},
-	{20, 60, 20, false, 1, false, {.75, .35}, {25, 45}, {.001, .002}, {.60, .60}},
-	{100, 60, 0, false, 4, false, {.88, .80}, {10, 18}, {ZERO, ZERO}, {.08, .08}},
-	{100, 60, 5, false, 4, false, {.80, .76}, {15, 30}, {.001, .001}, {.22, .22}},
-	{100, 60, 20, false, 4, false, {.75, .40}, {25, 45}, {.001, .002}, {.60, .60}},
-	{100, 60, 0, false, 1, true, {.90, .76}, {10, 18}, {ZERO, ZERO}, {.08, .08}},
-	{100, 60, 1, false, 1, false, {.89, .68}, {12, 20}, {ZERO, .001}, {.13, .13}},
-	{100, 60, 3, false, 1, false, {.88, .60}, {15, 25}, {ZERO, .001}, {.22, .22}},
-	{100, 60, 5, false, 1, true, {.85, .50}, {15, 30}, {.001, .001}, {.22, .22}},
-	{100, 60, 10, false, 1, false, {.83, .35}, {18, 35}, {.001, .001}, {.34, .34}},
-	{100, 60, 20, false, 1, false, {.80, .15}, {25, 45}, {.001, .002}, {.60, .60}},
+	{20, 60, 0, false, 4, true, {.88, .83}, {10, 10}, {ZERO, ZERO}, {.08, .08}},
+	{20, 60, 1, false, 4, false, {.84, .82}, {12, 14}, {ZERO, .001}, {.13, .12}},
+	{20, 60, 3, false, 4, false, {.82, .82}, {15, 20}, {ZERO, .001}, {.22, .14}},
+	{20, 60, 5, false, 4, true, {.80, .82}, {15, 24}, {.001, .001}, {.22, .18}},
+	{20, 60, 10, false, 4, false, {.78, .81}, {18, 29}, {.001, .001}, {.34, .27}},
+	{20, 60, 20, false, 4, true, {.75, .74}, {25, 30}, {.001, .002}, {.60, .50}},
+	{20, 60, 30, false, 4, false, {.72, .60}, {45, 30}, {.003, .01}, {.90, .76}},
+	{20, 60, 0, true, 4, true, {.68, .63}, {30, 60}, {.001, .01}, {.25, .22}},
+	{20, 20, 0, false, 4, false, {.90, .84}, {10, 8}, {ZERO, ZERO}, {.08, .10}},
+	{20, 20, 5, false, 4, true, {.85, .83}, {15, 17}, {.001, .001}, {.22, .19}},
+	{20, 20, 20, false, 4, false, {.75, .75}, {25, 24}, {.001, .002}, {.60, .50}},
+	{20, 200, 0, false, 4, false, {.83, .81}, {0, 0}, {0, 0}, {.08, .08}},
+	{20, 200, 5, false, 4, true, {.77, .77}, {0, 0}, {0, 0}, {.22, .18}},
+	{20, 200, 20, false, 4, false, {.74, .72}, {0, 0}, {0, 0}, {.60, .46}},
+	{20, 60, 0, false, 1, false, {.88, .81}, {10, 8}, {ZERO, ZERO}, {.08, .08}},
+	{20, 60, 5, false, 1, false, {.80, .76}, {15, 22}, {.001, .001}, {.22, .19}},
+	{20, 60, 20, false, 1, false, {.75, .60}, {25, 26}, {.001, .002}, {.60, .52}},
+	{100, 60, 0, false, 4, false, {.88, .84}, {10, 8}, {ZERO, ZERO}, {.08, .08}},
+	{100, 60, 5, false, 4, false, {.80, .82}, {15, 17}, {.001, .001}, {.22, .16}},
+	{100, 60, 20, false, 4, false, {.75, .70}, {25, 18}, {.001, .002}, {.60, .46}},
+	{100, 60, 0, false, 1, true, {.90, .82}, {10, 8}, {ZERO, ZERO}, {.08, .08}},
+	{100, 60, 1, false, 1, false, {.89, .77}, {12, 13}, {ZERO, .001}, {.13, .12}},
+	{100, 60, 3, false, 1, false, {.88, .72}, {15, 14}, {ZERO, .001}, {.22, .14}},
+	{100, 60, 5, false, 1, true, {.85, .68}, {15, 15}, {.001, .001}, {.22, .17}},
+	{100, 60, 10, false, 1, false, {.83, .58}, {18, 14}, {.001, .001}, {.34, .26}},
+	{100, 60, 20, false, 1, false, {.80, .40}, {25, 20}, {.001, .002}, {.60, .46}},
 };
 
 Test(lossy, matrix)
@@ -287,7 +287,7 @@ Test(lossy, one_flow_with_a_queue_of_a_round_trip)
 	static const struct {
 		uint32_t loss_ppm;
 		struct want mbps;
-	} rows[] = {{0, {90, 80}}, {50000, {81, 60}}};
+	} rows[] = {{0, {90, 84}}, {50000, {81, 65}}};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && !SLOW_BUILD; i++) {
 		struct inner_world_options options = {
@@ -388,7 +388,7 @@ Test(lossy, outage_of_3_seconds)
 		snprintf(what, sizeof(what), "outage of 3 s, %u %% loss: ms until TCP comes again",
 			losses[i] / 10000);
 		most(what, (double)mono_diff_us(arrivals.first_bulk, back) / 1e3,
-			(struct want){420, 3000});
+			(struct want){420, 420});
 		inner_world_fini(&world);
 	}
 }
@@ -429,10 +429,10 @@ Test(lossy, address_change_under_load)
 		most(what, (double)gap_us / 1e3, (struct want){420, 420});
 		snprintf(what, sizeof(what), "address changes, %u %% loss: share without time-out",
 			losses[i] / 10000);
-		at_least(what, (double)quiet / moves, (struct want){1, 0});
+		at_least(what, (double)quiet / moves, (struct want){1, SLOW_BUILD ? 0 : .5});
 		snprintf(what, sizeof(what), "address changes, %u %% loss: time-outs of a flow",
 			losses[i] / 10000);
-		most(what, (double)sum / moves / 4, (struct want){ZERO, 1});
+		most(what, (double)sum / moves / 4, (struct want){ZERO, .5});
 	}
 }
 
@@ -500,9 +500,9 @@ Test(lossy, first_10_seconds)
 		unsigned loss_ppm;
 		struct want mbps;
 	} rows[] = {
-		{INNER_TCP_CUBIC, 0, {75, 60}},
-		{INNER_TCP_RENO, 0, {75, 60}},
-		{INNER_TCP_CUBIC, 50000, {0, 20}},
+		{INNER_TCP_CUBIC, 0, {75, 74}},
+		{INNER_TCP_RENO, 0, {75, 74}},
+		{INNER_TCP_CUBIC, 50000, {0, 30}},
 	};
 
 	for (size_t i = 0; i < (SLOW_BUILD ? 1 : sizeof(rows) / sizeof(rows[0])); i++) {
@@ -531,7 +531,7 @@ Test(lossy, thin_flow_on_a_slow_link)
 	struct inner_delays delays = inner_flow_delays(thin, mono_add_us(world.began, 15 * SECOND),
 		mono_add_us(world.now, -SECOND), 30 * MS);
 	most("2 Mb/s, 5 % loss: median of the light flow, ms", (double)delays.p50_us / 1e3,
-		(struct want){25, 100});
+		(struct want){25, 60});
 	inner_world_fini(&world);
 }
 
@@ -550,7 +550,7 @@ Test(lossy, ecn_marks_instead_of_drops)
 		marks += flows[n]->ends[0].stats.marks;
 	}
 	at_least("4 flows with ECN, 20 Mb/s: Mb/s", (double)delivered * 8 / 15e6,
-		(struct want){17.6, 15});
+		(struct want){17.6, 16});
 	most("4 flows with ECN: segments sent again", (double)resent, (struct want){ZERO, 10});
 	cr_assert_gt(marks, 0);
 	inner_world_fini(&world);
@@ -588,12 +588,12 @@ Test(lossy, share_beside_a_plain_flow)
 		struct want least, most; /* percent for the tunnel */
 		bool quick;
 	} rows[] = {
-		{"cubic, 20 ms", INNER_TCP_CUBIC, 20 * MS, {30, 5}, {70, 99}, true},
-		{"cubic, one BDP", INNER_TCP_CUBIC, 60 * MS, {20, 2}, {75, 99}, true},
-		{"cubic, three BDP", INNER_TCP_CUBIC, 180 * MS, {10, 1}, {0, 0}, true},
-		{"reno, 20 ms", INNER_TCP_RENO, 20 * MS, {30, 5}, {70, 99}, false},
-		{"reno, one BDP", INNER_TCP_RENO, 60 * MS, {20, 2}, {75, 99}, false},
-		{"reno, three BDP", INNER_TCP_RENO, 180 * MS, {10, 1}, {0, 0}, false},
+		{"cubic, 20 ms", INNER_TCP_CUBIC, 20 * MS, {30, 20}, {70, 70}, true},
+		{"cubic, one BDP", INNER_TCP_CUBIC, 60 * MS, {20, 12}, {75, 75}, true},
+		{"cubic, three BDP", INNER_TCP_CUBIC, 180 * MS, {10, 4}, {0, 0}, true},
+		{"reno, 20 ms", INNER_TCP_RENO, 20 * MS, {30, 25}, {70, 70}, false},
+		{"reno, one BDP", INNER_TCP_RENO, 60 * MS, {20, 15}, {75, 75}, false},
+		{"reno, three BDP", INNER_TCP_RENO, 180 * MS, {10, 10}, {0, 0}, false},
 	};
 	int64_t warm_us = 10 * SECOND, us = (is_long() ? 90 : 30) * SECOND;
 
@@ -645,6 +645,6 @@ Test(lossy, two_tunnels_share_alike)
 		got[n / 2] += (double)inner_flow_delivered(flows[n]);
 	double jain =
 		(got[0] + got[1]) * (got[0] + got[1]) / (2 * (got[0] * got[0] + got[1] * got[1]));
-	at_least("two tunnels side by side: Jain's index", jain, (struct want){.9, .6});
+	at_least("two tunnels side by side: Jain's index", jain, (struct want){.9, .9});
 	inner_world_fini(&world);
 }
