@@ -16,6 +16,17 @@ void kcp_budget_hint_rtt(struct kcp_budget *budget, int64_t rtt_us)
 	kcp_lt_hint_rtt(&budget->lt, rtt_us);
 }
 
+void kcp_budget_save(const struct kcp_budget *budget, struct kcp_lt_memory *ret_memory)
+{
+	kcp_lt_save(&budget->lt, ret_memory, budget->lt.sent_at);
+}
+
+void kcp_budget_resume(
+	struct kcp_budget *budget, const struct kcp_lt_memory *memory, struct mono now)
+{
+	kcp_lt_resume(&budget->lt, memory, now);
+}
+
 uint64_t kcp_budget_window_bytes(const struct kcp_budget *budget, uint32_t datagram_bytes)
 {
 	return kcp_lt_window_bytes(&budget->lt, datagram_bytes);

@@ -26,6 +26,13 @@ void kcp_budget_init(struct kcp_budget *budget);
 /** A round-trip time known from elsewhere, for as long as none was measured. */
 void kcp_budget_hint_rtt(struct kcp_budget *budget, int64_t rtt_us);
 
+/** What is known of the path, as of when it was last used. */
+void kcp_budget_save(const struct kcp_budget *budget, struct kcp_lt_memory *ret_memory);
+
+/** Begins anew with it, if it is not too old: at half the rate. */
+void kcp_budget_resume(
+	struct kcp_budget *budget, const struct kcp_lt_memory *memory, struct mono now);
+
 /** Bytes that may be in flight. @datagram_bytes  of a full one, as charged */
 uint64_t kcp_budget_window_bytes(const struct kcp_budget *budget, uint32_t datagram_bytes);
 

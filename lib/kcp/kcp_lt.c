@@ -22,6 +22,12 @@
  * whatever they delivered: all older samples go, and the queue is drained to the ground, once; while that lasts the same signs
  * count for nothing, or they would feed on the share that others take meanwhile.
  *
+ * A longer way. Where round trips grow for good the same happens, only that no drain shortens them: the window shrinks towards
+ * its floor, and less of it takes as long as more did, which is what a queue never does. Two rounds of that are believed at once,
+ * and all begins anew; to wait for the look (kcp_lt_rtt.c) would be 10 s of a few datagrams a round. Only a window of few
+ * datagrams may draw that conclusion: where more flies it may be a queue of others that does not yield, and who is starved
+ * loses nothing by it. If it was a queue after all, the next smallest one that is seen corrects it.
+ *
  * Silence. If nothing was acknowledged for three probe time-outs and nearly all that flew is lost, the link was away: that was no
  * congestion. It begins anew at half the rate, as after a long idleness and on a path that is remembered; halved once, however
  * often that happens before anything is learned.
@@ -43,6 +49,11 @@ enum {
 	POOR_ROUNDS = 2,   /* in a row, */
 	POOR_PERCENT = 75, /* each below this share of what was sent; or */
 	QUEUED_ROUNDS = 4, /* with a queue all the time, unless others make it */
+	LONGER_US =
+		10000, /* a round trip above twice the smallest and this may tell of a longer way */
+	LONGER_PERCENT = 70,   /* if so little of what flew then takes as long, */
+	LONGER_DATAGRAMS = 16, /* and no more than these, */
+	LONGER_ROUNDS = 2,     /* in so many rounds in a row */
 };
 
 void kcp_lt_init(struct kcp_lt *lt)
@@ -83,6 +94,7 @@ static void begin_anew(struct kcp_lt *lt, uint64_t guess, struct mono now)
 	lt->carried_ppm = PPM;
 	lt->poor_rounds = 0;
 	lt->queued_rounds = 0;
+	lt->longer_us = 0;
 	lt->round_rate = 0;
 	lt->deep = false;
 	lt->contested = false;
@@ -93,8 +105,13 @@ static void begin_anew(struct kcp_lt *lt, uint64_t guess, struct mono now)
 
 void kcp_lt_save(const struct kcp_lt *lt, struct kcp_lt_memory *ret_memory, struct mono now)
 {
+	uint64_t rate = kcp_lt_rate_now(lt);
+
+	/* Half of a rate that was never confirmed is not halved again. */
+	if (lt->guess > 0 && rate <= lt->guess)
+		rate = 2 * lt->guess;
 	*ret_memory = (struct kcp_lt_memory){
-		.rate = kcp_lt_rate_now(lt),
+		.rate = rate,
 		.min_rtt_us = lt->rtt.min_us,
 		.floor_ppm = lt->loss.floor_ppm,
 		.at = now,
@@ -116,6 +133,7 @@ void kcp_lt_resume(struct kcp_lt *lt, const struct kcp_lt_memory *memory, struct
 	lt->loss.floor_ppm = memory->floor_ppm < KCP_LT_LOSS_FLOOR_MAX_PPM
 				     ? memory->floor_ppm
 				     : KCP_LT_LOSS_FLOOR_MAX_PPM;
+	lt->sent_at = now; /* what is believed from now on does not grow old before it is used */
 	begin_anew(lt, rate / 2, now);
 }
 
@@ -215,14 +233,43 @@ static void check_slower(struct kcp_lt *lt, bool full, bool queue, struct mono n
 	lt->queued_rounds++;
 	if (lt->poor_rounds < POOR_ROUNDS && (lt->contested || lt->queued_rounds < QUEUED_ROUNDS))
 		return;
-	kcp_lt_rate_keep(&lt->rates,
-		lt->queued_rounds < KCP_LT_RATE_ROUNDS ? lt->queued_rounds : KCP_LT_RATE_ROUNDS);
+	/* The first of them may have begun on the faster path. */
+	kcp_lt_rate_keep(&lt->rates, lt->poor_rounds > 0 ? 1 : QUEUED_ROUNDS - 1);
 	lt->poor_rounds = 0;
 	lt->queued_rounds = 0;
 	lt->bw = kcp_lt_rate_bytes(&lt->rates, lt->loss.floor_ppm);
 	lt->probe_bw = lt->bw;
 	lt->deep = true;
 	kcp_lt_enter(lt, KCP_LT_DOWN, now);
+}
+
+/* Whether the way has become longer: see at the top. */
+static bool check_longer(struct kcp_lt *lt, bool full, struct mono now)
+{
+	int64_t lowest_us = lt->rtt.lowest_us;
+
+	if (!full || lowest_us == INT64_MAX || lowest_us <= 2 * lt->rtt.min_us + LONGER_US ||
+		lt->phase == KCP_LT_STARTUP || lt->phase == KCP_LT_DRAIN) {
+		lt->longer_us = 0;
+		return false;
+	}
+	if (lt->longer_us == 0 || lowest_us < lt->longer_us - lt->longer_us / 8) {
+		lt->longer_us = lowest_us;
+		lt->longer_flying = lt->round_flying;
+		lt->longer_rounds = 0;
+		return false;
+	}
+	if (lt->round_flying > (uint64_t)lt->datagram_bytes * LONGER_DATAGRAMS ||
+		lt->round_flying > lt->longer_flying / 100 * LONGER_PERCENT) {
+		lt->longer_rounds = 0;
+		return false;
+	}
+	/* What is acknowledged in a round was sent in the one before. */
+	if (++lt->longer_rounds < LONGER_ROUNDS)
+		return false;
+	kcp_lt_rtt_believe(&lt->rtt, lowest_us, now);
+	begin_anew(lt, kcp_lt_rate_now(lt), now);
+	return true;
 }
 
 static void end_round(struct kcp_lt *lt, struct mono now)
@@ -246,7 +293,8 @@ static void end_round(struct kcp_lt *lt, struct mono now)
 		if (verdict == KCP_LT_ODD)
 			kcp_lt_ask(lt, now);
 	}
-	check_slower(lt, full, queue, now);
+	if (!check_longer(lt, full, now))
+		check_slower(lt, full, queue, now);
 	kcp_lt_rate_turn(&lt->rates);
 	if (++lt->extra_rounds >= EXTRA_ROUNDS) {
 		lt->extra_rounds = 0;

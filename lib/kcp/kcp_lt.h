@@ -68,6 +68,9 @@ struct kcp_lt {
 	uint32_t gain_low[2];	/* lowest pace of this round and the one before, percent of bw */
 	uint32_t poor_rounds;	/* in a row: delivered far less than was sent, with a queue */
 	uint32_t queued_rounds; /* in a row: saw a queue all the time */
+	int64_t longer_us; /* lowest round trip when they became far longer; 0 = they did not */
+	uint64_t longer_flying; /* most in flight in that round */
+	uint32_t longer_rounds; /* in a row: with less, as long */
 	/* the phase */
 	enum kcp_lt_phase phase;
 	struct mono phase_at;

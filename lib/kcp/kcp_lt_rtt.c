@@ -40,6 +40,12 @@ void kcp_lt_rtt_look_end(struct kcp_lt_rtt *rtt, struct mono now)
 	if (rtt->look_us == INT64_MAX || rtt->look_us <= rtt->min_us ||
 		!mono_due(mono_add_us(rtt->raised_at, KCP_LT_RTT_BELIEVE_US), now))
 		return;
-	rtt->min_us = rtt->look_us;
+	kcp_lt_rtt_believe(rtt, rtt->look_us, now);
+}
+
+void kcp_lt_rtt_believe(struct kcp_lt_rtt *rtt, int64_t rtt_us, struct mono now)
+{
+	rtt->min_us = rtt_us;
+	rtt->min_at = now;
 	rtt->raised_at = now;
 }

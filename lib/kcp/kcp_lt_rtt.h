@@ -44,4 +44,7 @@ static inline bool kcp_lt_rtt_look_due(const struct kcp_lt_rtt *rtt, struct mono
 void kcp_lt_rtt_look_begin(struct kcp_lt_rtt *rtt);
 void kcp_lt_rtt_look_end(struct kcp_lt_rtt *rtt, struct mono now);
 
+/** Takes a longer one for the smallest. @rtt_us > 0 */
+void kcp_lt_rtt_believe(struct kcp_lt_rtt *rtt, int64_t rtt_us, struct mono now);
+
 #endif

@@ -167,7 +167,7 @@ void kcp_path_restart(struct kcp_path *path, uint32_t rx_credit_bytes, uint32_t 
 	path->blocked_us = 0;
 	path->rack_any = false;
 	path->rack_ce = 0;
-	/* who comes back after an outage or a restart may do so by another way */
+	/* who comes back after an outage or a restart may do so by another way; kcp_path_resume() if not */
 	kcp_budget_init(&path->budget);
 	kcp_budget_hint_rtt(&path->budget, path->sent.srtt_us);
 	kcp_seen_init(&path->seen);

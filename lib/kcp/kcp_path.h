@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 struct iovec;
+struct kcp_lt_memory;
 struct kcp_path;
 struct pool;
 
@@ -350,6 +351,15 @@ void kcp_path_hint_rtt(struct kcp_path *path, int64_t rtt_us);
 /** There is more to send than the path takes, and its rate has been found. */
 bool kcp_path_saturated(const struct kcp_path *path);
 
+/** What is known of the way, for an instance that follows on the same one; nothing known: all 0. */
+void kcp_path_remember(const struct kcp_path *path, struct kcp_lt_memory *ret_memory);
+
+/**
+ * Begins with what is remembered: at half the rate. Does nothing if it is older than 10 minutes or the rate is known. To be
+ * called before anything is sent, after kcp_path_new() or kcp_path_restart().
+ */
+void kcp_path_resume(struct kcp_path *path, const struct kcp_lt_memory *memory, struct mono now);
+
 /** The peer's IP address changed: round-trip time, window and rate begin anew; pn and lanes go on. */
 void kcp_path_reset_route(struct kcp_path *path, struct mono now);
 
@@ -376,9 +386,6 @@ struct kcp_path_arrivals kcp_path_arrivals(const struct kcp_path *path);
 uint32_t kcp_path_tx_lanes(const struct kcp_path *path);
 uint32_t kcp_path_rx_lanes(const struct kcp_path *path);
 bool kcp_path_idle(const struct kcp_path *path); /* nothing waits, in flight or unread */
-
-/** Since when something asks for an answer and none came; MONO_NEVER = nothing does. */
-struct mono kcp_path_unanswered_since(const struct kcp_path *path);
 
 const struct kcp_path_stats *kcp_path_stats(const struct kcp_path *path);
 

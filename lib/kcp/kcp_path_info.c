@@ -58,6 +58,20 @@ void kcp_path_reset_route(struct kcp_path *path, struct mono now)
 	path->blocked_us = 0;
 }
 
+void kcp_path_remember(const struct kcp_path *path, struct kcp_lt_memory *ret_memory)
+{
+	kcp_budget_save(&path->budget, ret_memory);
+}
+
+void kcp_path_resume(struct kcp_path *path, const struct kcp_lt_memory *memory, struct mono now)
+{
+	if (kcp_budget_rate_bytes(&path->budget) > 0)
+		return; /* it was measured meanwhile */
+	kcp_budget_resume(&path->budget, memory, now);
+	kcp_path_hint_rtt(path, kcp_budget_min_rtt_us(&path->budget));
+	kcp_budget_hint_rtt(&path->budget, path->sent.srtt_us);
+}
+
 int64_t kcp_path_srtt_us(const struct kcp_path *path)
 {
 	return path->sent.srtt_us;
@@ -152,11 +166,6 @@ bool kcp_path_idle(const struct kcp_path *path)
 {
 	return kcp_path_slots(path) == 0 && path->sent.flying == 0 && list_empty(&path->forward) &&
 	       !path->control && !path->wask && !path->wins && path->seen.asked == 0;
-}
-
-struct mono kcp_path_unanswered_since(const struct kcp_path *path)
-{
-	return path->sent.unanswered_since;
 }
 
 const struct kcp_path_stats *kcp_path_stats(const struct kcp_path *path)

@@ -30,10 +30,12 @@ enum {
 	INGRESS_TARGET_US = 5000,     /* standing queue that is tolerated, RFC 8289 4.3 */
 	INGRESS_INTERVAL_US = 100000, /* about a long round trip, RFC 8289 4.3 */
 	INGRESS_INTERVAL_MAX_US = 600000,
+	INGRESS_TARGET_SHARE = 5,	     /* of the round trip may stand on any path, */
+	INGRESS_TARGET_SHARE_MAX_US = 20000, /* if it is no more than this */
 	INGRESS_LOSSY_PPM = 5000, /* from here on holes in ordered lanes shape what comes */
 	INGRESS_PACKETS_MAX = 4096,
 	INGRESS_BYTES_MAX = 8 << 20,
-	INGRESS_WAIT_MAX_US = 300000,
+	INGRESS_WAIT_MAX_US = 300000, /* or three round trips; any other value is kept as it is */
 	INGRESS_OVERFLOW_BATCH =
 		64, /* packets dropped at once, so that an overload costs one search a batch */
 };
@@ -88,6 +90,7 @@ struct ingress {
 	struct list old_flows;
 	size_t backlog_packets;
 	size_t backlog_bytes;
+	int64_t wait_us; /* what waited longer is dropped: wait_max_us, or more on a long path */
 	struct ingress_counters counters;
 };
 

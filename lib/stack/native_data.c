@@ -118,6 +118,8 @@ static void free_path(struct kcpvpn_peer *peer)
 		data->counters.retransmits += stats->resent_items;
 		data->counters.abandoned += stats->expired_messages + stats->too_long_messages;
 	}
+	if (data->path)
+		kcp_path_remember(data->path, &data->memory);
 	kcp_path_free(data->path);
 	data->path = NULL;
 	native_fec_fini(peer);
@@ -174,7 +176,10 @@ bool native_data_have_path(struct kcpvpn_peer *peer)
 	if (!peer->hs.has_limits)
 		return false;
 	native_output_io(peer, &io);
-	return kcp_path_new(&config, &io, &data->path) == 0;
+	if (kcp_path_new(&config, &io, &data->path) < 0)
+		return false;
+	kcp_path_resume(data->path, &data->memory, peer->native->now);
+	return true;
 }
 
 /* Something was carried, asked or reported: what it took is given back some time after the last such. */
@@ -197,9 +202,13 @@ void native_data_restart(struct kcpvpn_peer *peer, struct mono now)
 	struct native_data_state *data = &peer->data;
 
 	forget_numbers(data);
-	if (data->path)
+	if (data->path) {
+		/* The other side begins anew, not the way to it; if that changed, its address will tell. */
+		kcp_path_remember(data->path, &data->memory);
 		kcp_path_restart(
 			data->path, NATIVE_RX_CREDIT_BYTES, peer->hs.limits.rx_credit_bytes);
+		kcp_path_resume(data->path, &data->memory, now);
+	}
 	native_fec_restart(peer);
 	used(peer, now);
 	native_peer_touch(peer);

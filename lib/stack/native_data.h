@@ -8,6 +8,7 @@
 #include "core/mono.h"
 #include "core/pool.h"
 #include "crypto/replay.h"
+#include "kcp/kcp_lt.h"
 #include "kcp/kcp_path.h"
 #include "session/liveness.h"
 #include "session/path_mtu.h"
@@ -98,7 +99,8 @@ struct native_data_state {
 	struct mono lost_at;	/* the last session ended; MONO_NEVER = there is one, or was none */
 	struct mono last_rx_at; /* MONO_NEVER = nothing authentic yet */
 	struct mono moved_at;	/* MONO_NEVER = never */
-	uint64_t largest;	/* counter received of the present instances, if has_largest */
+	struct kcp_lt_memory memory; /* of the way to `address`, while there is no path */
+	uint64_t largest;	     /* counter received of the present instances, if has_largest */
 	struct native_loss_in loss_in;
 	struct native_fec_state fec;
 	struct native_data_counters counters;

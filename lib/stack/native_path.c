@@ -48,6 +48,7 @@ static void moved(struct kcpvpn_peer *peer, enum roam_change change, struct mono
 	if (change == ROAM_IP_CHANGED) {
 		if (data->path)
 			kcp_path_reset_route(data->path, now);
+		data->memory = (struct kcp_lt_memory){0};
 		if (!first)
 			native_fec_new_path(peer);
 		/* It may leave by another link. What was told before there was any address is of the one it was to have. */
@@ -122,12 +123,17 @@ void native_path_answered(struct kcpvpn_peer *peer, const struct native_address 
 	struct native_data_state *data = &peer->data;
 	struct roam_address space;
 	enum roam_change change;
+	int64_t took_us = mono_diff_us(now, data->roam.candidate_since);
 
 	if (!may_be_at(peer, from)) /* its targets are others by now */
 		return;
-	if (roam_response(&data->roam, token, to_roam(from, &space), now, &change) ==
+	if (roam_response(&data->roam, token, to_roam(from, &space), now, &change) !=
 		ROAM_ANSWER_SWITCHED)
-		moved(peer, change, now);
+		return;
+	moved(peer, change, now);
+	/* At most so long: the first challenge may have been lost. */
+	if (data->path && change == ROAM_IP_CHANGED)
+		kcp_path_hint_rtt(data->path, took_us);
 }
 
 void native_data_port_gone(

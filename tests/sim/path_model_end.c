@@ -468,7 +468,4 @@ void end_judge_silence(struct model_end *end)
 	if (kcp_path_slots(end->path) > 0)
 		watch_fail(end->watch, "side %c is silent and holds %u slots", 'A' + (int)end->side,
 			kcp_path_slots(end->path));
-	if (!mono_is_never(kcp_path_unanswered_since(end->path)))
-		watch_fail(end->watch, "side %c is silent and waits for an answer",
-			'A' + (int)end->side);
 }

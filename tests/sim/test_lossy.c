@@ -287,7 +287,7 @@ Test(lossy, one_flow_with_a_queue_of_a_round_trip)
 	static const struct {
 		uint32_t loss_ppm;
 		struct want mbps;
-	} rows[] = {{0, {90, 80}}, {50000, {81, 60}}};
+	} rows[] = {{0, {90, 84}}, {50000, {81, 65}}};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && !SLOW_BUILD; i++) {
 		struct inner_world_options options = {
@@ -388,38 +388,61 @@ Test(lossy, outage_of_3_seconds)
 		snprintf(what, sizeof(what), "outage of 3 s, %u %% loss: ms until TCP comes again",
 			losses[i] / 10000);
 		most(what, (double)mono_diff_us(arrivals.first_bulk, back) / 1e3,
-			(struct want){420, 3000});
+			(struct want){420, 420});
 		inner_world_fini(&world);
 	}
 }
 
+/*
+ * What the other end sent to the old address is lost: half a round trip that was on its way, and all until the new one has proved
+ * itself, which takes a round trip and a half. Acknowledgements are not sent again. A TCP that was repairing a loss just then has
+ * no probe armed (RFC 8985, section 7.3) and times out; others do not.
+ */
 Test(lossy, address_change_under_load)
 {
 	static const unsigned losses[] = {0, 50000};
+	const int moves = SLOW_BUILD ? 2 : 6;
 
 	for (size_t i = 0; i < 2; i++) {
-		struct arrivals arrivals;
+		int64_t gap_us = 0;
+		uint64_t sum = 0, quiet = 0;
 		char what[80];
-		open_world(20000000, 60 * MS, losses[i], 1);
-		inner_flow_add(&world, 0, INNER_FLOW_THIN);
-		for (int n = 0; n < 4; n++)
-			inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
-		inner_world_run(&world, 8 * SECOND);
-		uint64_t before = timeouts();
-		world.ends[0][0].address.address[3] = 77;
-		watch_arrivals(&world, &arrivals, mono_add_us(world.now, -100 * MS));
-		inner_world_run(&world, 5 * SECOND);
-		snprintf(what, sizeof(what), "address change, %u %% loss: longest gap, ms",
+		for (int move = 0; move < moves; move++) {
+			struct arrivals arrivals;
+			open_world(20000000, 60 * MS, losses[i], 1);
+			inner_flow_add(&world, 0, INNER_FLOW_THIN);
+			for (int n = 0; n < 4; n++)
+				inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
+			inner_world_run(&world, 8 * SECOND + move * 330 * MS);
+			uint64_t before = timeouts();
+			world.ends[0][0].address.address[3] = 77;
+			watch_arrivals(&world, &arrivals, mono_add_us(world.now, -100 * MS));
+			inner_world_run(&world, 5 * SECOND);
+			if (arrivals.gap_us > gap_us)
+				gap_us = arrivals.gap_us;
+			sum += timeouts() - before;
+			quiet += timeouts() == before;
+			inner_world_fini(&world);
+		}
+		snprintf(what, sizeof(what), "address changes, %u %% loss: longest gap, ms",
 			losses[i] / 10000);
-		most(what, (double)arrivals.gap_us / 1e3, (struct want){420, 420});
-		snprintf(what, sizeof(what), "address change, %u %% loss: inner time-outs",
+		most(what, (double)gap_us / 1e3, (struct want){420, 420});
+		snprintf(what, sizeof(what), "address changes, %u %% loss: share without time-out",
 			losses[i] / 10000);
-		most(what, (double)(timeouts() - before), (struct want){ZERO, 4});
-		inner_world_fini(&world);
+		at_least(what, (double)quiet / moves, (struct want){1, SLOW_BUILD ? 0 : .5});
+		snprintf(what, sizeof(what), "address changes, %u %% loss: time-outs of a flow",
+			losses[i] / 10000);
+		most(what, (double)sum / moves / 4, (struct want){ZERO, .5});
 	}
 }
 
-Test(lossy, rate_drop)
+/* How a drop of the rate was borne: what the tunnel adds to pings, ms. */
+struct drop {
+	double early_p50, late_p50, late_p99; /* the first 3 s, and what follows */
+};
+
+/* The rate falls to a quarter so long after all began. */
+static struct drop drop_rate(int64_t after_us)
 {
 	struct link_config drop[2];
 
@@ -434,7 +457,7 @@ Test(lossy, rate_drop)
 	struct inner_flow *ping = inner_flow_add(&world, 0, INNER_FLOW_PING);
 	for (int n = 0; n < 4; n++)
 		inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
-	inner_world_run(&world, 10 * SECOND);
+	inner_world_run(&world, after_us);
 	struct mono at = world.now;
 	inner_world_configure(&world, drop);
 	inner_world_run(&world, 14 * SECOND);
@@ -442,13 +465,32 @@ Test(lossy, rate_drop)
 		inner_flow_delays(ping, at, mono_add_us(at, 3 * SECOND), 60 * MS);
 	struct inner_delays late = inner_flow_delays(
 		ping, mono_add_us(at, 3 * SECOND), mono_add_us(at, 12 * SECOND), 60 * MS);
-	most("20 -> 5 Mb/s: median of pings in the first 3 s, ms", (double)early.p50_us / 1e3,
-		(struct want){20, 400});
-	most("20 -> 5 Mb/s: median of pings after 3 s, ms", (double)late.p50_us / 1e3,
-		(struct want){8, 30});
-	most("20 -> 5 Mb/s: 99 % of pings after 3 s, ms", (double)late.p99_us / 1e3,
-		(struct want){80, 150});
 	inner_world_fini(&world);
+	return (struct drop){
+		(double)early.p50_us / 1e3, (double)late.p50_us / 1e3, (double)late.p99_us / 1e3};
+}
+
+/* It may come at any moment between two probes: the worst of many counts. */
+Test(lossy, rate_drop)
+{
+	const int instants = SLOW_BUILD ? 2 : is_long() ? 24 : 12;
+	struct drop worst = {0};
+
+	for (int i = 0; i < instants; i++) {
+		struct drop got = drop_rate(10 * SECOND + i * 3 * SECOND / instants);
+		if (is_long())
+			printf("20 -> 5 Mb/s, %5.0f ms later: %5.0f, then %5.1f, 99 %% %5.1f\n",
+				i * 3e3 / instants, got.early_p50, got.late_p50, got.late_p99);
+		worst.early_p50 = got.early_p50 > worst.early_p50 ? got.early_p50 : worst.early_p50;
+		worst.late_p50 = got.late_p50 > worst.late_p50 ? got.late_p50 : worst.late_p50;
+		worst.late_p99 = got.late_p99 > worst.late_p99 ? got.late_p99 : worst.late_p99;
+	}
+	most("20 -> 5 Mb/s, worst: median of pings in the first 3 s, ms", worst.early_p50,
+		(struct want){20, 20});
+	most("20 -> 5 Mb/s, worst: median of pings after 3 s, ms", worst.late_p50,
+		(struct want){20, 20});
+	most("20 -> 5 Mb/s, worst: 99 % of pings after 3 s, ms", worst.late_p99,
+		(struct want){80, 60});
 }
 
 Test(lossy, first_10_seconds)
@@ -458,9 +500,9 @@ Test(lossy, first_10_seconds)
 		unsigned loss_ppm;
 		struct want mbps;
 	} rows[] = {
-		{INNER_TCP_CUBIC, 0, {75, 60}},
-		{INNER_TCP_RENO, 0, {75, 60}},
-		{INNER_TCP_CUBIC, 50000, {0, 20}},
+		{INNER_TCP_CUBIC, 0, {75, 74}},
+		{INNER_TCP_RENO, 0, {75, 74}},
+		{INNER_TCP_CUBIC, 50000, {0, 30}},
 	};
 
 	for (size_t i = 0; i < (SLOW_BUILD ? 1 : sizeof(rows) / sizeof(rows[0])); i++) {
@@ -489,7 +531,7 @@ Test(lossy, thin_flow_on_a_slow_link)
 	struct inner_delays delays = inner_flow_delays(thin, mono_add_us(world.began, 15 * SECOND),
 		mono_add_us(world.now, -SECOND), 30 * MS);
 	most("2 Mb/s, 5 % loss: median of the light flow, ms", (double)delays.p50_us / 1e3,
-		(struct want){25, 100});
+		(struct want){25, 60});
 	inner_world_fini(&world);
 }
 
@@ -508,7 +550,7 @@ Test(lossy, ecn_marks_instead_of_drops)
 		marks += flows[n]->ends[0].stats.marks;
 	}
 	at_least("4 flows with ECN, 20 Mb/s: Mb/s", (double)delivered * 8 / 15e6,
-		(struct want){17.6, 15});
+		(struct want){17.6, 16});
 	most("4 flows with ECN: segments sent again", (double)resent, (struct want){ZERO, 10});
 	cr_assert_gt(marks, 0);
 	inner_world_fini(&world);
@@ -546,12 +588,12 @@ Test(lossy, share_beside_a_plain_flow)
 		struct want least, most; /* percent for the tunnel */
 		bool quick;
 	} rows[] = {
-		{"cubic, 20 ms", INNER_TCP_CUBIC, 20 * MS, {30, 5}, {70, 99}, true},
-		{"cubic, one BDP", INNER_TCP_CUBIC, 60 * MS, {20, 2}, {75, 99}, true},
-		{"cubic, three BDP", INNER_TCP_CUBIC, 180 * MS, {10, 1}, {0, 0}, true},
-		{"reno, 20 ms", INNER_TCP_RENO, 20 * MS, {30, 5}, {70, 99}, false},
-		{"reno, one BDP", INNER_TCP_RENO, 60 * MS, {20, 2}, {75, 99}, false},
-		{"reno, three BDP", INNER_TCP_RENO, 180 * MS, {10, 1}, {0, 0}, false},
+		{"cubic, 20 ms", INNER_TCP_CUBIC, 20 * MS, {30, 20}, {70, 70}, true},
+		{"cubic, one BDP", INNER_TCP_CUBIC, 60 * MS, {20, 12}, {75, 75}, true},
+		{"cubic, three BDP", INNER_TCP_CUBIC, 180 * MS, {10, 4}, {0, 0}, true},
+		{"reno, 20 ms", INNER_TCP_RENO, 20 * MS, {30, 25}, {70, 70}, false},
+		{"reno, one BDP", INNER_TCP_RENO, 60 * MS, {20, 15}, {75, 75}, false},
+		{"reno, three BDP", INNER_TCP_RENO, 180 * MS, {10, 10}, {0, 0}, false},
 	};
 	int64_t warm_us = 10 * SECOND, us = (is_long() ? 90 : 30) * SECOND;
 
@@ -603,7 +645,7 @@ Test(lossy, two_tunnels_share_alike)
 		got[n / 2] += (double)inner_flow_delivered(flows[n]);
 	double jain =
 		(got[0] + got[1]) * (got[0] + got[1]) / (2 * (got[0] * got[0] + got[1] * got[1]));
-	at_least("two tunnels side by side: Jain's index", jain, (struct want){.9, .6});
+	at_least("two tunnels side by side: Jain's index", jain, (struct want){.9, .9});
 	inner_world_fini(&world);
 }
 

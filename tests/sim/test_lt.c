@@ -294,6 +294,36 @@ Test(lt, slower_link)
 	}
 }
 
+/* A window made for the shorter way holds nothing on the longer one, and must not starve until the next look. */
+Test(lt, longer_way)
+{
+	static const struct {
+		int64_t from_ms, to_ms;
+		double loss, soon, late;
+	} rows[] = {{0, 60, 0, .6, .85}, {1, 200, 0, .3, .85}, {5, 60, 0, .6, .85},
+		{5, 60, .05, .6, .8}};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		for (uint64_t seed = 1; seed <= 4; seed++) {
+			open_one(link_of(20, rows[i].from_ms, rows[i].loss, 100), LT_GREEDY, seed);
+			lt_world_run(&world, 5000000 + (int64_t)seed * 400000);
+			struct link_config link = link_of(20, rows[i].to_ms, rows[i].loss, 100);
+			lt_world_link(&world, &link);
+			double soon = goodput(0, 3000000) / 20e6;
+			lt_world_mark(&world);
+			double late = goodput(0, 3000000) / 20e6;
+			cr_log_info("RTT %ld -> %ld ms, loss %.2f: %.3f in 3 s, then %.3f; queue "
+				    "%.0f ms",
+				(long)rows[i].from_ms, (long)rows[i].to_ms, rows[i].loss, soon,
+				late, lt_world_queue_ms(&world, 0.5));
+			cr_assert(soon >= rows[i].soon);
+			cr_assert(late >= rows[i].late);
+			cr_assert(lt_world_queue_ms(&world, 0.5) <= 10);
+			lt_world_close(&world);
+		}
+	}
+}
+
 /* Loss that comes and goes must be learned before the estimate has shrunk by it. */
 Test(lt, loss_begins)
 {

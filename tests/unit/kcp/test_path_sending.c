@@ -1,6 +1,8 @@
 /* What a path sends and when: classes, loss, probes, deadlines, bases, grant, sizes. The test is the peer. */
 #include "path_rig.h"
 
+#include "kcp/kcp_path_state.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
@@ -203,7 +205,7 @@ Test(path_sending, silence_is_probed)
 	rig_run(&rig, 70000 * MS);
 	cr_assert(mono_is_never(kcp_path_next_deadline(rig.path)));
 	cr_assert_eq(kcp_path_in_flight(rig.path), 0);
-	cr_assert(mono_is_never(kcp_path_unanswered_since(rig.path)));
+	cr_assert(mono_is_never(rig.path->sent.unanswered_since));
 	cr_assert(rig.datagrams < 130, "%u", rig.datagrams);
 }
 
@@ -234,17 +236,17 @@ Test(path_sending, silence_that_ends)
 
 Test(path_sending, unanswered_since)
 {
-	cr_assert(mono_is_never(kcp_path_unanswered_since(rig.path)));
+	cr_assert(mono_is_never(rig.path->sent.unanswered_since));
 	kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_QUIET, 0, rig.now);
 	kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_MTU_PROBE, 1400, rig.now);
-	cr_assert(mono_is_never(kcp_path_unanswered_since(rig.path)));
+	cr_assert(mono_is_never(rig.path->sent.unanswered_since));
 	cr_assert_eq(kcp_path_in_flight_bytes(rig.path), 0);
 	kcp_path_take_pn(rig.path, KCP_PATH_EXTRA_ASKS, 40, rig.now);
 	struct mono since = rig.now;
 	rig_run(&rig, 5000 * MS);
-	cr_assert_eq(kcp_path_unanswered_since(rig.path).us, since.us);
+	cr_assert_eq(rig.path->sent.unanswered_since.us, since.us);
 	rig_rack(&rig, 0, kcp_path_next_pn(rig.path));
-	cr_assert(mono_is_never(kcp_path_unanswered_since(rig.path)));
+	cr_assert(mono_is_never(rig.path->sent.unanswered_since));
 }
 
 /* The delay that a report tells of is the peer's, not the path's. */
@@ -680,7 +682,7 @@ Test(path_sending, restart_begins_with_nothing)
 	cr_assert(kcp_path_idle(rig.path) && mono_is_never(kcp_path_next_deadline(rig.path)));
 	cr_assert_eq(kcp_path_next_pn(rig.path), 0);
 	cr_assert_eq(kcp_path_charged_bytes(rig.path), 0);
-	cr_assert(mono_is_never(kcp_path_unanswered_since(rig.path)));
+	cr_assert(mono_is_never(rig.path->sent.unanswered_since));
 	uint64_t largest;
 	cr_assert(!kcp_path_largest_pn(rig.path, &largest));
 	rig_clear(&rig);
@@ -693,6 +695,41 @@ Test(path_sending, restart_begins_with_nothing)
 	rig_push(&rig, 3, 0x80, 0, 0, 33);
 	rig_give(&rig);
 	cr_assert_eq(rig_read(&rig, body), 33);
+}
+
+/* What follows on the same way need not begin with nothing, but with half of what was. */
+Test(path_sending, what_is_remembered_is_a_start)
+{
+	struct kcp_lt_memory nothing, memory;
+
+	kcp_path_remember(rig.path, &nothing);
+	cr_assert_eq(nothing.rate, 0);
+	for (int i = 0; i < 40; i++) {
+		uint64_t first = kcp_path_next_pn(rig.path);
+		send_some(8, 1, 1000);
+		rig_run(&rig, 20 * MS);
+		rig_rack(&rig, first, kcp_path_next_pn(rig.path));
+	}
+	uint64_t rate_bps = kcp_path_rate_bps(rig.path);
+	cr_assert_gt(rate_bps, 1000000);
+	kcp_path_remember(rig.path, &memory);
+	cr_assert_eq(memory.rate, rate_bps / 8);
+	kcp_path_resume(rig.path, &nothing, rig.now);
+	cr_assert_eq(kcp_path_rate_bps(rig.path), rate_bps, "what is known is known");
+	kcp_path_restart(rig.path, 1 << 20, 1 << 20);
+	kcp_path_resume(rig.path, &nothing, rig.now);
+	cr_assert_eq(kcp_path_rate_bps(rig.path), 0);
+	kcp_path_resume(rig.path, &memory, mono_add_us(memory.at, KCP_LT_MEMORY_US));
+	cr_assert_eq(kcp_path_rate_bps(rig.path), 0, "ten minutes old");
+	kcp_path_resume(rig.path, &memory, mono_add_us(memory.at, KCP_LT_MEMORY_US - 1));
+	cr_assert_eq(kcp_path_rate_bps(rig.path), memory.rate / 2 * 8);
+	cr_assert_eq(kcp_path_min_rtt_us(rig.path), memory.min_rtt_us);
+	struct kcp_lt_memory again;
+	kcp_path_remember(rig.path, &again);
+	cr_assert_eq(again.rate, memory.rate / 2 * 2, "halved once, however often it begins");
+	kcp_path_reset_route(rig.path, rig.now);
+	cr_assert_eq(kcp_path_rate_bps(rig.path), 0);
+	cr_assert_eq(kcp_path_min_rtt_us(rig.path), 0);
 }
 
 Test(path_sending, idle_costs_next_to_nothing)

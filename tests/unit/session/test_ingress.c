@@ -505,14 +505,48 @@ Test(ingress, codel_follows_the_path)
 
 	setup(&b, &options);
 	expect_codel(&b.queue, (struct ingress_path){20000, 100000000, 0}, 5000, 100000);
-	expect_codel(&b.queue, (struct ingress_path){60000, 0, -1}, 5000, 180000);
-	expect_codel(&b.queue, (struct ingress_path){900000, 100000000, 0}, 5000, 600000);
+	expect_codel(&b.queue, (struct ingress_path){60000, 0, -1}, 12000, 180000);
+	expect_codel(&b.queue, (struct ingress_path){900000, 100000000, 0}, 20000, 600000);
 	/* a packet and a half at 1 Mb/s; never more than the interval */
 	expect_codel(&b.queue, (struct ingress_path){20000, 1000000, 0}, 16800, 100000);
 	expect_codel(&b.queue, (struct ingress_path){20000, 10000, 0}, 100000, 100000);
 	/* what waited behind holes comes at once */
-	expect_codel(&b.queue, (struct ingress_path){60000, 100000000, 0.004}, 5000, 180000);
+	expect_codel(&b.queue, (struct ingress_path){60000, 100000000, 0.004}, 12000, 180000);
 	expect_codel(&b.queue, (struct ingress_path){60000, 100000000, 0.006}, 60000, 180000);
 	expect_codel(&b.queue, (struct ingress_path){900000, 100000000, 0.3}, 600000, 600000);
 	teardown(&b);
+}
+
+/* The default is for paths that are short; what somebody chose is what he gets. */
+Test(ingress, bound_of_the_wait_follows_the_path_if_it_is_the_default)
+{
+	static const struct {
+		int64_t asked_us, srtt_us, wait_us;
+	} rows[] = {
+		{INGRESS_WAIT_MAX_US, 100000, 300000},
+		{INGRESS_WAIT_MAX_US, 150000, 450000},
+		{INGRESS_WAIT_MAX_US, 900000, 600000},
+		{299000, 200000, 299000},
+		{1000000, 200000, 1000000},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct ingress_options options = INGRESS_DEFAULTS;
+		struct mono now = mono_at_ms(5);
+		struct bench b;
+		setup(&b, &options);
+		ingress_set_wait_max(&b.queue, rows[i].asked_us);
+		ingress_follow(
+			&b.queue, &(struct ingress_path){rows[i].srtt_us, 20000000, 0}, 1400);
+		push(&b, packet_of(&b, 1, 0, 100), now);
+		push(&b, packet_of(&b, 2, 0, 100), now);
+		ingress_expire(&b.queue, mono_add_us(now, rows[i].wait_us));
+		struct ingress_packet *packet =
+			ingress_pop(&b.queue, mono_add_us(now, rows[i].wait_us));
+		cr_assert(packet, "row %zu", i);
+		give_back(&b, packet);
+		cr_assert_eq(ingress_pop(&b.queue, mono_add_us(now, rows[i].wait_us + 1)), NULL);
+		cr_assert_eq(b.queue.counters.dropped_old, 1, "row %zu", i);
+		teardown(&b);
+	}
 }
