@@ -167,7 +167,8 @@ static void round_turn(struct kcp_window *window)
 	if (window->rate >= window->flat_rate + window->flat_rate / 4) {
 		window->flat_rate = window->rate;
 		window->flat_rounds = 0;
-	} else if (window->flat_rounds < KCP_WINDOW_START_ROUNDS) {
+	} else if (window->round_full && window->flat_rounds < KCP_WINDOW_START_ROUNDS) {
+		/* a round that the application did not fill tells nothing of the path: after pings alone bulk begins here */
 		window->flat_rounds++;
 	}
 	if (++window->extra_rounds >= KCP_WINDOW_AGGREGATE_ROUNDS) {
@@ -292,7 +293,7 @@ uint64_t kcp_window_ahead_bytes(
 	uint64_t rate = pace_rate(window, segment_bytes);
 	int64_t ahead_us = mono_diff_us(now, window->pace_at);
 
-	if (rate == 0)
+	if (rate == 0 || starting(window))
 		return UINT64_MAX;
 	if (ahead_us > KCP_WINDOW_PACE_BURST_US)
 		ahead_us = KCP_WINDOW_PACE_BURST_US;
