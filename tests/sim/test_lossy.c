@@ -229,7 +229,9 @@ static void hold_cell(const struct cell *cell, const struct figures *f)
 	hold_most("overhead", f->overhead, cell->overhead);
 	if (cell->loss_percent == 0 && !cell->bursts) {
 		hold_most("median of pings, ms", (double)f->ping.p50_us / 1e3, (struct want){3, 3});
-		hold_most("99 % of pings, ms", (double)f->ping.p99_us / 1e3, (struct want){12, 20});
+		/* a probe is a queue of 15 % of the round trip */
+		hold_most("99 % of pings, ms", (double)f->ping.p99_us / 1e3,
+			(struct want){12, cell->rtt_ms > 60 ? 30 : 15});
 	}
 }
 
