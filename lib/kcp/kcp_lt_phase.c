@@ -88,7 +88,9 @@ static bool queue_stands(const struct kcp_lt *lt)
 {
 	int64_t slack_us = (kcp_lt_queue_us(lt) - lt->rtt.min_us) / CRUISE_QUEUE_PART;
 
-	return lt->rtt.srtt_us > lt->rtt.min_us + slack_us;
+	/* Where round trips only sway, one of a round is short. */
+	return lt->rtt.srtt_us > lt->rtt.min_us + slack_us &&
+	       lt->rtt.lowest_us > lt->rtt.min_us + slack_us / 4;
 }
 
 uint32_t kcp_lt_gain(const struct kcp_lt *lt, uint64_t flying_bytes)

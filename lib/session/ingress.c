@@ -115,9 +115,9 @@ void ingress_set_codel(struct ingress *queue, int64_t target_us, int64_t interva
 /*
  * How long a flow may keep packets waiting before CoDel takes that for a standing queue. The wait is the flow's own, others have
  * queues of their own, so CoDel's 5 ms would protect nobody here, and cost much: a sender that halves its window lives from its
- * queue until the window has grown again. Half a round trip carries CUBIC over that (one flow at 100 Mb/s, 60 ms: 90 Mb/s of payload
- * instead of 84; a whole one gains nothing more). On long paths it is 30 ms: a flow that always has something waiting
- * makes each probe of the path a queue of 15 % of the round trip, which all others see.
+ * queue until the window has grown again. A third of a round trip carries CUBIC over that (one flow at 100 Mb/s, 60 ms: 90 Mb/s
+ * of payload instead of 84); more gains nothing, and is in the way on a path that suddenly becomes slower. On long paths it is 30
+ * ms: a flow that always has something waiting makes each probe of the path a queue of 15 % of the round trip, which all see.
  *
  * A lossy path fills holes by sending again, a round trip later or two, and what waited behind a hole comes out at once: inner TCP
  * answers with a burst that stands in its queue for as long, and its own round trip is two or three of the path's. There it may
@@ -137,12 +137,12 @@ void ingress_follow(struct ingress *queue, const struct ingress_path *path, uint
 			(int64_t)((uint64_t)packet_bytes * 12 * 1000000 / path->rate_bps);
 		target_us = packets_us > target_us ? packets_us : target_us;
 	}
-	int64_t half_us = path->srtt_us * INGRESS_TARGET_PERCENT / 100;
-	if (half_us > INGRESS_TARGET_MOST_US)
-		half_us = INGRESS_TARGET_MOST_US;
+	int64_t third_us = path->srtt_us * INGRESS_TARGET_PERCENT / 100;
+	if (third_us > INGRESS_TARGET_MOST_US)
+		third_us = INGRESS_TARGET_MOST_US;
 	int64_t own_us = path->loss * 1e6 >= INGRESS_LOSSY_PPM
 				 ? path->srtt_us * INGRESS_LOSSY_TARGET_PERCENT / 100
-				 : half_us;
+				 : third_us;
 	if (own_us > target_us)
 		target_us = own_us;
 	if (target_us > interval_us)

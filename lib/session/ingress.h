@@ -28,7 +28,7 @@ enum {
 	INGRESS_FLOWS = 1024,	      /* queues a peer, RFC 8290 5.2.4 */
 	INGRESS_QUANTUM_BYTES = 1514, /* bytes a flow may send a turn, RFC 8290 5.2.5 */
 	INGRESS_TARGET_US = 5000,     /* standing queue that is tolerated at least, RFC 8289 4.3, */
-	INGRESS_TARGET_PERCENT = 50,  /* and this part of the round trip, */
+	INGRESS_TARGET_PERCENT = 35,  /* and this part of the round trip, */
 	INGRESS_TARGET_MOST_US = 30000,	    /* but no more than this, */
 	INGRESS_LOSSY_TARGET_PERCENT = 200, /* or of a lossy one */
 	INGRESS_INTERVAL_US = 100000,	    /* about a long round trip, RFC 8289 4.3 */
