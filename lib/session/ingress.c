@@ -113,14 +113,15 @@ void ingress_set_codel(struct ingress *queue, int64_t target_us, int64_t interva
 }
 
 /*
- * A lossy path fills holes by sending again, a round trip later, and what waited behind a hole comes out at once: inner TCP
- * answers with a burst that stands in its queue for about a round trip. CoDel's 5 ms take that for a standing queue, and one
- * flow of CUBIC at 100 Mb/s, 60 ms and 5 % loss then gets 64 Mb/s instead of 81 (tests/sim, test_lossy.c). The wait is the
- * flow's own: others have queues of their own.
+ * How long a flow may keep packets waiting before CoDel takes that for a standing queue. The wait is the flow's own, others have
+ * queues of their own, so CoDel's 5 ms would protect nobody here, and cost much: a sender that halves its window lives from its
+ * queue until the window has grown again. A third of a round trip carries CUBIC over that (one flow at 100 Mb/s, 60 ms: 90 Mb/s
+ * of payload instead of 84); more gains nothing, and is in the way on a path that suddenly becomes slower. On long paths it is 30
+ * ms: a flow that always has something waiting makes each probe of the path a queue of 15 % of the round trip, which all see.
  *
- * Without losses a fifth of a round trip is enough for a window that was reduced to refill the path from, and 5 ms is not where
- * the round trip is long: one flow of CUBIC at 60 ms gets .87 of the link with it and .82 without. More than 20 ms would show in
- * what shares the path.
+ * A lossy path fills holes by sending again, a round trip later or two, and what waited behind a hole comes out at once: inner TCP
+ * answers with a burst that stands in its queue for as long, and its own round trip is two or three of the path's. There it may
+ * be two (the same flow with 5 % loss: 86 Mb/s of 95 instead of 81 with one, 64 with 5 ms; tests/sim, test_lossy.c).
  *
  * The bound of the wait is there for what is worth nothing when it is late. On a long path what comes at once behind a filled
  * hole is a round trip's worth, twice that if a resend was lost, too; dropping it all tears new holes (RTT 200 ms, 20 % loss: .68
@@ -141,13 +142,14 @@ void ingress_follow(struct ingress *queue, const struct ingress_path *path, uint
 			(int64_t)((uint64_t)packet_bytes * 12 * 1000000 / path->rate_bps);
 		target_us = packets_us > target_us ? packets_us : target_us;
 	}
-	int64_t share_us = path->srtt_us / INGRESS_TARGET_SHARE;
-	if (share_us > INGRESS_TARGET_SHARE_MAX_US)
-		share_us = INGRESS_TARGET_SHARE_MAX_US;
-	if (target_us < share_us)
-		target_us = share_us;
-	if (path->loss * 1e6 >= INGRESS_LOSSY_PPM && path->srtt_us > target_us)
-		target_us = path->srtt_us;
+	int64_t third_us = path->srtt_us * INGRESS_TARGET_PERCENT / 100;
+	if (third_us > INGRESS_TARGET_MOST_US)
+		third_us = INGRESS_TARGET_MOST_US;
+	int64_t own_us = path->loss * 1e6 >= INGRESS_LOSSY_PPM
+				 ? path->srtt_us * INGRESS_LOSSY_TARGET_PERCENT / 100
+				 : third_us;
+	if (own_us > target_us)
+		target_us = own_us;
 	if (target_us > interval_us)
 		target_us = interval_us;
 	ingress_set_codel(queue, target_us, interval_us);

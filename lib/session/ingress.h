@@ -27,11 +27,12 @@ struct ingress_flow;
 enum {
 	INGRESS_FLOWS = 1024,	      /* queues a peer, RFC 8290 5.2.4 */
 	INGRESS_QUANTUM_BYTES = 1514, /* bytes a flow may send a turn, RFC 8290 5.2.5 */
-	INGRESS_TARGET_US = 5000,     /* standing queue that is tolerated, RFC 8289 4.3 */
-	INGRESS_INTERVAL_US = 100000, /* about a long round trip, RFC 8289 4.3 */
+	INGRESS_TARGET_US = 5000,     /* standing queue that is tolerated at least, RFC 8289 4.3, */
+	INGRESS_TARGET_PERCENT = 35,  /* and this part of the round trip, */
+	INGRESS_TARGET_MOST_US = 30000,	    /* but no more than this, */
+	INGRESS_LOSSY_TARGET_PERCENT = 200, /* or of a lossy one */
+	INGRESS_INTERVAL_US = 100000,	    /* about a long round trip, RFC 8289 4.3 */
 	INGRESS_INTERVAL_MAX_US = 600000,
-	INGRESS_TARGET_SHARE = 5,	     /* of the round trip may stand on any path, */
-	INGRESS_TARGET_SHARE_MAX_US = 20000, /* if it is no more than this */
 	INGRESS_LOSSY_PPM = 5000, /* from here on holes in ordered lanes shape what comes */
 	INGRESS_PACKETS_MAX = 4096,
 	INGRESS_BYTES_MAX = 8 << 20,

@@ -504,15 +504,16 @@ Test(ingress, codel_follows_the_path)
 	struct bench b;
 
 	setup(&b, &options);
-	expect_codel(&b.queue, (struct ingress_path){20000, 100000000, 0}, 5000, 100000);
-	expect_codel(&b.queue, (struct ingress_path){60000, 0, -1}, 12000, 180000);
-	expect_codel(&b.queue, (struct ingress_path){900000, 100000000, 0}, 20000, 600000);
+	expect_codel(&b.queue, (struct ingress_path){14000, 100000000, 0}, 5000, 100000);
+	expect_codel(&b.queue, (struct ingress_path){20000, 100000000, 0}, 7000, 100000);
+	expect_codel(&b.queue, (struct ingress_path){50000, 0, -1}, 17500, 150000);
+	expect_codel(&b.queue, (struct ingress_path){900000, 100000000, 0}, 30000, 600000);
 	/* a packet and a half at 1 Mb/s; never more than the interval */
 	expect_codel(&b.queue, (struct ingress_path){20000, 1000000, 0}, 16800, 100000);
 	expect_codel(&b.queue, (struct ingress_path){20000, 10000, 0}, 100000, 100000);
 	/* what waited behind holes comes at once */
-	expect_codel(&b.queue, (struct ingress_path){60000, 100000000, 0.004}, 12000, 180000);
-	expect_codel(&b.queue, (struct ingress_path){60000, 100000000, 0.006}, 60000, 180000);
+	expect_codel(&b.queue, (struct ingress_path){60000, 100000000, 0.004}, 21000, 180000);
+	expect_codel(&b.queue, (struct ingress_path){60000, 100000000, 0.006}, 120000, 180000);
 	expect_codel(&b.queue, (struct ingress_path){900000, 100000000, 0.3}, 600000, 600000);
 	teardown(&b);
 }
