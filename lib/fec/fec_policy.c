@@ -36,7 +36,8 @@ enum {
 	DATAGRAM_BYTES = 1500,
 	URGENT_SAVED_US = 200000,		  /* of the timed budgets may be saved up */
 	SHARE_SAVED_BYTES = 256 * DATAGRAM_BYTES, /* a slow start's worth */
-	TAIL_CREDIT_MIN = -2,			  /* so many tail repairs are lent */
+	REST_BYTES = 32 * DATAGRAM_BYTES,
+	TAIL_CREDIT_MIN = -2, /* so many tail repairs are lent */
 };
 
 /* Repairs of a bulk source: so many times what is lost for each datagram that comes through, a bit more, and so many at most. */
@@ -182,13 +183,13 @@ static double level(const struct fec_policy_bucket *bucket)
 
 /*
  * Too few repairs are worth nothing: where max_overhead is less than they must be, they go in full as long as what was saved up
- * lasts, and then not at all until half of that is saved again.
+ * lasts, and then not at all until there is enough for a window.
  */
 static void rest(struct fec_policy *p)
 {
 	if (p->share.bytes <= 0)
 		p->rests = p->config.max_overhead_percent / 100.0 < bulk_least(p);
-	else if (level(&p->share) >= 0.5)
+	else if (p->share.bytes >= REST_BYTES)
 		p->rests = false;
 }
 
