@@ -6,6 +6,7 @@
  * has those of the next ones. The number rises with loss as slowly as keeps what is there neither at once nor by a repair of
  * its own below 1 %: 1.07 at 5 % loss, 1.5 at 10, 2.3 at 20, 3 at 30. (Steps of one, two and three from 2 and 12 % on, as
  * simulated first, took twice the bytes at 5 % and rebuilt no more in 50 ms.) Parts of a repair are saved up.
+ * Where losses come in bursts there is one more, so much later that the burst is over.
  *
  * Bulk. Each source earns a part of a repair, and whole ones are sent. What is a source depends on whether the path is full, that
  * is, has less room than there is data. If it is not, all bulk is, at 1.25 times what is lost for each that comes through,
@@ -120,6 +121,8 @@ static double thin_rate(const struct fec_policy *p)
 	if (p->config.mode == FEC_POLICY_FIXED)
 		return least_of(fixed_rate(p), most);
 	double rate = 1 + 7 * (p->path.loss - 0.05);
+	if (p->path.burst_us > 0)
+		rate += 1;
 	return rate < 1 ? 1 : least_of(rate, most);
 }
 
@@ -250,6 +253,15 @@ static void thin_pop(struct fec_policy *p)
 	}
 }
 
+/* The repairs of a source shall not share its burst. */
+static int64_t spacing_us(const struct fec_policy *p)
+{
+	if (p->path.burst_us <= FEC_POLICY_SPACING_US)
+		return FEC_POLICY_SPACING_US;
+	return p->path.burst_us < FEC_POLICY_SPACING_MAX_US ? p->path.burst_us
+							    : FEC_POLICY_SPACING_MAX_US;
+}
+
 static void thin_source(struct fec_policy *p, struct mono now)
 {
 	p->thin_credit += thin_rate(p);
@@ -257,7 +269,7 @@ static void thin_source(struct fec_policy *p, struct mono now)
 	p->thin_credit -= repairs;
 	for (unsigned i = 0; i < repairs; i++) {
 		unsigned rank = bounded(i, 0, FEC_POLICY_THIN_REPAIRS_MAX - 1);
-		thin_insert(p, mono_add_us(now, (int64_t)i * FEC_POLICY_SPACING_US), rank);
+		thin_insert(p, mono_add_us(now, (int64_t)i * spacing_us(p)), rank);
 	}
 }
 

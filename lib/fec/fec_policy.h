@@ -33,11 +33,12 @@ enum fec_policy_encoder {
 enum {
 	FEC_POLICY_THIN_WINDOW = 6,
 	FEC_POLICY_BULK_WINDOW = 48,
-	FEC_POLICY_THIN_AGE_US = 150000,  /* deadline of RT: older sources are not worth a repair */
-	FEC_POLICY_SPACING_US = 5000,	  /* between the repairs that one thin source causes */
-	FEC_POLICY_THIN_REPAIRS_MAX = 3,  /* for each source */
-	FEC_POLICY_THIN_WAITING_MAX = 32, /* thin repairs that are due or will be */
-	FEC_POLICY_BULK_OWED_MAX = 8,	  /* bulk repairs that the path held back */
+	FEC_POLICY_THIN_AGE_US = 150000, /* deadline of RT: older sources are not worth a repair */
+	FEC_POLICY_SPACING_US = 5000,	 /* between the repairs that one thin source causes */
+	FEC_POLICY_SPACING_MAX_US = 20000, /* where losses come in bursts */
+	FEC_POLICY_THIN_REPAIRS_MAX = 3,   /* for each source */
+	FEC_POLICY_THIN_WAITING_MAX = 32,  /* thin repairs that are due or will be */
+	FEC_POLICY_BULK_OWED_MAX = 8,	   /* bulk repairs that the path held back */
 	FEC_POLICY_URGENT_BYTES =
 		25000, /* a second of thin and tail repairs, whatever max_overhead says, */
 	FEC_POLICY_URGENT_SHARE =
@@ -56,6 +57,7 @@ struct fec_policy_config {
 /** What is known of the path. */
 struct fec_policy_path {
 	double loss;	     /* design value, 0 .. 0.45 */
+	int64_t burst_us;    /* losses come in a row, for about so long; 0 = one by one */
 	bool lossy;	     /* loss is worth repairs */
 	uint64_t rate_bytes; /* a second it can carry; 0 = unknown */
 	bool full;	     /* adaptive: less room than there is data */

@@ -11,6 +11,8 @@
 
 static const double ppm = 1e-6;
 
+static const double BURST_LEAST = 3;
+
 void loss_estimate_init(struct loss_estimate *e)
 {
 	*e = (struct loss_estimate){
@@ -70,6 +72,12 @@ double loss_estimate_design(const struct loss_estimate *e)
 	double q = 1.15 * e->p + 0.002;
 
 	return q < LOSS_ESTIMATE_MAX_PPM * ppm ? q : LOSS_ESTIMATE_MAX_PPM * ppm;
+}
+
+double loss_estimate_burst(const struct loss_estimate *e)
+{
+	/* Chance alone makes runs of 1 / (1 - p), which is 1.8 at the most that is designed for. */
+	return e->burst >= BURST_LEAST ? e->burst : 0;
 }
 
 bool loss_estimate_on(const struct loss_estimate *e)

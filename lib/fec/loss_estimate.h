@@ -40,6 +40,9 @@ void loss_estimate_new_path(struct loss_estimate *e);
 /** What repairs are to be dimensioned for: more than the mean, which moves. 0 .. 0.45 */
 double loss_estimate_design(const struct loss_estimate *e);
 
+/** Losses in a row, as a mean, where that tells of bursts rather than of chance; else 0. */
+double loss_estimate_burst(const struct loss_estimate *e);
+
 /** Whether there is loss that is worth repairs, with hysteresis. */
 bool loss_estimate_on(const struct loss_estimate *e);
 

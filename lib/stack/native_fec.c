@@ -216,6 +216,9 @@ static void update(struct kcpvpn_peer *peer, struct mono now)
 	correct_loss(state, path, now);
 	const struct fec_policy_path news = {
 		.loss = loss_estimate_design(&state->loss),
+		.burst_us = rate_bytes ? (int64_t)(loss_estimate_burst(&state->loss) * 1500e6 /
+						   (double)rate_bytes)
+				       : 0,
 		.lossy = loss_estimate_on(&state->loss),
 		.rate_bytes = rate_bytes,
 		.full = full(peer),

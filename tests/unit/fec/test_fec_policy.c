@@ -105,6 +105,26 @@ Test(fec_policy, thin_repairs_are_spaced)
 	cr_assert_eq(deadline(), INT64_MAX);
 }
 
+/* Where losses come in bursts the first repair shares the fate of its source: there is a second one, after the burst. */
+Test(fec_policy, thin_repairs_wait_out_a_burst)
+{
+	static const struct {
+		int64_t burst_us, second_at;
+	} rows[] = {{1000, 5000}, {12000, 12000}, {90000, FEC_POLICY_SPACING_MAX_US}};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		begin(&ADAPTIVE, 0.05);
+		struct fec_policy_path path = policy.path;
+		path.burst_us = rows[i].burst_us;
+		fec_policy_set_path(&policy, &path);
+		source_at(0, FEC_POLICY_THIN);
+		cr_assert_eq(count_at(0, FEC_POLICY_THIN), 1);
+		cr_assert_eq(count_at(rows[i].second_at - 1, FEC_POLICY_THIN), 0);
+		cr_assert_eq(count_at(rows[i].second_at, FEC_POLICY_THIN), 1);
+		cr_assert_eq(deadline(), INT64_MAX);
+	}
+}
+
 Test(fec_policy, thin_repairs_follow_loss)
 {
 	static const struct {

@@ -123,3 +123,20 @@ Test(loss_estimate, expects_something_of_a_new_path)
 	loss_estimate_new_path(&e);
 	near(e.p, 0.25, 0.03);
 }
+
+/* Chance makes short runs, also where a third is lost. */
+Test(loss_estimate, tells_bursts_from_chance)
+{
+	struct loss_estimate e;
+	uint32_t dice = 1;
+
+	loss_estimate_init(&e);
+	for (unsigned n = 0; n < 20000; n++) {
+		dice = dice * 1664525 + 1013904223;
+		loss_estimate_note(&e, dice >> 16 < 65536 / 3, mono_at_us(n));
+		cr_assert_eq(loss_estimate_burst(&e), 0, "%u", n);
+	}
+	for (unsigned n = 0; n < 20000; n++)
+		loss_estimate_note(&e, n % 200 < 8, mono_at_us(n));
+	cr_assert(loss_estimate_burst(&e) > 7.5 && loss_estimate_burst(&e) < 8.5);
+}
