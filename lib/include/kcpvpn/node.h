@@ -68,8 +68,8 @@ struct kcpvpn_config {
 				      flight */
 	uint32_t snd_wnd;	   /* segments, 1..KCPVPN_WND_MAX */
 	uint32_t rcv_wnd;
-	bool stream;	      /* true: a byte stream; false: messages keep their boundaries */
-	bool ack_no_delay;    /* acknowledge every datagram at once */
+	bool stream;	   /* true: a byte stream; false: messages keep their boundaries */
+	bool ack_no_delay; /* acknowledge every datagram at once */
 	bool measured_window; /* bound what is in flight by 1.25 x the measured bandwidth-delay product, pace it, and find
 				 losses by time */
 	enum kcpvpn_profile profile;

@@ -72,7 +72,8 @@ struct kcpvpn_conv_stats {
 	int64_t srtt_us;	  /* smoothed round trip, -1 while unknown */
 	int64_t rtt_var_us;	  /* its variation, -1 while unknown */
 	uint64_t rate_bps;	  /* measured delivery rate in bits a second, 0 while unknown */
-	uint32_t resent_ppm;	  /* of what was sent of late, had to be sent again; 0 = nothing, or unknown */
+	uint32_t
+		resent_ppm; /* of what was sent of late, had to be sent again; 0 = nothing, or unknown */
 	uint32_t window_segments; /* how many segments may be in flight now */
 	uint32_t in_flight_segments;
 	uint32_t queued_segments; /* waiting behind the window */
