@@ -708,8 +708,7 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 	if (!native.private_key)
 		return fault_set(
 			fault, -EINVAL, "E-WIRE-4", NULL, "the native wire needs a private key");
-	wire->batch = udp_batch_new(
-		native.datagram_max_bytes, KCPVPN_NATIVE_HEAD_BYTES, KCPVPN_NATIVE_TAIL_BYTES);
+	wire->batch = udp_batch_new(native.datagram_max_bytes);
 	int error = wire->batch ? resolver_new(wire->loop, NULL, &wire->resolver) : -ENOMEM;
 	if (error == 0)
 		error = kcpvpn_native_new(&native, native_now(wire), &wire->native);
@@ -748,6 +747,10 @@ int wire_native_new(struct loop *loop, const struct config *config, uint16_t mtu
 	loop_timer_init(&wire->trouble, on_trouble);
 	loop_timer_init(&wire->tell, on_tell);
 	native_listen_init(wire);
+	/* Not for users: to compare the ciphers' implementations on one machine. */
+	const char *seal = getenv("VPND_SEAL");
+	log_info(log, "datagrams are sealed by %s",
+		kcpvpn_native_seal_with(seal && strcmp(seal, "sodium") == 0));
 	int error = make_native(wire, fault);
 	if (error == 0)
 		error = native_listen(wire, config, fault);
