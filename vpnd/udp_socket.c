@@ -70,6 +70,7 @@ struct arrived {
 
 struct udp_batch {
 	size_t datagram_bytes;
+	bool runs;	  /* may be sent */
 	uint8_t *buffers; /* MESSAGES_SINGLE of UDP_OFFLOAD_ROOM_BYTES, for receiving */
 	struct arrived arrived;
 	struct kcpvpn_datagram received[KCPVPN_BATCH_MAX];
@@ -101,6 +102,11 @@ void udp_batch_free(struct udp_batch *batch)
 		return;
 	free(batch->buffers);
 	free(batch);
+}
+
+void udp_batch_set_runs(struct udp_batch *batch, bool runs)
+{
+	batch->runs = runs;
 }
 
 void udp_socket_options_init(struct udp_socket_options *options)
@@ -646,11 +652,11 @@ static size_t prepare_send(struct udp_socket *socket, const struct kcpvpn_datagr
 {
 	size_t m = 0;
 
+	alone = alone || !socket->runs || !socket->batch->runs;
 	for (size_t i = 0, run; i < count; i += run) {
 		run = alone ? 1 : udp_offload_run(datagrams + i, count - i);
-		if (run > 1 && (!socket->runs || socket->alone_runs > 0)) {
-			if (socket->alone_runs > 0)
-				socket->alone_runs--;
+		if (run > 1 && socket->alone_runs > 0) {
+			socket->alone_runs--;
 			for (size_t end = i + run - 1; i < end; i++)
 				prepare_message(socket, m++, datagrams, i, 1);
 			run = 1;

@@ -100,6 +100,12 @@ struct udp_socket {
 struct udp_batch *udp_batch_new(size_t datagram_bytes);
 void udp_batch_free(struct udp_batch *batch);
 
+/**
+ * Whether datagrams may leave as runs (udp_offload.h), from all sockets of the batch; not so at first. Right where the
+ * devices they leave by compute checksums.
+ */
+void udp_batch_set_runs(struct udp_batch *batch, bool runs);
+
 /** What udp_socket_open() does if no option is set: both families, any port, talks to all. */
 void udp_socket_options_init(struct udp_socket_options *options);
 

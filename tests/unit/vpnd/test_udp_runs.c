@@ -59,6 +59,7 @@ static void setup(const char *from_at, const char *to_at)
 	cr_assert_eq(netlink_new(&netlink, NULL), 0);
 	cr_assert_eq(netlink_link_set_up(netlink, 1, true, NULL), 0);
 	batch = udp_batch_new(ROOM);
+	udp_batch_set_runs(batch, true);
 	open_at(&from, from_at);
 	open_at(&to, to_at);
 	place = endpoint_of(to_at);
@@ -308,6 +309,22 @@ Test(udp_runs, a_refused_run_holds_nothing_up)
 	memmove(bytes[4], bytes[8], 4 * sizeof(bytes[0]));
 	expect_all(&to, 0, 8);
 	cr_assert_eq(from.counters.tx_messages, 2);
+	teardown();
+}
+
+Test(udp_runs, are_not_sent_where_they_must_not)
+{
+	setup("127.0.0.1:4001", "127.0.0.1:4000");
+	for (size_t i = 0; i < 10; i++)
+		put(i, 300, &place);
+	udp_batch_set_runs(batch, false);
+	udp_socket_send(&from, datagrams, 10);
+	expect_all(&to, 0, 10);
+	cr_assert_eq(from.counters.tx_messages, 10);
+	udp_batch_set_runs(batch, true);
+	udp_socket_send(&from, datagrams, 10);
+	expect_all(&to, 0, 10);
+	cr_assert_eq(from.counters.tx_messages, 11);
 	teardown();
 }
 
