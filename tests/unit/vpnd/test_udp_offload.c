@@ -26,14 +26,16 @@ static struct msghdr message_with(
 	return message;
 }
 
-/* @return  the length of a segment, 0 if the message is refused */
+enum { REFUSED = 99999 };
+
+/* @return  the length of a segment, or REFUSED */
 static size_t read_int(int value, size_t len)
 {
 	union room room;
 	struct msghdr message = message_with(&room, IPPROTO_UDP, UDP_GRO, &value, sizeof(value));
 	size_t segment = 0;
 
-	return udp_offload_read(&message, len, &segment) ? segment : 0;
+	return udp_offload_read(&message, len, &segment) ? segment : REFUSED;
 }
 
 Test(udp_offload, reads_what_a_kernel_says)
@@ -53,10 +55,10 @@ Test(udp_offload, refuses_what_no_kernel_says)
 	union room room;
 
 	for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++)
-		cr_assert_eq(read_int(BAD[i], 65000), 0, "%d", BAD[i]);
+		cr_assert_eq(read_int(BAD[i], 65000), REFUSED, "%d", BAD[i]);
 	cr_assert_eq(read_int(INT32_MAX, 65000), 65000);
-	cr_assert_eq(read_int(1, UDP_OFFLOAD_ARRIVED_MAX + 1), 0, "too many");
-	cr_assert_eq(read_int(1, 65536), 0);
+	cr_assert_eq(read_int(1, UDP_OFFLOAD_ARRIVED_MAX + 1), REFUSED, "too many");
+	cr_assert_eq(read_int(1, 65536), REFUSED);
 	for (size_t bytes = 0; bytes < sizeof(int); bytes++) {
 		int value = 1400;
 		struct msghdr message = message_with(&room, IPPROTO_UDP, UDP_GRO, &value, bytes);
