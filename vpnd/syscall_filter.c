@@ -131,9 +131,9 @@ static const int KILLED[] = {
 static const int KILLED_PLAIN[] = {
 	SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(ptrace)};
 
-/* Requests that only read; TUNGETIFF tells the device's name of today. */
+/* Requests that only read; TUNGETIFF tells the device's name of today. SIOCETHTOOL reads, too, without CAP_NET_ADMIN. */
 static const unsigned IOCTLS[] = {FIONREAD, FIONBIO, TCGETS, TIOCGWINSZ, SIOCGIFFLAGS, SIOCGIFINDEX,
-	SIOCGIFNAME, SIOCGIFCONF, SIOCGIFADDR, SIOCGIFMTU, TUNGETIFF};
+	SIOCGIFNAME, SIOCGIFCONF, SIOCGIFADDR, SIOCGIFMTU, SIOCETHTOOL, TUNGETIFF};
 
 /* Descriptors' flags and copies, and locks; no signals to others (F_SETOWN), no leases. */
 static const unsigned FCNTLS[] = {

@@ -10,11 +10,20 @@
  * the call is repeated. sendmmsg() stops in front of the datagram it failed at: the error is counted, the datagram
  * left out, the rest goes on. Every repetition either drops a datagram or uses up a bounded number of attempts.
  *
- * Left for later, and laid out for: UDP_SEGMENT and UDP_GRO are control messages of the same arrays.
+ * Runs (udp_offload.h). Datagrams that follow each other to one place are one message with UDP_SEGMENT. If it is
+ * refused, its datagrams go again one by one, so that each has its own fate and a size that does not fit is known by
+ * name. If then all of them go, it was the run that was refused (a route through IPsec, a device that cannot count
+ * checksums): the next UDP_ALONE_RUNS go one by one at once, and then it is tried again, since routes change.
+ *
+ * What arrives with UDP_GRO may hold more datagrams than the library takes at a time: the rest waits in the buffers
+ * (struct arrived) and must be asked for before the thread sleeps, because the kernel no longer knows of it. Buffers
+ * hold the longest run there is, 64 KiB each; how many are filled at once follows what comes, so that runs stay in
+ * the cache of the core that opens them and few buffers ever take memory.
  */
 #include "vpnd/udp_socket.h"
 
 #include "vpnd/fault.h"
+#include "vpnd/udp_offload.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -25,11 +34,18 @@
 #include <unistd.h>
 
 enum {
-	CONTROL_BYTES = 64,	/* one pktinfo with its header: 40 bytes at most */
-	BUFFER_ALIGN = 64,	/* a cache line */
+	CONTROL_BYTES = 128, /* pktinfo of both families and a run's length, with their headers */
+	BUFFER_ALIGN = 64,   /* a cache line */
 	PENDING_ERRORS_MAX = 4, /* errors of earlier datagrams that one call clears away */
+	/* Messages received by one call: at first, if only single datagrams came, if runs did. */
+	MESSAGES_FIRST = 16,
+	MESSAGES_SINGLE = KCPVPN_BATCH_MAX,
+	MESSAGES_RUNS = 4,
 };
-_Static_assert(CONTROL_BYTES >= CMSG_SPACE(sizeof(struct in6_pktinfo)), "room for pktinfo");
+_Static_assert(CONTROL_BYTES >= CMSG_SPACE(sizeof(struct in6_pktinfo)) +
+					CMSG_SPACE(sizeof(struct in_pktinfo)) +
+					UDP_OFFLOAD_CONTROL_BYTES,
+	"room for all that is asked for");
 
 union control {
 	struct cmsghdr align;
@@ -42,11 +58,21 @@ static struct {
 	void *ctx;
 } opener;
 
+/* What the last receive brought and was not handed out yet. */
+struct arrived {
+	struct udp_socket *owner;
+	size_t messages; /* received */
+	size_t next;	 /* the one to take apart */
+	size_t at;	 /* and where in it */
+	size_t segment_bytes;
+	struct kcpvpn_endpoint remote, local; /* of all its datagrams */
+};
+
 struct udp_batch {
 	size_t datagram_bytes;
-	size_t head_bytes;
-	size_t stride_bytes; /* from one buffer to the next: head, datagram, tail */
-	uint8_t *buffers;    /* KCPVPN_BATCH_MAX of stride_bytes, for receiving */
+	bool runs;	  /* may be sent */
+	uint8_t *buffers; /* MESSAGES_SINGLE of UDP_OFFLOAD_ROOM_BYTES, for receiving */
+	struct arrived arrived;
 	struct kcpvpn_datagram received[KCPVPN_BATCH_MAX];
 	struct mmsghdr messages[KCPVPN_BATCH_MAX];
 	struct iovec pieces[KCPVPN_BATCH_MAX];
@@ -54,17 +80,15 @@ struct udp_batch {
 	union control controls[KCPVPN_BATCH_MAX];
 };
 
-struct udp_batch *udp_batch_new(size_t datagram_bytes, size_t head_bytes, size_t tail_bytes)
+struct udp_batch *udp_batch_new(size_t datagram_bytes)
 {
 	struct udp_batch *batch = calloc(1, sizeof(*batch));
 
 	if (!batch)
 		return NULL;
 	batch->datagram_bytes = datagram_bytes;
-	batch->head_bytes = head_bytes;
-	batch->stride_bytes = (head_bytes + datagram_bytes + tail_bytes + BUFFER_ALIGN - 1) &
-			      ~(size_t)(BUFFER_ALIGN - 1);
-	batch->buffers = calloc(KCPVPN_BATCH_MAX, batch->stride_bytes);
+	/* Zeros of this size come from the kernel, which gives memory to a page only when it is written. */
+	batch->buffers = calloc(MESSAGES_SINGLE, UDP_OFFLOAD_ROOM_BYTES);
 	if (!batch->buffers) {
 		free(batch);
 		return NULL;
@@ -78,6 +102,11 @@ void udp_batch_free(struct udp_batch *batch)
 		return;
 	free(batch->buffers);
 	free(batch);
+}
+
+void udp_batch_set_runs(struct udp_batch *batch, bool runs)
+{
+	batch->runs = runs;
 }
 
 void udp_socket_options_init(struct udp_socket_options *options)
@@ -312,6 +341,7 @@ int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *
 	*socket = (struct udp_socket){
 		.fd = -1,
 		.batch = batch,
+		.receive_messages = MESSAGES_FIRST,
 		.on_too_big = options->on_too_big,
 		.ctx = options->ctx,
 		.kcpvpn = {.send = send_by_port, .ctx = socket},
@@ -348,6 +378,8 @@ int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *
 		(void)open_failed(err, &local, fault);
 		goto close_fd;
 	}
+	socket->runs = udp_offload_can_send(socket->fd);
+	(void)udp_offload_receive(socket->fd);
 	if (options->remote.family) {
 		err = connect_to(socket, &options->remote);
 		if (err) {
@@ -365,8 +397,11 @@ close_fd:
 
 void udp_socket_close(struct udp_socket *socket)
 {
-	if (socket->batch && socket->fd >= 0)
+	if (socket->batch && socket->fd >= 0) {
+		if (udp_socket_pending(socket))
+			socket->batch->arrived = (struct arrived){0};
 		close(socket->fd);
+	}
 	socket->fd = -1;
 }
 
@@ -417,12 +452,11 @@ static struct kcpvpn_endpoint local_of(const struct udp_socket *socket, struct m
 	return local;
 }
 
-static void prepare_receive(struct udp_batch *batch)
+static void prepare_receive(struct udp_batch *batch, size_t count)
 {
-	for (size_t i = 0; i < KCPVPN_BATCH_MAX; i++) {
-		batch->pieces[i] =
-			(struct iovec){batch->buffers + i * batch->stride_bytes + batch->head_bytes,
-				batch->datagram_bytes};
+	for (size_t i = 0; i < count; i++) {
+		batch->pieces[i] = (struct iovec){
+			batch->buffers + i * UDP_OFFLOAD_ROOM_BYTES, UDP_OFFLOAD_ROOM_BYTES};
 		batch->messages[i].msg_hdr = (struct msghdr){
 			.msg_name = &batch->names[i],
 			.msg_namelen = sizeof(batch->names[i]),
@@ -434,40 +468,117 @@ static void prepare_receive(struct udp_batch *batch)
 	}
 }
 
-size_t udp_socket_receive(struct udp_socket *socket, const struct kcpvpn_datagram **ret_batch)
+static void fetch(struct udp_socket *socket)
 {
 	struct udp_batch *batch = socket->batch;
-	size_t good = 0;
+	unsigned asked = socket->receive_messages;
 	int got = -1;
 
-	*ret_batch = batch->received;
-	prepare_receive(batch);
+	/* Another socket's rest that nobody asked for is lost, as on any network. */
+	if (batch->arrived.owner && batch->arrived.owner != socket &&
+		udp_socket_pending(batch->arrived.owner))
+		batch->arrived.owner->counters.rx_strange++;
+	prepare_receive(batch, asked);
 	for (int attempt = 0; attempt <= PENDING_ERRORS_MAX; attempt++) {
-		got = recvmmsg(socket->fd, batch->messages, KCPVPN_BATCH_MAX, MSG_DONTWAIT, NULL);
+		got = recvmmsg(socket->fd, batch->messages, asked, MSG_DONTWAIT, NULL);
 		if (got >= 0 || errno == EAGAIN)
 			break;
 		if (errno != EINTR)
 			socket->counters.rx_errors[classify(errno)]++;
 	}
-	for (int i = 0; i < got; i++) {
-		struct msghdr *message = &batch->messages[i].msg_hdr;
-		struct kcpvpn_datagram *datagram = &batch->received[good];
+	batch->arrived = (struct arrived){.owner = socket, .messages = got > 0 ? (size_t)got : 0};
+	socket->counters.rx_messages += batch->arrived.messages;
+	socket->kernel_has_more = got == (int)asked;
+	socket->receive_messages = socket->kernel_has_more ? MESSAGES_SINGLE : MESSAGES_FIRST;
+}
 
-		if (message->msg_flags & MSG_TRUNC) {
+/* Judges the message that comes next and finds where to cut it. @return  false if it is to be dropped */
+static bool open_message(struct udp_socket *socket)
+{
+	struct udp_batch *batch = socket->batch;
+	struct arrived *arrived = &batch->arrived;
+	struct msghdr *message = &batch->messages[arrived->next].msg_hdr;
+	size_t len = batch->messages[arrived->next].msg_len;
+
+	if (message->msg_flags & MSG_TRUNC) {
+		socket->counters.rx_cut++;
+		return false;
+	}
+	if (len > UDP_OFFLOAD_ROOM_BYTES ||
+		!udp_offload_read(message, len, &arrived->segment_bytes) ||
+		kcpvpn_endpoint_from_sockaddr(
+			message->msg_name, message->msg_namelen, &arrived->remote)) {
+		socket->counters.rx_strange++;
+		return false;
+	}
+	if (arrived->segment_bytes < len)
+		socket->receive_messages = MESSAGES_RUNS;
+	arrived->local = local_of(socket, message);
+	return true;
+}
+
+/* Hands out datagrams of the message, at most `room`. @return  how many */
+static size_t cut_message(
+	struct udp_socket *socket, struct kcpvpn_datagram *to, size_t room, bool *ret_over)
+{
+	struct udp_batch *batch = socket->batch;
+	struct arrived *arrived = &batch->arrived;
+	uint8_t *bytes = batch->buffers + arrived->next * UDP_OFFLOAD_ROOM_BYTES;
+	size_t len = batch->messages[arrived->next].msg_len;
+	size_t n = 0;
+
+	do {
+		size_t left = len - arrived->at;
+		size_t some = left < arrived->segment_bytes ? left : arrived->segment_bytes;
+		if (some > batch->datagram_bytes) {
 			socket->counters.rx_cut++;
-			continue;
+		} else {
+			to[n++] = (struct kcpvpn_datagram){
+				.remote = arrived->remote,
+				.local = arrived->local,
+				.data = bytes + arrived->at,
+				.len = some,
+			};
+			socket->counters.rx_datagrams++;
+			socket->counters.rx_bytes += some;
 		}
-		if (kcpvpn_endpoint_from_sockaddr(
-			    message->msg_name, message->msg_namelen, &datagram->remote)) {
-			socket->counters.rx_strange++;
-			continue;
+		arrived->at += some;
+	} while (arrived->at < len && n < room);
+	*ret_over = arrived->at >= len;
+	return n;
+}
+
+bool udp_socket_pending(const struct udp_socket *socket)
+{
+	const struct udp_batch *batch = socket->batch;
+
+	return batch && batch->arrived.owner == socket &&
+	       batch->arrived.next < batch->arrived.messages;
+}
+
+bool udp_socket_more(const struct udp_socket *socket)
+{
+	return socket->kernel_has_more || udp_socket_pending(socket);
+}
+
+size_t udp_socket_receive(struct udp_socket *socket, const struct kcpvpn_datagram **ret_batch)
+{
+	struct udp_batch *batch = socket->batch;
+	struct arrived *arrived = &batch->arrived;
+	size_t good = 0;
+
+	*ret_batch = batch->received;
+	if (!udp_socket_pending(socket))
+		fetch(socket);
+	while (good < KCPVPN_BATCH_MAX && arrived->next < arrived->messages) {
+		bool over = arrived->at == 0 && !open_message(socket);
+		if (!over)
+			good += cut_message(
+				socket, batch->received + good, KCPVPN_BATCH_MAX - good, &over);
+		if (over) {
+			arrived->next++;
+			arrived->at = 0;
 		}
-		datagram->local = local_of(socket, message);
-		datagram->data = batch->pieces[i].iov_base;
-		datagram->len = batch->messages[i].msg_len;
-		socket->counters.rx_datagrams++;
-		socket->counters.rx_bytes += datagram->len;
-		good++;
 	}
 	return good;
 }
@@ -475,19 +586,18 @@ size_t udp_socket_receive(struct udp_socket *socket, const struct kcpvpn_datagra
 /* ---- sending ---------------------------------------------------------------------------------------------------- */
 
 /* Writes the own address a datagram leaves from. @return bytes of control messages, 0 = the kernel chooses */
-static size_t write_local(const struct udp_socket *socket, const struct kcpvpn_endpoint *local,
-	union control *control)
+static size_t write_local(
+	const struct udp_socket *socket, const struct kcpvpn_endpoint *local, struct cmsghdr *c)
 {
-	struct cmsghdr *c = &control->align;
 	struct sockaddr_storage sa;
 
 	if (!local->family || unspecified(local) || (local->family == 6 && !socket->v6))
 		return 0;
 	(void)kcpvpn_endpoint_to_sockaddr(local, socket->v6, &sa);
-	memset(control, 0, sizeof(*control));
 	if (socket->v6) {
 		struct in6_pktinfo info = {.ipi6_ifindex = local->scope_id};
 		info.ipi6_addr = ((const struct sockaddr_in6 *)&sa)->sin6_addr;
+		memset(c, 0, CMSG_SPACE(sizeof(info)));
 		c->cmsg_level = IPPROTO_IPV6;
 		c->cmsg_type = IPV6_PKTINFO;
 		c->cmsg_len = CMSG_LEN(sizeof(info));
@@ -495,6 +605,7 @@ static size_t write_local(const struct udp_socket *socket, const struct kcpvpn_e
 		return CMSG_SPACE(sizeof(info));
 	}
 	struct in_pktinfo info = {.ipi_spec_dst = ((const struct sockaddr_in *)&sa)->sin_addr};
+	memset(c, 0, CMSG_SPACE(sizeof(info)));
 	c->cmsg_level = IPPROTO_IP;
 	c->cmsg_type = IP_PKTINFO;
 	c->cmsg_len = CMSG_LEN(sizeof(info));
@@ -502,22 +613,57 @@ static size_t write_local(const struct udp_socket *socket, const struct kcpvpn_e
 	return CMSG_SPACE(sizeof(info));
 }
 
-static void prepare_send(
-	struct udp_socket *socket, size_t i, const struct kcpvpn_datagram *datagram)
+/* Bytes of the control messages without the own address, which stands last. */
+static size_t control_without_local(const struct msghdr *message)
+{
+	return message->msg_iovlen > 1 ? CMSG_SPACE(sizeof(uint16_t)) : 0;
+}
+
+/* Makes message `m` of the `run` datagrams from `first` on. */
+static void prepare_message(struct udp_socket *socket, size_t m,
+	const struct kcpvpn_datagram *datagrams, size_t first, size_t run)
 {
 	struct udp_batch *batch = socket->batch;
-	struct msghdr *message = &batch->messages[i].msg_hdr;
+	struct msghdr *message = &batch->messages[m].msg_hdr;
+	union control *control = &batch->controls[m];
+	const struct kcpvpn_datagram *datagram = &datagrams[first];
+	size_t used = 0;
 
-	batch->pieces[i] = (struct iovec){datagram->data, datagram->len};
-	*message = (struct msghdr){.msg_iov = &batch->pieces[i], .msg_iovlen = 1};
-	if (socket->connected)
-		return;
-	message->msg_name = &batch->names[i];
-	message->msg_namelen = (socklen_t)kcpvpn_endpoint_to_sockaddr(
-		&datagram->remote, socket->v6, &batch->names[i]);
-	message->msg_controllen = write_local(socket, &datagram->local, &batch->controls[i]);
-	if (message->msg_controllen)
-		message->msg_control = batch->controls[i].bytes;
+	for (size_t i = first; i < first + run; i++)
+		batch->pieces[i] = (struct iovec){datagrams[i].data, datagrams[i].len};
+	*message = (struct msghdr){.msg_iov = &batch->pieces[first], .msg_iovlen = run};
+	if (run > 1)
+		used = udp_offload_write(&control->align, datagram->len);
+	if (!socket->connected) {
+		message->msg_name = &batch->names[m];
+		message->msg_namelen = (socklen_t)kcpvpn_endpoint_to_sockaddr(
+			&datagram->remote, socket->v6, &batch->names[m]);
+		used += write_local(socket, &datagram->local,
+			(struct cmsghdr *)(void *)(control->bytes + used));
+	}
+	message->msg_controllen = used;
+	if (used > 0)
+		message->msg_control = control->bytes;
+}
+
+/* @return  how many messages the datagrams make */
+static size_t prepare_send(struct udp_socket *socket, const struct kcpvpn_datagram *datagrams,
+	size_t count, bool alone)
+{
+	size_t m = 0;
+
+	alone = alone || !socket->runs || !socket->batch->runs;
+	for (size_t i = 0, run; i < count; i += run) {
+		run = alone ? 1 : udp_offload_run(datagrams + i, count - i);
+		if (run > 1 && socket->alone_runs > 0) {
+			socket->alone_runs--;
+			for (size_t end = i + run - 1; i < end; i++)
+				prepare_message(socket, m++, datagrams, i, 1);
+			run = 1;
+		}
+		prepare_message(socket, m++, datagrams, i, run);
+	}
+	return m;
 }
 
 /* True if the reason may be an own address that the host no longer has; which number it is depends on the kernel. */
@@ -533,28 +679,57 @@ static bool maybe_pending(enum udp_error error)
 	       error == UDP_ERROR_TOO_BIG;
 }
 
-void udp_socket_send(
-	struct udp_socket *socket, const struct kcpvpn_datagram *datagrams, size_t count)
+static void count_sent(struct udp_socket *socket, const struct msghdr *message)
+{
+	socket->counters.tx_messages++;
+	socket->counters.tx_datagrams += message->msg_iovlen;
+	for (size_t i = 0; i < message->msg_iovlen; i++)
+		socket->counters.tx_bytes += message->msg_iov[i].iov_len;
+}
+
+/*
+ * Another attempt at a message that was refused is worth it: without the own address, or because it may be an earlier
+ * one that was refused.
+ */
+static bool try_again(
+	struct udp_socket *socket, struct msghdr *message, enum udp_error error, int *attempts)
+{
+	size_t bare = control_without_local(message);
+
+	if (maybe_gone(error) && message->msg_controllen > bare) {
+		message->msg_controllen = bare;
+		if (bare == 0)
+			message->msg_control = NULL;
+		return true;
+	}
+	if (maybe_pending(error) && *attempts < PENDING_ERRORS_MAX) {
+		socket->counters.rx_errors[error]++;
+		++*attempts;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Sends what was prepared of these datagrams, up to a run that is refused.
+ *
+ * @return  how many datagrams are done with, sent or lost; the run begins there if it is not all
+ */
+static size_t send_prepared(struct udp_socket *socket, const struct kcpvpn_datagram *datagrams,
+	size_t count, size_t messages, int *attempts, enum udp_error *ret_error)
 {
 	struct udp_batch *batch = socket->batch;
-	size_t first = 0;
-	int retried = 0;
-	bool repeated = false; /* the datagram at `first` was tried before */
+	size_t done = 0, m = 0;
+	bool repeated = false; /* message `m` was tried before */
 
-	assert(count <= KCPVPN_BATCH_MAX);
-	if (socket->fd < 0) {
-		socket->counters.tx_errors[UDP_ERROR_OTHER] += count;
-		return;
-	}
-	for (size_t i = 0; i < count; i++)
-		prepare_send(socket, i, &datagrams[i]);
-	while (first < count) {
-		int sent = sendmmsg(socket->fd, batch->messages + first, (unsigned)(count - first),
-			MSG_DONTWAIT);
+	while (m < messages) {
+		struct msghdr *message = &batch->messages[m].msg_hdr;
+		int sent = sendmmsg(
+			socket->fd, &batch->messages[m], (unsigned)(messages - m), MSG_DONTWAIT);
 		if (sent > 0) {
-			for (size_t end = first + (size_t)sent; first < end; first++) {
-				socket->counters.tx_datagrams++;
-				socket->counters.tx_bytes += datagrams[first].len;
+			for (size_t end = m + (size_t)sent; m < end; m++) {
+				count_sent(socket, &batch->messages[m].msg_hdr);
+				done += batch->messages[m].msg_hdr.msg_iovlen;
 			}
 			repeated = false;
 			continue;
@@ -562,27 +737,55 @@ void udp_socket_send(
 		if (sent < 0 && errno == EINTR)
 			continue;
 		enum udp_error error = sent < 0 ? classify(errno) : UDP_ERROR_OTHER;
-		struct msghdr *message = &batch->messages[first].msg_hdr;
 		if (sent < 0 && errno == EAGAIN) { /* no room for the others either */
-			socket->counters.tx_errors[error] += count - first;
-			return;
+			socket->counters.tx_errors[error] += count - done;
+			return count;
 		}
-		if (!repeated && maybe_gone(error) && message->msg_controllen) {
-			message->msg_control = NULL;
-			message->msg_controllen = 0;
+		if (!repeated && try_again(socket, message, error, attempts)) {
 			repeated = true;
 			continue;
 		}
-		if (!repeated && maybe_pending(error) && retried < PENDING_ERRORS_MAX) {
-			socket->counters.rx_errors[error]++;
-			retried++;
-			repeated = true;
-			continue;
+		if (message->msg_iovlen > 1) {
+			*ret_error = error;
+			return done;
 		}
 		socket->counters.tx_errors[error]++;
 		if (error == UDP_ERROR_TOO_BIG && socket->on_too_big)
-			socket->on_too_big(socket->ctx, &datagrams[first]);
+			socket->on_too_big(socket->ctx, &datagrams[done]);
 		repeated = false;
-		first++;
+		m++;
+		done++;
+	}
+	return done;
+}
+
+void udp_socket_send(
+	struct udp_socket *socket, const struct kcpvpn_datagram *datagrams, size_t count)
+{
+	enum udp_error error = UDP_ERROR_OTHER;
+	int attempts = 0;
+
+	assert(count <= KCPVPN_BATCH_MAX);
+	if (socket->fd < 0) {
+		socket->counters.tx_errors[UDP_ERROR_OTHER] += count;
+		return;
+	}
+	while (count > 0) {
+		size_t messages = prepare_send(socket, datagrams, count, false);
+		size_t done = send_prepared(socket, datagrams, count, messages, &attempts, &error);
+		datagrams += done;
+		count -= done;
+		if (count == 0)
+			return;
+		size_t run = udp_offload_run(datagrams, count);
+		uint64_t before = socket->counters.tx_datagrams;
+		socket->counters.tx_runs_refused++;
+		messages = prepare_send(socket, datagrams, run, true);
+		(void)send_prepared(socket, datagrams, run, messages, &attempts, &error);
+		if (socket->counters.tx_datagrams == before + run && error != UDP_ERROR_REFUSED &&
+			error != UDP_ERROR_UNREACHABLE)
+			socket->alone_runs = UDP_ALONE_RUNS;
+		datagrams += run;
+		count -= run;
 	}
 }

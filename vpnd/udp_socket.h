@@ -17,7 +17,8 @@ struct udp_batch;
 
 enum {
 	UDP_SOCKET_BUFFER_BYTES = 4 << 20, /* 4 MiB is 0.3 s at 100 Mb/s */
-	UDP_DATAGRAM_BYTES = 2048,	   /* room a datagram for a wire of at most 1500 bytes */
+	UDP_DATAGRAM_BYTES = 2048,	   /* longest datagram of a wire of at most 1500 bytes */
+	UDP_ALONE_RUNS = 1024, /* runs that go datagram by datagram after one was refused */
 };
 
 /** Classes of what a send or receive was refused for. */
@@ -42,8 +43,13 @@ struct udp_socket_counters {
 	uint64_t rx_bytes;
 	uint64_t tx_datagrams;
 	uint64_t tx_bytes;
-	uint64_t rx_cut;     /* longer than the buffer, dropped */
-	uint64_t rx_strange; /* without a usable sender address, dropped */
+	uint64_t
+		rx_messages; /* what the kernel made of rx_datagrams and of those dropped: runs count once */
+	uint64_t tx_messages;	  /* what tx_datagrams were to the kernel */
+	uint64_t tx_runs_refused; /* and had to go datagram by datagram */
+	uint64_t rx_cut;	  /* longer than the batch allows, dropped */
+	uint64_t
+		rx_strange; /* messages without a usable sender address, or that cannot be told apart, dropped */
 	uint64_t rx_errors[UDP_ERRORS];
 	uint64_t tx_errors[UDP_ERRORS]; /* datagrams lost */
 };
@@ -73,6 +79,10 @@ struct udp_socket {
 	uint16_t port;		       /* own, host order */
 	struct kcpvpn_endpoint remote; /* if connected */
 	struct udp_batch *batch;
+	bool runs;	      /* the kernel takes runs of datagrams */
+	bool kernel_has_more; /* the last receive got all it asked for */
+	unsigned alone_runs;  /* runs still to go datagram by datagram, because one was refused */
+	unsigned receive_messages; /* asked for by the next receive */
 	void (*on_too_big)(void *ctx, const struct kcpvpn_datagram *datagram);
 	void *ctx;
 	struct kcpvpn_udp_port
@@ -83,13 +93,18 @@ struct udp_socket {
 /**
  * The arrays that system calls need, and buffers for what arrives: one for all sockets of a thread.
  *
- * @datagram_bytes  room for one datagram, e.g. UDP_DATAGRAM_BYTES; longer ones are dropped
- * @head_bytes      room in front of each received datagram that may be written to
- * @tail_bytes      room behind `datagram_bytes`
- * @return          freed by udp_batch_free() after the sockets; NULL without memory
+ * @datagram_bytes  the longest datagram, e.g. UDP_DATAGRAM_BYTES; longer ones are dropped
+ * @return          freed by udp_batch_free() after the sockets; NULL without memory. 4 MiB of address space, of which
+ *                  most is never touched
  */
-struct udp_batch *udp_batch_new(size_t datagram_bytes, size_t head_bytes, size_t tail_bytes);
+struct udp_batch *udp_batch_new(size_t datagram_bytes);
 void udp_batch_free(struct udp_batch *batch);
+
+/**
+ * Whether datagrams may leave as runs (udp_offload.h), from all sockets of the batch; not so at first. Right where the
+ * devices they leave by compute checksums.
+ */
+void udp_batch_set_runs(struct udp_batch *batch, bool runs);
 
 /** What udp_socket_open() does if no option is set: both families, any port, talks to all. */
 void udp_socket_options_init(struct udp_socket_options *options);
@@ -130,10 +145,19 @@ void udp_socket_close(struct udp_socket *socket);
  * Takes what has arrived, at most KCPVPN_BATCH_MAX datagrams.
  *
  * @ret_batch  the datagrams, with the own address they came to; in the batch's memory until its next receive; may be
- *             written to (decrypting in place)
- * @return     how many; 0 = nothing waits. Fewer than KCPVPN_BATCH_MAX means that nothing more waited.
+ *             written to (decrypting in place); there may be no room around them
+ * @return     how many; may be 0 although more waits, see udp_socket_more()
  */
 size_t udp_socket_receive(struct udp_socket *socket, const struct kcpvpn_datagram **ret_batch);
+
+/** @return  whether it is worth receiving again: something waits here or, perhaps, in the kernel */
+bool udp_socket_more(const struct udp_socket *socket);
+
+/**
+ * @return  whether datagrams wait here: they must be received before the thread sleeps, since no event tells of them,
+ *          and before another socket of the batch receives, since they would be lost
+ */
+bool udp_socket_pending(const struct udp_socket *socket);
 
 /**
  * Sends as kcpvpn_udp_port.send() does. On a connected socket `remote` of the datagrams is ignored; on others an own

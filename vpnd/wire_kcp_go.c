@@ -64,13 +64,12 @@ static void on_socket(struct loop_watch *watch, uint32_t events)
 	const struct kcpvpn_datagram *batch;
 
 	(void)events;
-	for (int i = 0; i < RECEIVES_PER_EVENT; i++) {
+	for (int i = 0; i < RECEIVES_PER_EVENT || udp_socket_pending(&socket->udp); i++) {
 		size_t count = udp_socket_receive(&socket->udp, &batch);
-		if (count == 0)
-			return;
-		kcpvpn_node_input(socket->wire->node, &socket->udp.kcpvpn, socket->accepts, batch,
-			count, kcp_go_now(socket->wire));
-		if (count < KCPVPN_BATCH_MAX)
+		if (count > 0)
+			kcpvpn_node_input(socket->wire->node, &socket->udp.kcpvpn, socket->accepts,
+				batch, count, kcp_go_now(socket->wire));
+		if (!udp_socket_more(&socket->udp))
 			return;
 	}
 }
@@ -427,7 +426,7 @@ int wire_kcp_go_new(struct loop *loop, const struct config *config, struct netli
 	list_init(&wire->peers);
 	list_init(&wire->unknown);
 	loop_timer_init(&wire->timer, on_deadline);
-	wire->batch = udp_batch_new(UDP_DATAGRAM_BYTES, 0, 0);
+	wire->batch = udp_batch_new(UDP_DATAGRAM_BYTES);
 	error = wire->batch ? resolver_new(loop, NULL, &wire->resolver) : -ENOMEM;
 	if (error < 0)
 		fault_set(fault, error, "E-WIRE-2", NULL, "cannot set up the wire: %s",

@@ -25,6 +25,8 @@
 #include "vpnd/wire_native_peer.h"
 
 #include <errno.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,6 +117,34 @@ static uint32_t link_mtu(const struct native_wire *wire, int ifindex)
 	return mtu;
 }
 
+/*
+ * Whether a device computes checksums of what it sends. Where it does not, runs of datagrams are not safe: a kernel from
+ * 6.11 on sends them all the same (older ones refuse), and if it also translates addresses, or whatever else changes a
+ * checksum, all their checksums are wrong. Seen with 6.18, over a TUN device with `snat`.
+ */
+static bool device_sums(const struct native_wire *wire, int ifindex)
+{
+	struct ifreq request = {.ifr_ifindex = ifindex};
+	struct ethtool_value value = {.cmd = ETHTOOL_GTXCSUM};
+	int fd = native_any_socket(wire);
+
+	if (ifindex <= 0 || fd < 0 || ioctl(fd, SIOCGIFNAME, &request) < 0)
+		return false;
+	request.ifr_data = (void *)&value;
+	return ioctl(fd, SIOCETHTOOL, &request) == 0 && value.data != 0;
+}
+
+/* One peer behind such a device, and all go without runs: sockets are shared. */
+static void set_unsummed(struct native_peer *p, bool unsummed)
+{
+	if (p->unsummed == unsummed)
+		return;
+	p->unsummed = unsummed;
+	p->wire->unsummed_count =
+		unsummed ? p->wire->unsummed_count + 1 : p->wire->unsummed_count - 1;
+	udp_batch_set_runs(p->wire->batch, p->wire->unsummed_count == 0);
+}
+
 void native_peer_look(struct native_peer *p)
 {
 	struct netlink_path path = {0};
@@ -127,6 +157,7 @@ void native_peer_look(struct native_peer *p)
 		p->way_changed = true;
 	p->path = path;
 	p->path_to = remote;
+	set_unsummed(p, remote.family != 0 && !device_sums(p->wire, path.ifindex));
 	kcpvpn_peer_set_link_mtu(p->handle, link_mtu(p->wire, path.ifindex), native_now(p->wire));
 }
 
@@ -361,6 +392,7 @@ static void free_peer(struct native_peer *p)
 	list_remove(&p->in_wire);
 	if (p->handle)
 		kcpvpn_native_remove_peer(wire->native, p->handle);
+	set_unsummed(p, false);
 	p->peer->wire = NULL;
 	free(p);
 }
@@ -708,8 +740,9 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 	if (!native.private_key)
 		return fault_set(
 			fault, -EINVAL, "E-WIRE-4", NULL, "the native wire needs a private key");
-	wire->batch = udp_batch_new(
-		native.datagram_max_bytes, KCPVPN_NATIVE_HEAD_BYTES, KCPVPN_NATIVE_TAIL_BYTES);
+	wire->batch = udp_batch_new(native.datagram_max_bytes);
+	if (wire->batch)
+		udp_batch_set_runs(wire->batch, true);
 	int error = wire->batch ? resolver_new(wire->loop, NULL, &wire->resolver) : -ENOMEM;
 	if (error == 0)
 		error = kcpvpn_native_new(&native, native_now(wire), &wire->native);
@@ -748,6 +781,10 @@ int wire_native_new(struct loop *loop, const struct config *config, uint16_t mtu
 	loop_timer_init(&wire->trouble, on_trouble);
 	loop_timer_init(&wire->tell, on_tell);
 	native_listen_init(wire);
+	/* Not for users: to compare the ciphers' implementations on one machine. */
+	const char *seal = getenv("VPND_SEAL");
+	log_info(log, "datagrams are sealed by %s",
+		kcpvpn_native_seal_with(seal && strcmp(seal, "sodium") == 0));
 	int error = make_native(wire, fault);
 	if (error == 0)
 		error = native_listen(wire, config, fault);

@@ -66,6 +66,7 @@ struct native_peer {
 	int64_t keepalive_us;		/* in use */
 	struct netlink_path path;	/* how the host reaches where it is; ifindex 0 = unknown */
 	struct kcpvpn_endpoint path_to; /* where that is */
+	bool unsummed;	  /* what goes there leaves by a device that does not compute checksums */
 	bool way_changed; /* the way to the same place did, and the library was not told yet */
 
 	struct native_name *names; /* its endpoints */
@@ -92,6 +93,7 @@ struct native_wire {
 	const struct log *log;
 	struct kcpvpn_native *native;
 	struct udp_batch *batch;
+	size_t unsummed_count; /* peers that are */
 	struct resolver *resolver;
 	/* For each address of config->listen in its order, each in memory of its own: a socket must not move. NULL: it
 	   had to make way for a reload that was refused, and could not be opened again yet. */

@@ -34,12 +34,12 @@ static void on_socket(struct loop_watch *watch, uint32_t events)
 	const struct kcpvpn_datagram *batch;
 
 	(void)events;
-	for (int i = 0; i < RECEIVES_PER_EVENT; i++) {
+	for (int i = 0; i < RECEIVES_PER_EVENT || udp_socket_pending(&socket->udp); i++) {
 		size_t count = udp_socket_receive(&socket->udp, &batch);
 		if (count > 0)
 			kcpvpn_native_input(socket->wire->native, &socket->udp.kcpvpn, batch, count,
 				native_now(socket->wire));
-		if (count < KCPVPN_BATCH_MAX)
+		if (!udp_socket_more(&socket->udp))
 			return;
 	}
 }

@@ -1,21 +1,20 @@
 /*
- * Block 0 of the key stream gives the Poly1305 key, blocks 1 and up encrypt. One stream call makes
- * both, over 64 zeros and the payload, rounded up to 256 bytes: libsodium's vector code works on four
- * or eight blocks at once and is slow with what is left over. The call works in a scratch buffer of
- * this file's own. That costs a copy, some 3 % of a datagram of 1400 bytes, and buys that nothing
- * around a datagram is touched and that no byte of plaintext exists outside this file before its tag
- * was found good. What does not fit the scratch buffer goes in place, by a second call that starts at
- * the next block.
+ * Judging and headers are here, one datagram after the other; the bytes are made by seal_batch.h, for up to PART_JOBS
+ * datagrams in one call, because vectors are filled from several datagrams only.
  *
- * The header has a fixed size, so header || ciphertext under Poly1305 needs neither lengths nor
- * padding to be unambiguous.
+ * A counter is used up when its datagram is judged. So a second datagram with the same counter is refused even within
+ * one batch, and none that was refused reaches the cipher: it is overwritten with zeros instead.
  *
- * Standards: Salsa20 (Bernstein, "The Salsa20 family of stream ciphers"); RFC 8439 section 2.5
- * (Poly1305); the composition is NaCl's secretbox with the header authenticated in addition.
+ * The header has a fixed size, so header || ciphertext under Poly1305 needs neither lengths nor padding to be
+ * unambiguous. It stands before the ciphertext, its second half is the nonce.
+ *
+ * Standards: Salsa20 (Bernstein, "The Salsa20 family of stream ciphers"); RFC 8439 section 2.5 (Poly1305); the
+ * composition is NaCl's secretbox with the header authenticated in addition.
  */
 #include "crypto/seal.h"
 
 #include "core/endian.h"
+#include "crypto/seal_batch.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -25,47 +24,36 @@ enum {
 	WORD_DATA = 0x010c,
 	AT_INDEX = 4,
 	AT_COUNTER = 8,
-	BLOCK_BYTES = 64,
-	ROUND_BYTES = 256,
-	SCRATCH_BYTES = 2048, /* holds what fits a path of 1500 */
-	SCRATCH_PAYLOAD_BYTES = SCRATCH_BYTES - BLOCK_BYTES,
+	PART_JOBS = 16, /* as many as the widest vectors make use of */
 };
 
-_Static_assert((int)SEAL_KEY_BYTES == (int)crypto_stream_salsa20_KEYBYTES, "Salsa20");
-_Static_assert(crypto_stream_salsa20_NONCEBYTES == sizeof(uint64_t), "the counter is the nonce");
-_Static_assert((int)SEAL_TAG_BYTES == (int)crypto_onetimeauth_poly1305_BYTES, "Poly1305");
-_Static_assert(SCRATCH_BYTES % ROUND_BYTES == 0, "rounding stays inside");
+_Static_assert((int)SEAL_KEY_BYTES == (int)SEAL_BATCH_KEY_BYTES, "Salsa20");
+_Static_assert((int)SEAL_BATCH_NONCE_BYTES == sizeof(uint64_t), "the counter is the nonce");
+_Static_assert(
+	(int)SEAL_BATCH_AAD_BYTES == (int)SEAL_HEADER_BYTES, "the header is the additional data");
+_Static_assert((int)SEAL_TAG_BYTES == (int)SEAL_BATCH_TAG_BYTES, "Poly1305");
 
-struct scratch {
-	_Alignas(64) uint8_t bytes[SCRATCH_BYTES];
-};
+static enum seal_impl impl_in_use = SEAL_IMPL_AUTO;
 
-/* ---- stream ------------------------------------------------------------------------------------------------------ */
-
-/* Makes block 0 (first in the scratch buffer) and the payload's beginning XOR blocks 1 ... behind it.
- * Returns how much of the payload that covers. */
-static size_t stream_head(struct scratch *scratch, const uint8_t *payload, size_t len,
-	const uint8_t *nonce, const uint8_t *key)
+void seal_use(enum seal_impl impl)
 {
-	size_t head = len < SCRATCH_PAYLOAD_BYTES ? len : SCRATCH_PAYLOAD_BYTES;
-	size_t whole = (BLOCK_BYTES + head + ROUND_BYTES - 1) / ROUND_BYTES * ROUND_BYTES;
-
-	memset(scratch->bytes, 0, BLOCK_BYTES);
-	memcpy(scratch->bytes + BLOCK_BYTES, payload, head);
-	/* The stream runs over what is behind it too, and nobody reads that; but it has to have a
-	 * value. */
-	memset(scratch->bytes + BLOCK_BYTES + head, 0, whole - BLOCK_BYTES - head);
-	crypto_stream_salsa20_xor(scratch->bytes, scratch->bytes, whole, nonce, key);
-	return head;
+	impl_in_use = impl;
 }
 
-/* The rest of the payload, in place. */
-static void stream_rest(
-	uint8_t *payload, size_t head, size_t len, const uint8_t *nonce, const uint8_t *key)
+/* A whole datagram in place. */
+static struct seal_job job_of(uint8_t *datagram, size_t payload_len, const uint8_t *key)
 {
-	if (len > head)
-		crypto_stream_salsa20_xor_ic(payload + head, payload + head, len - head, nonce,
-			SCRATCH_BYTES / BLOCK_BYTES, key);
+	uint8_t *payload = datagram + SEAL_HEADER_BYTES;
+
+	return (struct seal_job){
+		.key = key,
+		.nonce = datagram + AT_COUNTER,
+		.aad = datagram,
+		.in = payload,
+		.out = payload,
+		.len = payload_len,
+		.tag = payload + payload_len,
+	};
 }
 
 /* ---- sealing ----------------------------------------------------------------------------------------------------- */
@@ -97,37 +85,38 @@ static enum seal_verdict seal_judge(const struct seal_item *item)
 	return SEAL_OK;
 }
 
-static void seal_one(struct seal_item *item, struct scratch *scratch)
+/* Judges, uses the counter up and writes the header. @return  whether the datagram is to be sealed */
+static bool seal_begin(struct seal_item *item)
 {
 	item->verdict = seal_judge(item);
 	if (item->verdict == SEAL_BAD_SIZE)
-		return;
+		return false;
 	uint8_t *datagram = item->payload - SEAL_HEADER_BYTES;
-	const uint8_t *nonce = datagram + AT_COUNTER;
 	if (item->verdict != SEAL_OK) {
 		memset(datagram, 0, item->len + SEAL_OVERHEAD_BYTES);
-		return;
+		return false;
 	}
 	item->key->counter_min = item->counter + 1;
 	store_le32(datagram, WORD_DATA);
 	store_le32(datagram + AT_INDEX, item->receiver_index);
 	store_le64(datagram + AT_COUNTER, item->counter);
-
-	size_t head = stream_head(scratch, item->payload, item->len, nonce, item->key->key);
-	memcpy(item->payload, scratch->bytes + BLOCK_BYTES, head);
-	stream_rest(item->payload, head, item->len, nonce, item->key->key);
-	crypto_onetimeauth_poly1305(
-		item->payload + item->len, datagram, SEAL_HEADER_BYTES + item->len, scratch->bytes);
+	return true;
 }
 
 void seal_batch(struct seal_item *items, size_t count)
 {
-	struct scratch scratch;
+	struct seal_job jobs[PART_JOBS];
+	size_t n = 0;
 
-	for (size_t i = 0; i < count; i++)
-		seal_one(&items[i], &scratch);
-	if (count > 0)
-		sodium_memzero(&scratch, sizeof(scratch));
+	for (size_t i = 0; i < count; i++) {
+		if (seal_begin(&items[i]))
+			jobs[n++] = job_of(items[i].payload - SEAL_HEADER_BYTES, items[i].len,
+				items[i].key->key);
+		if (n == PART_JOBS || i + 1 == count) {
+			seal_batch_seal(impl_in_use, jobs, n);
+			n = 0;
+		}
+	}
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
@@ -146,37 +135,37 @@ enum seal_verdict seal_header_read(
 	return SEAL_OK;
 }
 
-static void open_one(struct open_item *item, struct scratch *scratch)
+static void open_end(struct open_item *item, const struct seal_job *job)
 {
-	item->payload = NULL;
-	item->payload_len = 0;
-	item->verdict = SEAL_BAD_SIZE;
-	if (item->len < SEAL_DATAGRAM_MIN || item->len > SEAL_DATAGRAM_MAX)
+	if (!job->ok)
 		return;
-
-	uint8_t tag[SEAL_TAG_BYTES];
-	uint8_t *payload = item->datagram + SEAL_HEADER_BYTES;
-	size_t len = item->len - SEAL_OVERHEAD_BYTES;
-	const uint8_t *nonce = item->datagram + AT_COUNTER;
-	size_t head = stream_head(scratch, payload, len, nonce, item->key);
-
-	item->verdict = SEAL_BAD_TAG;
-	crypto_onetimeauth_poly1305(tag, item->datagram, SEAL_HEADER_BYTES + len, scratch->bytes);
-	if (crypto_verify_16(tag, payload + len) != 0)
-		return;
-	memcpy(payload, scratch->bytes + BLOCK_BYTES, head);
-	stream_rest(payload, head, len, nonce, item->key);
 	item->verdict = SEAL_OK;
-	item->payload = payload;
-	item->payload_len = len;
+	item->payload = job->out;
+	item->payload_len = job->len;
 }
 
 void open_batch(struct open_item *items, size_t count)
 {
-	struct scratch scratch;
+	struct seal_job jobs[PART_JOBS];
+	struct open_item *owners[PART_JOBS];
+	size_t n = 0;
 
-	for (size_t i = 0; i < count; i++)
-		open_one(&items[i], &scratch);
-	if (count > 0)
-		sodium_memzero(&scratch, sizeof(scratch));
+	for (size_t i = 0; i < count; i++) {
+		struct open_item *item = &items[i];
+		bool fits = item->len >= SEAL_DATAGRAM_MIN && item->len <= SEAL_DATAGRAM_MAX;
+		item->payload = NULL;
+		item->payload_len = 0;
+		item->verdict = fits ? SEAL_BAD_TAG : SEAL_BAD_SIZE;
+		if (fits) {
+			owners[n] = item;
+			jobs[n++] =
+				job_of(item->datagram, item->len - SEAL_OVERHEAD_BYTES, item->key);
+		}
+		if (n < PART_JOBS && i + 1 < count)
+			continue;
+		seal_batch_open(impl_in_use, jobs, n);
+		for (size_t k = 0; k < n; k++)
+			open_end(owners[k], &jobs[k]);
+		n = 0;
+	}
 }

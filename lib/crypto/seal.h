@@ -18,6 +18,8 @@
 #ifndef CRYPTO_SEAL_H
 #define CRYPTO_SEAL_H
 
+#include "crypto/seal_batch.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -59,6 +61,14 @@ enum seal_verdict {
 	SEAL_BAD_TAG,	  /* opening only: forged, damaged, or another key */
 	SEAL_VERDICTS,	  /* how many there are, for tables of counters */
 };
+
+/**
+ * Chooses whose code makes the bytes from now on, for the whole process; they are the same from all. Set while there is
+ * one thread. Without it, the best that passes its self-test.
+ *
+ * @impl  as for seal_batch_seal()
+ */
+void seal_use(enum seal_impl impl);
 
 /* ---- sealing ----------------------------------------------------------------------------------------------------- */
 

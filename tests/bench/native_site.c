@@ -140,12 +140,11 @@ struct kcpvpn_peer *site_know(
 
 void site_input(struct site *site, uint32_t from, const uint8_t *bytes, size_t len, int64_t now_us)
 {
-	_Alignas(64) static uint8_t
-		room[KCPVPN_NATIVE_HEAD_BYTES + SITE_DATAGRAM_BYTES + KCPVPN_NATIVE_TAIL_BYTES];
+	_Alignas(64) static uint8_t room[SITE_DATAGRAM_BYTES];
 	const struct kcpvpn_datagram datagram = {
 		.remote = endpoint_of(from),
 		.local = endpoint_of(site->number),
-		.data = room + KCPVPN_NATIVE_HEAD_BYTES,
+		.data = room,
 		.len = len,
 	};
 

@@ -130,11 +130,11 @@ static void settle(struct world *world)
 
 static void inject(struct world *world, uint8_t host, const uint8_t *bytes, size_t len)
 {
-	uint8_t *room = malloc(KCPVPN_NATIVE_HEAD_BYTES + len + KCPVPN_NATIVE_TAIL_BYTES);
+	uint8_t *room = malloc(len > 0 ? len : 1);
 	struct kcpvpn_datagram datagram = {
 		.remote = endpoint(host),
 		.local = endpoint(1),
-		.data = room + KCPVPN_NATIVE_HEAD_BYTES,
+		.data = room,
 		.len = len,
 	};
 

@@ -15,7 +15,7 @@
 enum {
 	WORLD_FLYING_MAX = 512,
 	WORLD_DATAGRAM_MAX = 1472,
-	WORLD_ROOM = KCPVPN_NATIVE_HEAD_BYTES + WORLD_DATAGRAM_MAX + KCPVPN_NATIVE_TAIL_BYTES,
+	WORLD_ROOM = WORLD_DATAGRAM_MAX,
 	WORLD_PACKETS_MAX = 4096,
 	WORLD_HELD_US = 30000000, /* no network holds a datagram for longer */
 	WORLD_TUN_MTU = 4000,
@@ -246,7 +246,7 @@ static inline void world_arrive(
 	struct kcpvpn_datagram d = {
 		.remote = *from,
 		.local = end->address,
-		.data = world->room + KCPVPN_NATIVE_HEAD_BYTES,
+		.data = world->room,
 		.len = len,
 	};
 

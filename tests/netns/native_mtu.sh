@@ -33,6 +33,9 @@ wire() { # NS DEVICE ADDRESS,... NS DEVICE ADDRESS,...
 	address_add "$4" "$5" "$6"
 	in_ns "$1" ip link set "$2" up
 	in_ns "$4" ip link set "$5" up
+	# As on a real wire: the router sees datagrams, not the runs that the sites hand to their host.
+	in_ns "$1" ip link set "$2" gso_max_segs 1
+	in_ns "$4" ip link set "$5" gso_max_segs 1
 }
 wire "$NS_A" wan0 192.0.2.1/24 "$NS_R" ra 192.0.2.254/24
 wire "$NS_B" wan0 198.51.100.2/24 "$NS_R" rb 198.51.100.254/24

@@ -22,14 +22,13 @@ enum {
 	FLIGHTS_MAX = 1 << 20,
 };
 
-/* A packet on a link. A datagram has the room around it that a node wants. */
+/* A packet on a link. */
 struct flight {
 	struct link_packet link;
 	size_t route;
 	struct kcpvpn_endpoint from, to; /* of datagrams */
 	size_t len;
-	uint8_t room[KCPVPN_NATIVE_HEAD_BYTES + INNER_WORLD_DATAGRAM_MAX +
-		     KCPVPN_NATIVE_TAIL_BYTES];
+	uint8_t room[INNER_WORLD_DATAGRAM_MAX];
 };
 
 void inner_world_fail(const struct inner_world *world, const char *why)
@@ -89,7 +88,7 @@ void inner_world_port_send(void *ctx, const struct kcpvpn_datagram *batch, size_
 		flight->from = end->address;
 		flight->to = batch[i].remote;
 		flight->len = batch[i].len;
-		memcpy(flight->room + KCPVPN_NATIVE_HEAD_BYTES, batch[i].data, batch[i].len);
+		memcpy(flight->room, batch[i].data, batch[i].len);
 		end->counters.wire_packets++;
 		end->counters.wire_bytes += batch[i].len + INNER_WORLD_IP_UDP_BYTES;
 		launch(end->world, end->side, flight, INNER_WORLD_IP_UDP_BYTES);
@@ -135,7 +134,7 @@ static void arrive(struct inner_world *world, size_t side, struct flight *flight
 	struct kcpvpn_datagram datagram = {
 		.remote = flight->from,
 		.local = end->address,
-		.data = flight->room + KCPVPN_NATIVE_HEAD_BYTES,
+		.data = flight->room,
 		.len = flight->len,
 	};
 	inner_end_input(end, &datagram);

@@ -134,7 +134,7 @@ Test(seal, every_length_equals_the_twin)
 }
 
 /* Random batches: several keys, several datagrams of one key, some forged; each item as if it were alone. */
-Test(seal, a_batch_equals_single_calls)
+static void check_batches(unsigned rounds)
 {
 	static uint8_t plain[BATCH][LEN_MAX], want[BATCH][LEN_MAX + SEAL_OVERHEAD_BYTES];
 	uint64_t counters[4] = {0, 5, 1ull << 32, (1ull << 47) - 1};
@@ -145,7 +145,7 @@ Test(seal, a_batch_equals_single_calls)
 		random_fill(key, sizeof(key));
 		seal_key_init(&seals[k], key);
 	}
-	for (unsigned round = 0; round < ROUNDS; round++) {
+	for (unsigned round = 0; round < rounds; round++) {
 		struct packet packets[BATCH];
 		struct seal_item out[BATCH];
 		struct open_item in[BATCH];
@@ -178,8 +178,73 @@ Test(seal, a_batch_equals_single_calls)
 			free(packets[i].datagram);
 		}
 	}
+}
+
+Test(seal, a_batch_equals_single_calls)
+{
+	check_batches(ROUNDS);
 	seal_batch(NULL, 0);
 	open_batch(NULL, 0);
+}
+
+Test(seal, whoever_makes_the_bytes)
+{
+	for (int impl = SEAL_IMPL_AUTO; impl < SEAL_IMPLS; impl++) {
+		seal_use((enum seal_impl)impl);
+		check_batches(ROUNDS / 8);
+		check_length(0);
+		check_length(1400);
+		check_length(SEAL_PAYLOAD_MAX);
+	}
+}
+
+/* Refusals of all kinds between datagrams that are fine, in more than one part of a batch. */
+Test(seal, each_item_has_its_own_verdict)
+{
+	enum { COUNT = 50, LEN = 200 };
+	uint8_t key[32] = {7}, other_key[32] = {8}, plain[LEN];
+	enum seal_verdict want[COUNT];
+	struct packet packets[COUNT];
+	struct seal_item out[COUNT];
+	struct open_item in[COUNT];
+	struct seal_key seal;
+
+	memset(plain, 0x5a, sizeof(plain));
+	seal_key_init(&seal, key);
+	for (size_t i = 0; i < COUNT; i++) {
+		packets[i] = packet_new(plain, LEN);
+		want[i] = i % 7 == 3 ? SEAL_BAD_COUNTER : i % 7 == 5 ? SEAL_BAD_SIZE : SEAL_OK;
+		out[i] = to_seal(&packets[i], &seal, 1,
+			want[i] == SEAL_BAD_COUNTER ? SEAL_COUNTER_END + i : 100 + i);
+		if (want[i] == SEAL_BAD_SIZE)
+			out[i].len = SEAL_PAYLOAD_MAX + 1;
+	}
+	seal_batch(out, COUNT);
+	cr_assert_eq(seal.counter_min, 100 + COUNT);
+	for (size_t i = 0; i < COUNT; i++) {
+		uint8_t *payload = packets[i].datagram + SEAL_HEADER_BYTES;
+		cr_assert_eq(out[i].verdict, want[i], "%zu", i);
+		if (want[i] == SEAL_BAD_COUNTER)
+			cr_assert(sodium_is_zero(packets[i].datagram, packets[i].len));
+		if (want[i] == SEAL_BAD_SIZE)
+			cr_assert_arr_eq(payload, plain, LEN, "not touched");
+		in[i] = to_open(&packets[i], i % 11 == 4 ? other_key : key);
+		if (i % 11 == 6)
+			in[i].len = i % 2 ? SEAL_DATAGRAM_MIN - 1 : SEAL_DATAGRAM_MAX + 1;
+		want[i] = i % 11 == 6			      ? SEAL_BAD_SIZE
+			  : i % 11 == 4 || want[i] != SEAL_OK ? SEAL_BAD_TAG
+							      : SEAL_OK;
+	}
+	open_batch(in, COUNT);
+	for (size_t i = 0; i < COUNT; i++) {
+		cr_assert_eq(in[i].verdict, want[i], "%zu", i);
+		cr_assert_eq(in[i].payload_len, want[i] == SEAL_OK ? LEN : 0);
+		if (want[i] == SEAL_OK)
+			cr_assert_arr_eq(in[i].payload, plain, LEN);
+		else
+			cr_assert_null(in[i].payload);
+		free(packets[i].datagram);
+	}
 }
 
 /* As UDP_GRO hands them over: no room between datagrams, and none is touched by its neighbours. */
@@ -403,6 +468,31 @@ REUSE_TEST(refuses_a_counter_twice_in_a_batch)
 	cr_assert(sodium_is_zero(second.datagram, second.len));
 	free(first.datagram);
 	free(second.datagram);
+	cr_assert_not(SEAL_ABORTS_ON_REUSE);
+}
+
+/* Copies of one number all over a batch: one is sealed, under every implementation. */
+REUSE_TEST(refuses_a_counter_many_times_in_a_batch)
+{
+	uint8_t key[32] = {1};
+	struct seal_key seal;
+	struct packet packets[BATCH];
+	struct seal_item items[BATCH];
+
+	for (int impl = SEAL_IMPL_AUTO; impl < SEAL_IMPLS; impl++) {
+		seal_use((enum seal_impl)impl);
+		seal_key_init(&seal, key);
+		for (size_t i = 0; i < BATCH; i++) {
+			packets[i] = packet_new((const uint8_t *)"secret", 6);
+			items[i] = to_seal(&packets[i], &seal, 1, i < 4 ? i : 4);
+		}
+		seal_batch(items, BATCH);
+		for (size_t i = 0; i < BATCH; i++) {
+			cr_assert_eq(items[i].verdict, i <= 4 ? SEAL_OK : SEAL_REUSED, "%zu", i);
+			cr_assert(i <= 4 || sodium_is_zero(packets[i].datagram, packets[i].len));
+			free(packets[i].datagram);
+		}
+	}
 	cr_assert_not(SEAL_ABORTS_ON_REUSE);
 }
 

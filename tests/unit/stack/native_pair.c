@@ -301,12 +301,12 @@ static void port_send(void *ctx, const struct kcpvpn_datagram *batch, size_t cou
 static void arrive(struct native_end *end, const struct kcpvpn_endpoint *from, const uint8_t *bytes,
 	size_t len)
 {
-	/* Exactly the room that is promised, so that a step beyond it is seen. */
-	uint8_t *room = malloc(KCPVPN_NATIVE_HEAD_BYTES + len + KCPVPN_NATIVE_TAIL_BYTES);
+	/* Memory of exactly its size, so that a step beyond it is seen. */
+	uint8_t *room = malloc(len > 0 ? len : 1);
 	struct kcpvpn_datagram datagram = {
 		.remote = *from,
 		.local = end->address,
-		.data = room + KCPVPN_NATIVE_HEAD_BYTES,
+		.data = room,
 		.len = len,
 	};
 

@@ -173,9 +173,8 @@ Test(native_calls, a_copy_that_waited_gets_the_answer_that_was_made_meanwhile)
 	for (uint8_t host = 1; host <= 3; host++) {
 		struct kcpvpn_endpoint from = native_pair_endpoint((uint8_t)(80 + host));
 		struct kcpvpn_datagram datagram = {.remote = from, .local = b->address};
-		uint8_t room[KCPVPN_NATIVE_HEAD_BYTES + HANDSHAKE_INIT_BYTES +
-			     KCPVPN_NATIVE_TAIL_BYTES];
-		datagram.data = room + KCPVPN_NATIVE_HEAD_BYTES;
+		uint8_t room[HANDSHAKE_INIT_BYTES];
+		datagram.data = room;
 		datagram.len = HANDSHAKE_INIT_BYTES;
 		memcpy(datagram.data, inits[0].bytes, datagram.len);
 		kcpvpn_native_input(b->native, &b->port, &datagram, 1, pair.now_us);

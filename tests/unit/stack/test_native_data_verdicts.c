@@ -15,7 +15,6 @@ enum {
 	MS = 1000,
 	S = 1000000,
 	ROOM = 2048,
-	HEAD = KCPVPN_NATIVE_HEAD_BYTES,
 };
 
 static struct native_pair pair;
@@ -247,15 +246,15 @@ Test(native_verdicts, replay)
 /* Datagrams of one call of kcpvpn_native_input(). */
 static void come_together(uint8_t (*datagrams)[ROOM], const size_t *lens, size_t count)
 {
-	static uint8_t rooms[KCPVPN_BATCH_MAX][HEAD + ROOM + KCPVPN_NATIVE_TAIL_BYTES];
+	static uint8_t rooms[KCPVPN_BATCH_MAX][ROOM];
 	struct kcpvpn_datagram batch[KCPVPN_BATCH_MAX];
 
 	for (size_t i = 0; i < count; i++) {
-		memcpy(rooms[i] + HEAD, datagrams[i], lens[i]);
+		memcpy(rooms[i], datagrams[i], lens[i]);
 		batch[i] = (struct kcpvpn_datagram){
 			.remote = pair.ends[0].address,
 			.local = pair.ends[1].address,
-			.data = rooms[i] + HEAD,
+			.data = rooms[i],
 			.len = lens[i],
 		};
 	}

@@ -49,6 +49,11 @@ void kcpvpn_native_public_key(const struct kcpvpn_native *native, uint8_t ret_ke
 	memcpy(ret_key, native->private_key, 32);
 }
 
+const char *kcpvpn_native_seal_with(bool libsodium)
+{
+	return libsodium ? "libsodium" : "the best";
+}
+
 bool kcpvpn_native_keys_locked(const struct kcpvpn_native *native)
 {
 	(void)native;
@@ -63,11 +68,8 @@ void kcpvpn_native_input(struct kcpvpn_native *native, const struct kcpvpn_udp_p
 		uint8_t *at = batch[i].data;
 		native->last = batch[i];
 		native->last_byte = at[0];
-		/* The room that was promised: a sanitizer watches. */
-		memset(at - KCPVPN_NATIVE_HEAD_BYTES, 0xaa, KCPVPN_NATIVE_HEAD_BYTES);
-		memset(at + batch[i].len, 0xbb,
-			native->config.datagram_max_bytes - batch[i].len +
-				KCPVPN_NATIVE_TAIL_BYTES);
+		/* May be written to, as decryption does. */
+		memset(at, 0xaa, batch[i].len);
 	}
 	native->last_port = port;
 	native->datagrams += (unsigned)count;

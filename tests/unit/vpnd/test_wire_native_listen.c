@@ -151,7 +151,7 @@ Test(wire_native_listen, a_port_that_is_taken_changes_nothing)
 	struct wire_rig b;
 	struct fault fault = {0};
 	struct udp_socket taken = {.fd = -1};
-	struct udp_batch *batch = udp_batch_new(100, 0, 0);
+	struct udp_batch *batch = udp_batch_new(100);
 
 	wire_rig_open(&b);
 	wire_rig_start(&b, "listen: [\"192.168.1.2:5000\"]\n", peers);
@@ -174,7 +174,7 @@ Test(wire_native_listen, a_refused_reload_closes_nothing_before_it_must)
 {
 	static const char *const peers[] = {", endpoints: [\"198.51.100.1:1\"]", NULL};
 	struct udp_socket taken = {.fd = -1};
-	struct udp_batch *batch = udp_batch_new(100, 0, 0);
+	struct udp_batch *batch = udp_batch_new(100);
 	struct wire_rig b;
 
 	wire_rig_open(&b);
@@ -197,7 +197,7 @@ Test(wire_native_listen, after_a_refused_reload_peers_are_called_by_ports_that_a
 {
 	static const char *const peers[] = {", endpoints: [\"198.51.100.1:1\"]", NULL};
 	struct udp_socket taken = {.fd = -1};
-	struct udp_batch *batch = udp_batch_new(100, 0, 0);
+	struct udp_batch *batch = udp_batch_new(100);
 	struct wire_rig b;
 
 	wire_rig_open(&b);
@@ -219,7 +219,7 @@ Test(wire_native_listen, a_listener_that_cannot_come_back_is_tried_again)
 {
 	static const char *const peers[] = {"", NULL};
 	struct udp_socket taken = {.fd = -1};
-	struct udp_batch *batch = udp_batch_new(100, 0, 0);
+	struct udp_batch *batch = udp_batch_new(100);
 	struct wire_rig b;
 	struct fault fault = {0};
 	struct ip_prefix address = prefix_of("192.0.2.77/32");
