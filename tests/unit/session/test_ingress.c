@@ -29,7 +29,7 @@ static void setup(struct bench *bench, const struct ingress_options *options)
 
 	bench->seed = 99;
 	pool_init(&bench->pool, ingress_slot_bytes(CAPACITY), 20000);
-	ingress_init(&bench->queue, &bench->pool, options, &rnd);
+	ingress_init(&bench->queue, options, &rnd);
 }
 
 static void teardown(struct bench *bench)
