@@ -17,7 +17,7 @@ counters() { # NS tx|rx: bytes and packets that the device was given or gave
 	in_ns "$1" ip -s -j link show dev kcp0 | jq -r ".[0].stats64.$2 | \"\(.bytes) \(.packets)\""
 }
 mean_bytes() { # NS tx|rx BYTES PACKETS: length of a packet since the counters were these
-	counters "$1" "$2" | awk -v b="$3" -v p="$4" '{ print $2 > p ? int(($1 - b) / ($2 - p)) : 0 }'
+	counters "$1" "$2" | awk -v b="$3" -v p="$4" '{ print (($2 > p) ? int(($1 - b) / ($2 - p)) : 0) }'
 }
 # Of TCP, UDP over both families and ICMP.
 wrong_sums() {
