@@ -10,8 +10,8 @@
  * CoDel, per flow: when packets have waited longer than `target` for a whole `interval`, drop one, and the next after
  * interval / sqrt(count), until the wait is below the target again. A packet that can be marked is marked and sent.
  *
- * A packet may be a super-packet, many segments that leave as one message. It is dropped, marked and counted as one; its
- * bytes are charged to its flow, which then waits for as many turns.
+ * A packet may be a super-packet, many segments that leave as one message. It is queued, marked and counted as one; its bytes
+ * are charged to its flow, which then waits for as many turns. Where CoDel would drop it, it loses its first segment.
  *
  * Bounds: `packets_max` and `bytes_max` hold at each return of ingress_push(): what is too much is taken from the head
  * of the flow with the most bytes, many packets at once, because finding that flow costs a walk over the table.
@@ -26,6 +26,7 @@
 #include "core/endian.h"
 #include "core/ip_header.h"
 #include "core/rand.h"
+#include "core/super_message.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -392,6 +393,34 @@ static bool mark(struct ingress *queue, struct ingress_packet *packet)
 	return true;
 }
 
+/*
+ * Drops the first segment of a super-packet, which is sent without it: what the sender learns is the same, and it has one packet
+ * to send again instead of many.
+ *
+ * @return false if the packet has only one
+ */
+static bool shorten(struct ingress *queue, struct ingress_packet *packet)
+{
+	static const struct super_limits any = {SUPER_PACKET_BYTES_MAX, SUPER_PACKET_BYTES_MAX};
+	uint8_t header[SUPER_PACKET_HEADER_BYTES_MAX];
+	struct super_packet p;
+
+	if (packet->ip_at == 0 ||
+		super_message_parse(packet->data, packet->len, &any, &p) != SUPER_OK ||
+		p.segments < 2)
+		return false;
+	uint16_t count = (uint16_t)(p.segments - 1);
+	uint32_t bytes = super_packet_range_bytes(&p, 1, count);
+	size_t header_bytes = super_packet_write_header(&p, 1, count, header);
+	uint8_t *at = packet->data + packet->ip_at;
+	memmove(at + header_bytes, super_packet_payload(&p, 1), bytes - header_bytes);
+	memcpy(at, header, header_bytes);
+	packet->len = packet->ip_at + bytes;
+	packet->segments = count;
+	queue->counters.dropped_codel++;
+	return true;
+}
+
 static void codel_drop(struct ingress *queue, struct ingress_packet *packet)
 {
 	queue->counters.dropped_codel++;
@@ -427,7 +456,7 @@ static struct ingress_packet *codel_pop(
 		while (flow->dropping && mono_due(flow->drop_at, now)) {
 			flow->count++;
 			flow->drop_at = next_drop(queue, flow->drop_at, flow->count);
-			if (mark(queue, packet))
+			if (mark(queue, packet) || shorten(queue, packet))
 				return packet;
 			codel_drop(queue, packet);
 			packet = codel_take(queue, flow, now, &ok_to_drop);
@@ -439,7 +468,7 @@ static struct ingress_packet *codel_pop(
 	if (!ok_to_drop)
 		return packet;
 	begin_dropping(queue, flow, now);
-	if (mark(queue, packet))
+	if (mark(queue, packet) || shorten(queue, packet))
 		return packet;
 	codel_drop(queue, packet);
 	packet = codel_take(queue, flow, now, &ok_to_drop);

@@ -82,6 +82,7 @@ static void queue_message(struct inner_end *end, const struct super_packet *pack
 	if (!slot)
 		inner_world_fail(end->world, "an inner packet cannot be queued");
 	slot->len = (uint32_t)super_message_write(packet, first, count, slot->data, &slot->ip_at);
+	slot->segments = count;
 	(void)ingress_push(&end->queue, slot, &packet->ip, now);
 }
 
