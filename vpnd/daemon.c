@@ -87,8 +87,10 @@ static void on_state_changed(void *ctx, struct peer *peer)
 		control_server_state_changed(daemon->control);
 }
 
-static void on_mtu_changed(void *ctx, struct peer *peer, uint32_t path, uint32_t most)
+static void on_mtu_changed(
+	void *ctx, struct peer *peer, uint32_t path, uint32_t most, uint32_t super)
 {
+	peer->super_bytes_max = super;
 	peer->path_mtu_bytes = path;
 	peer->most_bytes = most;
 	daemon_mtu_follow(ctx);
@@ -151,7 +153,7 @@ void daemon_peer_apply(struct daemon *daemon, struct peer *peer)
 int daemon_peer_add(struct daemon *daemon, const struct config_peer *config)
 {
 	struct rand_source rnd = {fill_random, NULL};
-	struct peer *peer = peer_new(config, &daemon->path.packets, &rnd);
+	struct peer *peer = peer_new(config, &rnd);
 
 	if (!peer)
 		return -ENOMEM;
@@ -167,6 +169,7 @@ void daemon_peer_remove(struct daemon *daemon, struct peer *peer)
 	if (daemon->wire)
 		daemon->wire->ops->peer_stop(daemon->wire, peer,
 			daemon->stopping ? WIRE_STOP_SHUTDOWN : WIRE_STOP_REMOVED);
+	packet_path_flush(&daemon->path);
 	daemon_peer_disown(daemon, peer);
 	if (daemon->found == &peer->in_daemon)
 		daemon->found = NULL;
@@ -251,6 +254,7 @@ static void on_rest(struct loop_timer *timer, struct mono now)
 	list_for_each (at, &daemon->peers)
 		packet_path_rest(&daemon->path, list_entry(at, struct peer, in_daemon), now);
 	pool_trim(&daemon->path.packets, 0);
+	pool_trim(&daemon->path.long_packets, 0);
 }
 
 static void after_round(void *ctx, struct mono now)
@@ -273,12 +277,14 @@ static void after_round(void *ctx, struct mono now)
 	}
 	for (int i = 0; i < TURNS_PER_ROUND; i++) {
 		bool any = daemon->wire->ops->turn(daemon->wire, now);
+		packet_path_flush(&daemon->path);
 		packet_path_pump(&daemon->path, now);
 		daemon->wire->ops->flush(daemon->wire, now);
 		if (!any)
 			break;
 	}
-	if (!daemon->resting && daemon->path.packets.slots_allocated > 0) {
+	if (!daemon->resting && (daemon->path.packets.slots_allocated > 0 ||
+					daemon->path.long_packets.slots_allocated > 0)) {
 		daemon->resting = true;
 		loop_timer_arm(daemon->loop, &daemon->rest, mono_add_us(now, REST_US));
 	}
@@ -408,8 +414,9 @@ static int open_network(struct daemon *daemon, struct fault *fault)
 	int error = netlink_new(&daemon->netlink, fault);
 
 	if (error == 0)
-		error = device_open(&daemon->device, config->interface.name, daemon->netlink,
-			&daemon->logger->log, routes_wanted, daemon, fault);
+		error = device_open(&daemon->device, config->interface.name,
+			config->interface.offload, daemon->netlink, &daemon->logger->log,
+			routes_wanted, daemon, fault);
 	if (error == 0)
 		error = netlink_monitor_new(daemon->loop, daemon->device.tun.ifindex,
 			(uint8_t)config->routes.protocol, on_network_changed, daemon,

@@ -68,6 +68,11 @@ static int fill_peer(struct daemon *daemon, const struct peer *peer, struct cont
 	to->tx_bytes = (int64_t)peer->counters.tx_bytes;
 	for (enum peer_drop drop = 0; drop < PEER_DROPS; drop++)
 		add_drop(to, peer_drop_str(drop), peer->counters.drops[drop]);
+	for (enum super_verdict verdict = SUPER_OK + 1; verdict < SUPER_VERDICTS; verdict++) {
+		char name[64];
+		(void)snprintf(name, sizeof(name), "in_%s", super_verdict_str(verdict));
+		add_drop(to, name, peer->counters.bad[verdict]);
+	}
 	add_drop(to, "queue_codel", queue->dropped_codel);
 	add_drop(to, "queue_old", queue->dropped_old);
 	add_drop(to, "queue_overflow", queue->dropped_overflow);
@@ -127,7 +132,7 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 					       ? CONTROL_MTU_DERIVED
 					       : CONTROL_MTU_CONFIGURED;
 	status->interface.queues = 1;
-	status->interface.offload = false;
+	status->interface.offload = daemon->device.tun.offload;
 	for (size_t i = 0; i < config->interface.addresses.count; i++)
 		(void)control_strings_add(&status->interface.addresses,
 			ip_prefix_format(&config->interface.addresses.items[i], text));

@@ -50,10 +50,10 @@ static int first_error(const struct device *device, struct fault *fault)
 	return device->first.err;
 }
 
-int device_open(struct device *device, const char *name, struct netlink *netlink,
+int device_open(struct device *device, const char *name, bool offload, struct netlink *netlink,
 	const struct log *log, device_wanted_fn wanted, void *wanted_ctx, struct fault *fault)
 {
-	struct tun_options options = {.name = name};
+	struct tun_options options = {.name = name, .offload = offload};
 
 	*device = (struct device){
 		.tun.fd = -1,

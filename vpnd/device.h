@@ -49,7 +49,7 @@ struct device {
 };
 
 /** Creates the interface, link down. `host` is netlink itself then. @return 0 or a negative errno with `*fault` filled */
-int device_open(struct device *device, const char *name, struct netlink *netlink,
+int device_open(struct device *device, const char *name, bool offload, struct netlink *netlink,
 	const struct log *log, device_wanted_fn wanted, void *wanted_ctx, struct fault *fault);
 
 /** Withdraws everything and removes the interface. */

@@ -1,19 +1,32 @@
 /*
- * Packets are read into slots of a pool and stay there until the wire takes them; the other way they go from the
- * conversation's segments to the device without a copy of their own (a message of one segment; others are put
- * together first).
+ * Packets are read into one buffer, judged there, and copied into slots of pools, where they stay until the wire takes
+ * them; the other way they go from the conversation's segments to the device without a copy of their own (a message of
+ * one segment; others are put together first).
  *
  * Whatever the two sides send is judged here, once, for every wire. A packet from a peer must be exactly one IP packet
  * and come from an address that `allowed_ips` gives to that peer; a packet from the host goes to the peer that owns
  * its destination.
  *
+ * A device with offloads gives super-packets, and packets whose checksum is open (core/super_packet.h). A super-packet is cut
+ * at once into messages that take the path a millisecond at most: so a long one does not hold up the packets of others,
+ * whose turn comes between two messages, and what waits can be dropped or marked in small parts. To a peer that takes none, or
+ * on a path below 12 Mb/s, that is a message a segment, with checksums written. The rate is the measured one: a path that
+ * is not known yet is taken for a slow one.
+ *
+ * The other way a super-packet goes to the device as it came, and is cut where the device has no offloads. Plain packets of a flow
+ * that come in one batch are put together first, because a write costs the host as much for one as for many. Nothing
+ * waits for that: packet_path_flush() ends the batch.
+ *
  * All queues share the slots. When these are used up, room is made in the longest queue: a peer that is up but takes
  * nothing, because its path or itself is stuck, costs the others nothing but what they would not need. Finding the
- * longest takes a walk over the peers that have something waiting, so one walk makes room for many packets.
+ * longest takes a walk over the peers that have something waiting, so one walk makes room for many packets. Where the
+ * slots for long messages are used up nothing is dropped: then short ones are made.
  */
 #include "vpnd/packet_path.h"
 
 #include "core/icmp_error.h"
+#include "core/super_message.h"
+#include "core/super_virtio.h"
 #include "core/tcp_mss.h"
 #include "vpnd/peer.h"
 #include "vpnd/tun.h"
@@ -37,6 +50,8 @@ void packet_path_init(
 	size_t room =
 		mtu_bytes < PACKET_PATH_SLOT_BYTES ? PACKET_PATH_SLOT_BYTES : (size_t)mtu_bytes + 1;
 	pool_init(&path->packets, ingress_slot_bytes(room), PACKET_PATH_QUEUED_MAX);
+	pool_init(&path->long_packets, ingress_slot_bytes(PACKET_PATH_MESSAGE_BYTES),
+		PACKET_PATH_MESSAGES_MAX);
 }
 
 /* Room for one packet in a slot. */
@@ -54,8 +69,11 @@ void packet_path_set_mtu(struct packet_path *path, uint16_t mtu_bytes)
 
 void packet_path_fini(struct packet_path *path)
 {
+	if (path->merging)
+		super_merge_fini(&path->merge);
 	allowed_ips_fini(&path->owners);
 	pool_fini(&path->packets);
+	pool_fini(&path->long_packets);
 }
 
 /*
@@ -114,16 +132,18 @@ static uint16_t mtu_of(const struct packet_path *path, const struct peer *peer)
 	return (uint16_t)mtu;
 }
 
-/* A packet that routers may cut travels in pieces instead, if it fits the device and the peer. */
+/* A packet that routers may cut travels in pieces instead, if it fits the device and the peer. Of a super-packet that is
+   asked of each segment. */
 static bool too_big(const struct packet_path *path, const struct peer *peer, uint16_t mtu_bytes,
-	const struct ingress_packet *packet, const struct ip_header *header)
+	const struct super_packet *packet)
 {
-	bool may_be_cut = header->version == 4 && !header->dont_fragment;
+	bool may_be_cut = packet->ip.version == 4 && !packet->ip.dont_fragment;
+	uint32_t bytes = super_packet_range_bytes(packet, 0, 1);
 
-	if (packet->len <= mtu_bytes)
+	if (bytes <= mtu_bytes)
 		return false;
-	return !may_be_cut || packet->len > path->mtu_bytes ||
-	       (peer->most_bytes > 0 && packet->len > peer->most_bytes);
+	return !may_be_cut || bytes > path->mtu_bytes ||
+	       (peer->most_bytes > 0 && bytes > peer->most_bytes);
 }
 
 /* @return the queue with the most packets, NULL if nothing waits */
@@ -162,9 +182,8 @@ static void make_room(struct packet_path *path)
 	}
 }
 
-/* Queues a packet, behind no others that are too old to be sent. Takes the slot. */
-static void queue_packet(struct packet_path *path, struct peer *peer, struct ingress_packet *packet,
-	const struct ip_header *header, struct mono now)
+/* Makes room in a queue that holds what is too old, or that nobody takes from. */
+static void tidy_queue(struct packet_path *path, struct peer *peer, struct mono now)
 {
 	struct ingress *queue = &peer->queue;
 
@@ -178,88 +197,117 @@ static void queue_packet(struct packet_path *path, struct peer *peer, struct ing
 		peer->expired_at = now;
 		ingress_expire(queue, now);
 	}
-	(void)ingress_push(queue, packet, header, now);
+}
+
+/* How many segments from `first` on go into the next message, and a slot for it, NULL without memory. */
+static struct ingress_packet *take_slot(struct packet_path *path, const struct peer *peer,
+	const struct super_packet *packet, uint16_t first, uint16_t *ret_count)
+{
+	struct ingress_packet *slot = NULL;
+
+	*ret_count = 1;
+	if (peer->message_bytes > 0)
+		*ret_count = super_message_fit(packet, first, peer->message_bytes);
+	if (*ret_count > 1)
+		slot = ingress_packet_take(&path->long_packets);
+	if (slot)
+		return slot;
+	*ret_count = 1;
+	slot = ingress_packet_take(&path->packets);
+	if (slot)
+		return slot;
+	make_room(path);
+	return ingress_packet_take(&path->packets);
+}
+
+/* Queues a packet, in messages of what the path carries in a moment, behind no others that are too old to be sent. */
+static void queue_packet(struct packet_path *path, struct peer *peer,
+	const struct super_packet *packet, struct mono now)
+{
+	uint16_t count;
+
+	tidy_queue(path, peer, now);
+	for (uint16_t first = 0; first < packet->segments; first = (uint16_t)(first + count)) {
+		struct ingress_packet *slot = take_slot(path, peer, packet, first, &count);
+		if (!slot || super_message_bytes(packet, first, count) > slot->capacity) {
+			ingress_packet_return(slot);
+			path->counters.no_memory += count;
+			continue;
+		}
+		slot->len = (uint32_t)super_message_write(
+			packet, first, count, slot->data, &slot->ip_at);
+		slot->segments = count;
+		(void)ingress_push(&peer->queue, slot, &packet->ip, now);
+	}
 	if (!list_linked(&peer->in_waiting))
 		list_add_tail(&path->waiting, &peer->in_waiting);
 	packet_path_writable(path, peer);
 }
 
-/* Queues one packet from the host, or drops it and says why. Takes the slot. */
-static void route_packet(struct packet_path *path, struct ingress_packet *packet, struct mono now)
+/* Clamps a SYN, whose checksum must be written for that. @bytes  the packet's own */
+static void clamp_mss(struct super_packet *packet, uint8_t *bytes, uint16_t mtu_bytes)
 {
-	struct ip_header header;
-	enum ip_verdict verdict = ip_header_parse(packet->data, packet->len, &header);
-
-	if (verdict != IP_OK) {
-		/* Longer than the slot: the device's MTU is larger than ours for a moment (somebody changed it). */
-		path->counters.malformed[verdict]++;
-		pool_return(&path->packets, packet);
+	if (packet->ip.protocol != IP_PROTOCOL_TCP || !(packet->ip.tcp_flags & IP_TCP_SYN) ||
+		packet->ip.fragment)
 		return;
+	if (packet->kind == SUPER_PACKET_PARTIAL) {
+		super_packet_complete(packet, bytes);
+		(void)super_packet_parse(
+			bytes, packet->length_bytes, SUPER_PACKET_PLAIN, 0, packet);
 	}
-	struct peer *peer = allowed_ips_lookup(&path->owners, header.version, header.dst);
+	if (packet->kind == SUPER_PACKET_PLAIN)
+		(void)tcp_mss_clamp(bytes, &packet->ip, mtu_bytes);
+}
+
+/* Queues one packet from the host, which lies in the scratch buffer, or drops it and says why. */
+static void route_packet(struct packet_path *path, struct super_packet *packet, struct mono now)
+{
+	const struct ip_header *header = &packet->ip;
+	struct peer *peer = allowed_ips_lookup(&path->owners, header->version, header->dst);
+
 	if (!peer) {
-		if (is_group_or_local(&header)) {
+		if (is_group_or_local(header)) {
 			path->counters.multicast++;
 		} else {
 			path->counters.no_peer++;
-			send_icmp(path, ICMP_ERROR_NO_ROUTE, 0, packet->data, &header, now);
+			send_icmp(path, ICMP_ERROR_NO_ROUTE, 0, packet->bytes, header, now);
 		}
-		pool_return(&path->packets, packet);
 		return;
 	}
 	if (!peer_wanted(peer)) {
-		peer->counters.drops[PEER_DROP_OUT_DOWN]++;
-		send_icmp(path, ICMP_ERROR_PROHIBITED, 0, packet->data, &header, now);
-		pool_return(&path->packets, packet);
+		peer->counters.drops[PEER_DROP_OUT_DOWN] += packet->segments;
+		send_icmp(path, ICMP_ERROR_PROHIBITED, 0, packet->bytes, header, now);
 		return;
 	}
 	uint16_t mtu_bytes = mtu_of(path, peer);
-	if (too_big(path, peer, mtu_bytes, packet, &header)) {
-		peer->counters.drops[PEER_DROP_OUT_TOO_BIG]++;
-		send_icmp(path, ICMP_ERROR_TOO_BIG, mtu_bytes, packet->data, &header, now);
-		pool_return(&path->packets, packet);
+	if (too_big(path, peer, mtu_bytes, packet)) {
+		peer->counters.drops[PEER_DROP_OUT_TOO_BIG] += packet->segments;
+		send_icmp(path, ICMP_ERROR_TOO_BIG, mtu_bytes, packet->bytes, header, now);
 		return;
 	}
-	(void)tcp_mss_clamp(packet->data, &header, mtu_bytes);
-	queue_packet(path, peer, packet, &header, now);
-}
-
-/*
- * Reads the next packet where no slot is free: nothing is dropped for a packet that is not there.
- *
- * @ret_packet  NULL = there was no memory for it
- * @return      as tun_read()
- */
-static ssize_t read_crowded(struct packet_path *path, struct ingress_packet **ret_packet)
-{
-	ssize_t n = tun_read(path->tun, path->scratch, slot_room(path));
-
-	*ret_packet = NULL;
-	if (n <= 0)
-		return n;
-	make_room(path);
-	*ret_packet = ingress_packet_take(&path->packets);
-	if (*ret_packet)
-		memcpy((*ret_packet)->data, path->scratch, (size_t)n);
-	else
-		path->counters.no_memory++;
-	return n;
+	clamp_mss(packet, path->scratch, mtu_bytes);
+	queue_packet(path, peer, packet, now);
 }
 
 int packet_path_read_tun(struct packet_path *path, struct mono now)
 {
 	for (int i = 0; i < PACKET_PATH_TUN_BATCH; i++) {
-		struct ingress_packet *packet = ingress_packet_take(&path->packets);
-		ssize_t n = packet ? tun_read(path->tun, packet->data, packet->capacity)
-				   : read_crowded(path, &packet);
-		if (n <= 0) {
-			pool_return(&path->packets, packet);
-			return n == -ENODEV ? -ENODEV : 0;
-		}
-		if (!packet)
+		struct virtio_net_header header;
+		struct super_packet packet;
+		struct ip_header ip;
+		ssize_t n = tun_read(path->tun, path->scratch, sizeof(path->scratch), &header);
+		if (n == -EBADMSG)
 			continue;
-		packet->len = (uint32_t)n;
-		route_packet(path, packet, now);
+		if (n <= 0)
+			return n == -ENODEV ? -ENODEV : 0;
+		enum super_verdict verdict =
+			super_virtio_read(&header, path->scratch, (size_t)n, &packet);
+		if (verdict == SUPER_BAD_IP)
+			path->counters.malformed[ip_header_parse(path->scratch, (size_t)n, &ip)]++;
+		else if (verdict != SUPER_OK)
+			path->counters.super[verdict]++;
+		else
+			route_packet(path, &packet, now);
 	}
 	return 0;
 }
@@ -268,6 +316,16 @@ void packet_path_writable(struct packet_path *path, struct peer *peer)
 {
 	if (!list_linked(&peer->in_pump) && !ingress_empty(&peer->queue))
 		list_add_tail(&path->pump, &peer->in_pump);
+}
+
+/* How long messages may be for a peer: what its path carries in a moment, if it takes super-packets. */
+static uint32_t message_bytes(const struct peer *peer, uint64_t rate_bps)
+{
+	uint64_t bytes = rate_bps / 8 * PACKET_PATH_MESSAGE_US / 1000000;
+
+	if (bytes > PACKET_PATH_MESSAGE_BYTES)
+		bytes = PACKET_PATH_MESSAGE_BYTES;
+	return bytes < peer->super_bytes_max ? (uint32_t)bytes : peer->super_bytes_max;
 }
 
 /*
@@ -282,7 +340,22 @@ static void tune_queue(struct packet_path *path, struct peer *peer, struct mono 
 		!path->wire->ops->path(path->wire, peer, &measured))
 		return;
 	peer->tuned_at = now;
+	peer->message_bytes = message_bytes(peer, measured.rate_bps);
 	ingress_follow(&peer->queue, &measured, path->mtu_bytes);
+}
+
+static void send_message(
+	struct packet_path *path, struct peer *peer, const struct ingress_packet *packet)
+{
+	/* It may have been there for another that was at its place before: an older version, or another wire. */
+	bool understood = packet->ip_at == 0 || peer->super_bytes_max > 0;
+
+	if (understood && path->wire->ops->send(path->wire, peer, packet->data, packet->len) == 0) {
+		peer->counters.tx_packets += packet->segments;
+		peer->counters.tx_bytes += packet->len;
+	} else {
+		peer->counters.drops[PEER_DROP_OUT_REFUSED] += packet->segments;
+	}
 }
 
 void packet_path_pump(struct packet_path *path, struct mono now)
@@ -297,14 +370,8 @@ void packet_path_pump(struct packet_path *path, struct mono now)
 			if (!packet)
 				break;
 			peer->queue_us = mono_diff_us(now, packet->queued_at);
-			if (path->wire->ops->send(path->wire, peer, packet->data, packet->len) ==
-				0) {
-				peer->counters.tx_packets++;
-				peer->counters.tx_bytes += packet->len;
-			} else {
-				peer->counters.drops[PEER_DROP_OUT_REFUSED]++;
-			}
-			pool_return(&path->packets, packet);
+			send_message(path, peer, packet);
+			ingress_packet_return(packet);
 		}
 	}
 }
@@ -352,28 +419,92 @@ static bool is_opening(const struct ip_header *header)
 	       memcmp(header->src, header->dst, sizeof(header->src)) == 0;
 }
 
+/* Each segment for itself: the device has no offloads, or not that one. @return 0 or the first failure */
+static int write_segments(struct packet_path *path, const struct super_packet *packet)
+{
+	int first_error = 0;
+
+	for (uint16_t i = 0; i < packet->segments; i++) {
+		size_t len = super_packet_write(packet, i, 1, true, path->segment);
+		struct iovec whole = {path->segment, len};
+		int error = tun_write(path->tun, &whole, 1);
+		if (error < 0 && first_error == 0)
+			first_error = error;
+	}
+	return first_error;
+}
+
+static int write_packet(struct packet_path *path, const struct super_packet *packet)
+{
+	struct iovec whole = {(void *)(uintptr_t)packet->bytes, packet->length_bytes};
+	struct virtio_net_header header;
+
+	if (packet->kind == SUPER_PACKET_PLAIN)
+		return tun_write(path->tun, &whole, 1);
+	if (path->tun->headers && super_virtio_describe(packet, path->tun->udp, &header))
+		return tun_write_super(path->tun, &header, packet->bytes, packet->length_bytes);
+	return write_segments(path, packet);
+}
+
+/* Of the packets of one peer that were put together. */
+static void on_merged(void *ctx, const struct super_packet *packet)
+{
+	struct packet_path *path = ctx;
+	struct peer_counters *counters = &path->merge_peer->counters;
+
+	if (write_packet(path, packet) < 0) {
+		counters->drops[PEER_DROP_IN_TUN] += packet->segments;
+		return;
+	}
+	counters->rx_packets += packet->segments;
+	counters->rx_bytes += packet->length_bytes;
+}
+
+void packet_path_flush(struct packet_path *path)
+{
+	if (!path->merge_peer)
+		return;
+	super_merge_flush(&path->merge);
+	path->merge_peer = NULL;
+}
+
+/* Packets of a batch come peer by peer, so little is lost by putting together only what is of one. */
+static void deliver(struct packet_path *path, struct peer *peer, const struct super_packet *packet)
+{
+	if (path->tun->offload && !path->merging)
+		path->merging =
+			super_merge_init(&path->merge, on_merged, path, path->tun->udp) == 0;
+	if (path->merge_peer != peer)
+		packet_path_flush(path);
+	path->merge_peer = peer;
+	if (path->merging)
+		super_merge_push(&path->merge, packet);
+	else
+		on_merged(path, packet);
+	if (!path->merging)
+		path->merge_peer = NULL;
+}
+
 void packet_path_received(struct packet_path *path, struct peer *peer, const struct iovec *pieces,
 	int count, size_t len)
 {
-	uint8_t *packet = gather(path, pieces, count, len);
-	struct ip_header header;
+	uint8_t *message = gather(path, pieces, count, len);
+	enum super_verdict verdict = SUPER_TOO_LONG;
+	struct super_packet packet;
 
-	if (!packet || ip_header_parse(packet, len, &header) != IP_OK) {
+	if (message)
+		verdict = super_message_parse(message, len, &path->wire->takes, &packet);
+	if (verdict != SUPER_OK) {
 		peer->counters.drops[PEER_DROP_IN_MALFORMED]++;
+		peer->counters.bad[verdict]++;
 		return;
 	}
-	if (allowed_ips_lookup(&path->owners, header.version, header.src) != peer) {
+	if (allowed_ips_lookup(&path->owners, packet.ip.version, packet.ip.src) != peer) {
 		peer->counters.drops[PEER_DROP_IN_SOURCE]++;
 		return;
 	}
-	if (is_opening(&header))
+	if (is_opening(&packet.ip))
 		return;
-	(void)tcp_mss_clamp(packet, &header, mtu_of(path, peer));
-	struct iovec whole = {packet, len};
-	if (tun_write(path->tun, &whole, 1) < 0) {
-		peer->counters.drops[PEER_DROP_IN_TUN]++;
-		return;
-	}
-	peer->counters.rx_packets++;
-	peer->counters.rx_bytes += len;
+	clamp_mss(&packet, message + (packet.bytes - message), mtu_of(path, peer));
+	deliver(path, peer, &packet);
 }

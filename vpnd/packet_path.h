@@ -1,8 +1,8 @@
 /*
  * The way of inner packets between the TUN device and the peers, the same for every wire:
  *
- *      TUN -> whose is the destination? -> MSS clamp, size -> the peer's queue -> wire
- *      wire -> one whole IP packet? -> is the source the peer's? -> MSS clamp -> TUN
+ *      TUN -> whose is the destination? -> MSS clamp, size -> cut into messages -> the peer's queue -> wire
+ *      wire -> one whole IP packet, or a super-packet? -> is the source the peer's? -> MSS clamp -> put together -> TUN
  */
 #ifndef VPND_PACKET_PATH_H
 #define VPND_PACKET_PATH_H
@@ -12,6 +12,8 @@
 #include "core/list.h"
 #include "core/mono.h"
 #include "core/pool.h"
+#include "core/super_merge.h"
+#include "core/super_packet.h"
 #include "vpnd/allowed_ips.h"
 #include "vpnd/wire.h"
 
@@ -27,11 +29,15 @@ enum {
 	PACKET_PATH_TUNE_US = 100000, /* how often a queue is told of the measured path */
 	PACKET_PATH_ICMP_BURST = 50,  /* ICMP errors to inner senders */
 	PACKET_PATH_ICMP_PER_S = 100,
-	PACKET_PATH_SLOT_BYTES = 2048,	 /* room for a packet, if the MTU is not larger */
-	PACKET_PATH_QUEUED_MAX = 16384,	 /* packets that wait for all peers together */
-	PACKET_PATH_PEER_MTU_MIN = 1280, /* what a shorter path cuts in pieces */
-	PACKET_PATH_AWAY_MAX = 64,	 /* packets that wait for a peer that is not there */
-	PACKET_PATH_ROOM_BATCH = 64,	 /* packets dropped at once where all slots are taken */
+	PACKET_PATH_SLOT_BYTES = 2048,	   /* room for a packet, if the MTU is not larger */
+	PACKET_PATH_QUEUED_MAX = 16384,	   /* packets that wait for all peers together */
+	PACKET_PATH_WHOLE_BYTES = 65600,   /* room for any packet, or message of one */
+	PACKET_PATH_MESSAGE_BYTES = 16384, /* room for a message of many segments */
+	PACKET_PATH_MESSAGES_MAX = 2048,   /* of these that wait, beside the packets */
+	PACKET_PATH_MESSAGE_US = 1000,	   /* a message takes no more of the path's time */
+	PACKET_PATH_PEER_MTU_MIN = 1280,   /* what a shorter path cuts in pieces */
+	PACKET_PATH_AWAY_MAX = 64,	   /* packets that wait for a peer that is not there */
+	PACKET_PATH_ROOM_BATCH = 64,	   /* packets dropped at once where all slots are taken */
 };
 
 struct packet_path_counters {
@@ -40,6 +46,7 @@ struct packet_path_counters {
 	uint64_t
 		multicast; /* from the host: multicast and link-local, which the tunnel does not carry */
 	uint64_t no_memory; /* from the host: there was no slot, and nothing to drop for one */
+	uint64_t super[SUPER_VERDICTS]; /* from the host: not as its header says */
 	uint64_t icmp_sent;
 	uint64_t icmp_limited; /* ICMP errors not sent for there were too many */
 };
@@ -49,6 +56,10 @@ struct packet_path {
 	struct wire *wire;
 	struct allowed_ips owners; /* inner address -> struct peer */
 	struct pool packets;	   /* that wait in queues */
+	struct pool long_packets;  /* messages of many segments that wait there */
+	struct super_merge merge;  /* what goes to the host, if its device takes super-packets */
+	bool merging;		   /* `merge` is there */
+	struct peer *merge_peer;   /* whose packets lie in it; NULL = nothing does */
 	struct list pump;	   /* peers with packets waiting whose wire was ready */
 	struct list waiting;	   /* all peers with packets waiting, and some without */
 	struct packet_path_counters counters;
@@ -56,10 +67,17 @@ struct packet_path {
 	uint32_t icmp_tokens;
 	struct mono icmp_refilled_at;
 	uint8_t scratch
-		[65536]; /* a message of several pieces, put together; a packet without a slot */
+		[PACKET_PATH_WHOLE_BYTES]; /* a packet from the host; a message of several pieces, put together */
+	uint8_t segment
+		[PACKET_PATH_WHOLE_BYTES]; /* cut from one that the host doesn't take whole */
 };
 
-/** @tun  may be closed as long as nothing is read or written   @mtu_bytes  of the device */
+/**
+ * Without memory for it packets are not put together, and all else goes on.
+ *
+ * @tun        may be closed as long as nothing is read or written
+ * @mtu_bytes  of the device
+ */
 void packet_path_init(
 	struct packet_path *path, struct tun *tun, uint16_t mtu_bytes, struct mono now);
 
@@ -91,6 +109,9 @@ void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono n
 /** A message of `peer` came: checks it and gives it to the host. */
 void packet_path_received(struct packet_path *path, struct peer *peer, const struct iovec *pieces,
 	int count, size_t len);
+
+/** Gives the host what waits to be put together with more: at the end of each batch, and before a peer is freed. */
+void packet_path_flush(struct packet_path *path);
 
 /** @return the peer whose inner address is the source of this packet, NULL if none's, or no packet */
 struct peer *packet_path_owner(

@@ -25,8 +25,7 @@ const char *peer_drop_str(enum peer_drop drop)
 	return "unknown";
 }
 
-struct peer *peer_new(
-	const struct config_peer *config, struct pool *pool, const struct rand_source *rnd)
+struct peer *peer_new(const struct config_peer *config, const struct rand_source *rnd)
 {
 	struct ingress_options options = INGRESS_DEFAULTS;
 	struct peer *peer = calloc(1, sizeof(*peer));
@@ -39,7 +38,7 @@ struct peer *peer_new(
 	peer->config = config;
 	(void)snprintf(peer->name, sizeof(peer->name), "%s", config->name);
 	options.wait_max_us = (int64_t)config->transport.queue_ms * 1000;
-	ingress_init(&peer->queue, pool, &options, rnd);
+	ingress_init(&peer->queue, &options, rnd);
 	return peer;
 }
 

@@ -9,6 +9,7 @@
 #include "core/ip_header.h"
 #include "core/list.h"
 #include "core/mono.h"
+#include "core/super_packet.h"
 #include "session/ingress.h"
 
 #include <stdbool.h>
@@ -31,6 +32,8 @@ struct peer_counters {
 	uint64_t tx_packets; /* inner packets handed to the conversation */
 	uint64_t tx_bytes;
 	uint64_t drops[PEER_DROPS];
+	uint64_t bad
+		[SUPER_VERDICTS]; /* from the peer: what is wrong with it; IN_MALFORMED is their sum */
 };
 
 struct peer {
@@ -46,6 +49,9 @@ struct peer {
 	struct mono expired_at;	 /* when what is too old was last looked for */
 	uint32_t path_mtu_bytes; /* longest packet in one piece on its path; 0 = not measured */
 	uint32_t most_bytes;	 /* longest packet that it takes at all; 0 = unknown */
+	uint32_t
+		super_bytes_max; /* longest super-packet that it takes, as an IP packet; 0 = none */
+	uint32_t message_bytes;	 /* how long messages are made for it now; 0 = a packet each */
 	int64_t queue_us;	 /* how long the packet that left last had waited */
 	bool ordered_down;	 /* by `kcpctl down`: stays so until `up` */
 };
@@ -55,11 +61,9 @@ const char *peer_drop_str(enum peer_drop drop);
 
 /**
  * @config  lent; peer_set_config() before it goes
- * @pool    of packets that wait
  * @return  NULL without memory
  */
-struct peer *peer_new(
-	const struct config_peer *config, struct pool *pool, const struct rand_source *rnd);
+struct peer *peer_new(const struct config_peer *config, const struct rand_source *rnd);
 
 /** The wire must have let go of it. */
 void peer_free(struct peer *peer);

@@ -1,13 +1,20 @@
 /*
- * Plain mode: one packet a system call, no packet information in front, no offloads. A device that was deleted under
- * us shows as EBADFD on reads and writes (and EPOLLERR from epoll); all other failures concern one packet.
+ * One packet a system call, no packet information in front. A device that was deleted under us shows as EBADFD on reads
+ * and writes (and EPOLLERR from epoll); all other failures concern one packet.
  *
- * Source: Linux, Documentation/networking/tuntap.rst.
+ * With offloads a header of ten bytes stands in front of each packet (core/virtio_net_header.h), and the host may hand
+ * over up to 64 KB that it would have had to cut, and checksums that it did not compute. What it may do is asked for by
+ * TUNSETOFFLOAD: first all, then without UDP (before Linux 6.2), then checksums alone. That the kernel knows the UDP bits also
+ * tells that it takes such packets. The header stays if all is refused: it is there with IFF_VNET_HDR since Linux 2.6.27.
+ *
+ * Sources: Linux, Documentation/networking/tuntap.rst, drivers/net/tun.c (set_offload).
  */
 #include "vpnd/tun.h"
 
+#include "core/virtio_net_header.h"
 #include "vpnd/fault.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +26,12 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+/* Debian 12's headers lack them. */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
 
 static const char DEVICE[] = "/dev/net/tun";
 
@@ -98,6 +111,17 @@ static int interface_index(const char *name, int *ret_ifindex)
 	return err;
 }
 
+/* The best that the kernel grants. */
+static void set_offload(struct tun *tun)
+{
+	static const unsigned long tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+
+	tun->udp = ioctl(tun->fd, TUNSETOFFLOAD, tcp | TUN_F_USO4 | TUN_F_USO6) == 0;
+	tun->offload = tun->udp || ioctl(tun->fd, TUNSETOFFLOAD, tcp) == 0;
+	if (!tun->offload)
+		(void)ioctl(tun->fd, TUNSETOFFLOAD, (unsigned long)TUN_F_CSUM);
+}
+
 int tun_open(struct tun *tun, const struct tun_options *options, struct fault *fault)
 {
 	struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
@@ -115,6 +139,8 @@ int tun_open(struct tun *tun, const struct tun_options *options, struct fault *f
 	if (fd < 0)
 		return open_failed(errno, fault);
 	memcpy(request.ifr_name, options->name, strlen(options->name) + 1);
+	if (options->offload)
+		request.ifr_flags |= IFF_VNET_HDR;
 	if (ioctl(fd, TUNSETIFF, &request) < 0) {
 		err = create_failed(errno, options->name, fault);
 		goto close_fd;
@@ -125,6 +151,9 @@ int tun_open(struct tun *tun, const struct tun_options *options, struct fault *f
 		goto close_fd;
 	}
 	tun->fd = fd;
+	tun->headers = options->offload;
+	if (tun->headers)
+		set_offload(tun);
 	tun->ifindex = ifindex;
 	memcpy(tun->name, request.ifr_name, sizeof(tun->name));
 	tun->name[sizeof(tun->name) - 1] = '\0';
@@ -157,17 +186,28 @@ void tun_close(struct tun *tun)
 	tun->ifindex = 0;
 }
 
-ssize_t tun_read(struct tun *tun, void *buf, size_t len)
+ssize_t tun_read(struct tun *tun, void *buf, size_t len, struct virtio_net_header *ret_header)
 {
+	uint8_t head[VIRTIO_NET_HEADER_BYTES];
+	struct iovec pieces[] = {{head, sizeof(head)}, {buf, len}};
+	size_t head_bytes = tun->headers ? sizeof(head) : 0;
 	ssize_t got;
 
 	do
-		got = read(tun->fd, buf, len);
+		got = tun->headers ? readv(tun->fd, pieces, 2) : read(tun->fd, buf, len);
 	while (got < 0 && errno == EINTR);
 	if (got > 0) {
+		size_t packet_bytes = (size_t)got > head_bytes ? (size_t)got - head_bytes : 0;
+		*ret_header = (struct virtio_net_header){0};
+		if (tun->headers &&
+			(packet_bytes == 0 || virtio_net_header_parse(head, sizeof(head),
+						      packet_bytes, ret_header) != VIRTIO_NET_OK)) {
+			tun->counters.read_header++;
+			return -EBADMSG;
+		}
 		tun->counters.rx_packets++;
-		tun->counters.rx_bytes += (uint64_t)got;
-		return got;
+		tun->counters.rx_bytes += packet_bytes;
+		return (ssize_t)packet_bytes;
 	}
 	if (got == 0 || errno == EAGAIN)
 		return -EAGAIN;
@@ -202,13 +242,12 @@ static int write_failed(struct tun_counters *counters, int err)
 	}
 }
 
-int tun_write(struct tun *tun, const struct iovec *pieces, int count)
+/* @len  of the packet in `pieces`, `head_bytes` of a header in front of it not counted */
+static int write_pieces(
+	struct tun *tun, const struct iovec *pieces, int count, size_t head_bytes, size_t len)
 {
-	size_t len = 0;
 	ssize_t put;
 
-	for (int i = 0; i < count; i++)
-		len += pieces[i].iov_len;
 	if (len == 0) /* the kernel would call it a success */
 		return write_failed(&tun->counters, EINVAL);
 	do
@@ -216,11 +255,37 @@ int tun_write(struct tun *tun, const struct iovec *pieces, int count)
 	while (put < 0 && errno == EINTR);
 	if (put < 0)
 		return write_failed(&tun->counters, errno);
-	if ((size_t)put != len) {
+	if ((size_t)put != head_bytes + len) {
 		tun->counters.write_short++;
 		return -EIO;
 	}
 	tun->counters.tx_packets++;
 	tun->counters.tx_bytes += len;
 	return 0;
+}
+
+int tun_write_super(
+	struct tun *tun, const struct virtio_net_header *header, const void *packet, size_t len)
+{
+	uint8_t head[VIRTIO_NET_HEADER_BYTES];
+	struct iovec pieces[] = {{head, sizeof(head)}, {(void *)(uintptr_t)packet, len}};
+
+	assert(tun->headers);
+	virtio_net_header_write(header, head, sizeof(head));
+	return write_pieces(tun, pieces, 2, sizeof(head), len);
+}
+
+int tun_write(struct tun *tun, const struct iovec *pieces, int count)
+{
+	static uint8_t none[VIRTIO_NET_HEADER_BYTES];
+	struct iovec all[1 + TUN_PIECES_MAX] = {{none, sizeof(none)}};
+	size_t len = 0;
+
+	assert(count <= TUN_PIECES_MAX);
+	for (int i = 0; i < count; i++) {
+		len += pieces[i].iov_len;
+		all[1 + i] = pieces[i];
+	}
+	return tun->headers ? write_pieces(tun, all, 1 + count, sizeof(none), len)
+			    : write_pieces(tun, pieces, count, 0, len);
 }

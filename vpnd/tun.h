@@ -1,6 +1,6 @@
 /*
- * A TUN device: whole IP packets in and out, without a prefix. It exists as long as its descriptor is open, so
- * whatever ends the process takes the interface, its addresses and its routes away.
+ * A TUN device: whole IP packets in and out, with offloads also super-packets (core/super_packet.h). It exists as long as
+ * its descriptor is open, so whatever ends the process takes the interface, its addresses and its routes away.
  */
 #ifndef VPND_TUN_H
 #define VPND_TUN_H
@@ -12,10 +12,12 @@
 
 struct fault;
 struct iovec;
+struct virtio_net_header;
 
 enum {
 	TUN_NAME_BYTES = 16, /* IFNAMSIZ: 15 bytes and the final zero */
 	TUN_PACKET_BYTES_MAX = 65535,
+	TUN_PIECES_MAX = 8, /* of a packet that is written */
 };
 
 struct tun_counters {
@@ -23,6 +25,7 @@ struct tun_counters {
 	uint64_t rx_bytes;
 	uint64_t tx_packets; /* written to the device */
 	uint64_t tx_bytes;
+	uint64_t read_header;	/* with a header that does not fit its packet */
 	uint64_t read_failed;	/* reads refused for another reason than that nothing is there */
 	uint64_t write_down;	/* EIO: the interface is down */
 	uint64_t write_full;	/* EAGAIN, ENOBUFS, ENOMEM: the host's queue is full */
@@ -34,17 +37,21 @@ struct tun_counters {
 
 struct tun_options {
 	const char *name; /* 1..15 bytes; no '/', '%', ':' or white space */
+	bool offload;	  /* ask for super-packets and open checksums */
 };
 
 struct tun {
-	int fd; /* non-blocking, close-on-exec; -1 = closed */
+	int fd;	      /* non-blocking, close-on-exec; -1 = closed */
+	bool headers; /* IFF_VNET_HDR: a header stands in front of each packet */
+	bool offload; /* the kernel hands over TCP super-packets with open checksums */
+	bool udp;     /* and those of UDP, and takes them (Linux 6.2) */
 	int ifindex;
 	char name[TUN_NAME_BYTES];
 	struct tun_counters counters;
 };
 
 /**
- * Creates the interface (link down, no address). Needs CAP_NET_ADMIN.
+ * Creates the interface (link down, no address). Needs CAP_NET_ADMIN. What of the offloads the kernel refuses is left out.
  *
  * @fault   says what, why and what next; may be NULL
  * @return  0; -ENOENT or -ENODEV without /dev/net/tun; -EPERM; -EBUSY if the name is taken; -EINVAL for a bad name
@@ -60,14 +67,24 @@ void tun_close(struct tun *tun);
 /**
  * Reads one packet.
  *
+ * @ret_header  what the host left to be done to it; all zero from a device without headers
  * @len     of the buffer; a longer packet is cut, which its length field then tells
  * @return  bytes of the packet (1 or more); -EAGAIN if none waits; -ENODEV if the device is gone: the owner stops
  *          watching and closes it; another negative errno (counted) after which reading may go on
  */
-ssize_t tun_read(struct tun *tun, void *buf, size_t len);
+ssize_t tun_read(struct tun *tun, void *buf, size_t len, struct virtio_net_header *ret_header);
 
 /**
- * Writes one packet gathered from `count` pieces. What the host cannot take is lost, as on any network, and counted.
+ * Writes one packet with what is left to be done to it; the device has headers.
+ *
+ * @header  core/super_virtio.h makes it
+ * @return  as tun_write()
+ */
+int tun_write_super(
+	struct tun *tun, const struct virtio_net_header *header, const void *packet, size_t len);
+
+/**
+ * Writes one plain packet gathered from `count` pieces, at most TUN_PIECES_MAX. What the host cannot take is lost, as on any network, and counted.
  *
  * @return  0; -ENODEV if the device is gone; another negative errno
  */

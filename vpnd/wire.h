@@ -9,6 +9,7 @@
 #define VPND_WIRE_H
 
 #include "core/mono.h"
+#include "core/super_message.h"
 #include "session/ingress.h"
 
 #include <stdbool.h>
@@ -53,8 +54,10 @@ struct wire_events {
 	 *
 	 * @path  the longest that travels in one piece on the path as measured; 0 = not measured
 	 * @most  the longest that the peer takes at all; 0 = it did not say
+	 * @super the longest super-packet that it takes; 0 = none
 	 */
-	void (*mtu_changed)(void *ctx, struct peer *peer, uint32_t path, uint32_t most);
+	void (*mtu_changed)(
+		void *ctx, struct peer *peer, uint32_t path, uint32_t most, uint32_t super);
 };
 
 struct wire_ops {
@@ -72,9 +75,9 @@ struct wire_ops {
 	 * listen on, closes what is gone. On failure everything stays as it was. @return 0 or a negative errno
 	 */
 	int (*set_config)(struct wire *wire, const struct config *config, struct fault *fault);
-	/** True if a packet given now would leave at once; if not, wire_events.writable tells when. */
+	/** True if a message of peer->message_bytes given now would leave at once; if not, wire_events.writable tells when. */
 	bool (*ready)(struct wire *wire, struct peer *peer);
-	/** Sends one inner packet. @return 0; a negative errno if it was refused and is lost */
+	/** Sends one inner packet, or to a peer that takes super-packets a message of one (core/super_message.h). @return 0; a negative errno if it was refused and is lost */
 	int (*send)(struct wire *wire, struct peer *peer, const void *packet, size_t len);
 	/** Does what is due and serves what arrived, by wire_events. @return true if there was anything */
 	bool (*turn)(struct wire *wire, struct mono now);
@@ -101,7 +104,8 @@ struct wire_ops {
 struct wire {
 	const struct wire_ops *ops;
 	const struct wire_events *events;
-	uint16_t mtu_bytes;  /* largest inner packet, before any path is measured */
+	uint16_t mtu_bytes;	   /* largest inner packet, before any path is measured */
+	struct super_limits takes; /* of what comes from peers */
 	bool live_endpoints; /* other endpoints of a peer are taken over by peer_changed alone */
 	int own_ifindex;     /* the tunnel's interface: a peer behind it cannot be reached */
 };

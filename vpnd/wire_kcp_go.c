@@ -405,6 +405,7 @@ static int make_node(struct kcp_go *wire, struct fault *fault)
 			"cannot set up cipher %s with these shards and windows: %s", c->crypt,
 			strerror(-error));
 	wire->wire.mtu_bytes = (uint16_t)kcpvpn_config_mss(&node);
+	wire->wire.takes.packet_bytes_max = SUPER_PACKET_BYTES_MAX;
 	return 0;
 }
 

@@ -266,13 +266,16 @@ static void on_trouble(struct loop_timer *timer, struct mono now)
 static void say_mtu(struct native_peer *p, uint32_t path)
 {
 	const struct wire_events *events = p->wire->wire.events;
-	uint32_t most = p->told == WIRE_PEER_UP ? kcpvpn_peer_tun_mtu(p->handle) : 0;
+	bool up = p->told == WIRE_PEER_UP;
+	uint32_t most = up ? kcpvpn_peer_tun_mtu(p->handle) : 0;
+	uint32_t super = up ? kcpvpn_peer_super_max(p->handle) : 0;
 
-	if (path == p->told_mtu && most == p->told_most)
+	if (path == p->told_mtu && most == p->told_most && super == p->told_super)
 		return;
 	p->told_mtu = path;
 	p->told_most = most;
-	events->mtu_changed(events->ctx, p->peer, path, most);
+	p->told_super = super;
+	events->mtu_changed(events->ctx, p->peer, path, most, super);
 }
 
 /*
@@ -525,7 +528,7 @@ static bool ready(struct wire *base, struct peer *peer)
 
 	if (!p)
 		return false;
-	if (kcpvpn_peer_ready(p->handle))
+	if (kcpvpn_peer_room(p->handle, peer->message_bytes))
 		return true;
 	if (kcpvpn_peer_state(p->handle) != KCPVPN_PEER_UP)
 		kcpvpn_peer_want(p->handle, native_now(of(base)));
@@ -733,6 +736,7 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 		.datagram_max_bytes = datagram_max(wire->mtu_bytes),
 		.peers_max = CONFIG_PEERS_MAX,
 		.memory_max_bytes = WIRE_NATIVE_MEMORY_BYTES,
+		.super_max_bytes = wire->wire.takes.super_bytes_max,
 		.realtime_us = realtime_us,
 		.random = fill_random,
 	};
@@ -764,6 +768,7 @@ int wire_native_new(struct loop *loop, const struct config *config, uint16_t mtu
 		.ops = &OPS,
 		.events = events,
 		.mtu_bytes = (uint16_t)config->interface.mtu_bytes,
+		.takes = {mtu_bytes, config->interface.offload ? SUPER_PACKET_BYTES_MAX : 0},
 		.live_endpoints = true,
 	};
 	wire->loop = loop;

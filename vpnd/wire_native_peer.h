@@ -58,10 +58,10 @@ struct native_peer {
 	struct native_wire *wire;
 	struct peer *peer;
 	struct kcpvpn_peer *handle;
-	enum wire_peer_state told;    /* last state told to the packet path */
-	uint32_t told_mtu, told_most; /* last sizes told to the packet path */
-	struct loop_timer mtu_due;    /* tell that the path is short */
-	const char *told_trouble;     /* last trouble logged */
+	enum wire_peer_state told;		  /* last state told to the packet path */
+	uint32_t told_mtu, told_most, told_super; /* last sizes told to the packet path */
+	struct loop_timer mtu_due;		  /* tell that the path is short */
+	const char *told_trouble;		  /* last trouble logged */
 	bool wanted; /* called once although it is not persistent: its address was remembered */
 	int64_t keepalive_us;		/* in use */
 	struct netlink_path path;	/* how the host reaches where it is; ifindex 0 = unknown */

@@ -3,8 +3,7 @@
  *
  * A key that this version does not build has a row all the same, so that a file written for a later
  * version is checked and then refused by name. Such rows have no place in struct config
- * (CONFIG_NO_OFFSET) and carry CONFIG_ROW_LATER; single words of a built key that wait for a later version
- * stand in `words_later`.
+ * (CONFIG_NO_OFFSET) and carry CONFIG_ROW_LATER.
  *
  * Lookups walk the table: it is short, and files are read once. Nearest keys are found by the
  * optimal string alignment distance (insert, delete, replace, swap neighbours).
@@ -79,8 +78,8 @@ static const struct config_row ROWS[] = {
 	BUILT("interface.queues", INT, interface.queues, .min = 1, .max = 16, .words = "auto",
 		.def = "auto", .effects = CONFIG_EFFECT_RESTART,
 		.help = "queues of the device, one worker each; the kcp-go wire has 1"),
-	BUILT("interface.offload", BOOL, interface.offload, .words_later = "true", .def = "true",
-		.def_now = "false", .effects = CONFIG_EFFECT_RESTART,
+	BUILT("interface.offload", BOOL, interface.offload, .def = "true",
+		.effects = CONFIG_EFFECT_RESTART,
 		.help = "segmentation offload of the TUN device"),
 	LATER("interface.netns", STRING, 0, .min = 1, .max = 255,
 		.help = "network namespace the device is moved to; sockets stay"),

@@ -79,14 +79,12 @@ struct config_row {
 	unsigned flags;
 	int64_t min, max; /* in `unit`; for texts the length in bytes; unused if both are 0 */
 	const char
-		*words; /* "auto off": enum words, or words that stand for a number; NULL = none */
-	const char *words_later; /* those of the words that are not in this version, NULL = none */
-	const char *def;	 /* as it would be written; NULL = none; lists as "a b" */
-	const char *def_now;	 /* what holds until the default itself is built; NULL = `def` */
-	unsigned effects;	 /* enum config_effect */
-	uint16_t offset;	 /* in struct config (in struct config_peer for CONFIG_ROW_PEER) */
-	uint16_t peer_offset;	 /* CONFIG_ROW_INHERIT: in struct config_peer */
-	const char *help;	 /* one line for manuals and `config schema` */
+		*words;	 /* "auto off": enum words, or words that stand for a number; NULL = none */
+	const char *def; /* as it would be written; NULL = none; lists as "a b" */
+	unsigned effects;     /* enum config_effect */
+	uint16_t offset;      /* in struct config (in struct config_peer for CONFIG_ROW_PEER) */
+	uint16_t peer_offset; /* CONFIG_ROW_INHERIT: in struct config_peer */
+	const char *help;     /* one line for manuals and `config schema` */
 };
 
 /** @return all rows, by section, static. */

@@ -260,25 +260,6 @@ static int parse_number(const struct config_row *row, const char *text, int64_t 
 
 /* ---- words ---------------------------------------------------------------------------------------------------- */
 
-/* Words that are not in this version: says which are. */
-static int refuse_later(
-	const struct config_row *row, const char *text, struct value_problem *problem)
-{
-	const char *words = row->words ? row->words : "true false";
-	char word[64];
-	char rest[160] = "";
-
-	for (int i = 0; config_words_at(words, i, word, sizeof(word)); i++) {
-		if (config_words_index(row->words_later, word) >= 0)
-			continue;
-		size_t used = strlen(rest);
-		(void)snprintf(rest + used, sizeof(rest) - used, "%s`%s: %s`", used ? " or " : "",
-			strrchr(row->key, '.') ? strrchr(row->key, '.') + 1 : row->key, word);
-	}
-	return refuse(problem, CONFIG_E_LATER, "", "%.*s is not in this version; write %s",
-		SHOWN_MAX, text, rest);
-}
-
 static int parse_word(const struct config_row *row, const char *text, int *ret_index,
 	struct value_problem *problem)
 {
@@ -295,20 +276,15 @@ static int parse_word(const struct config_row *row, const char *text, int *ret_i
 		return refuse(problem, CONFIG_E_WORD, "", "\"%.*s\" is none of %s", SHOWN_MAX, text,
 			list);
 	}
-	if (config_words_index(row->words_later, text) >= 0)
-		return refuse_later(row, text, problem);
 	*ret_index = index;
 	return 0;
 }
 
-static int parse_bool(
-	const struct config_row *row, const char *text, bool *ret, struct value_problem *problem)
+static int parse_bool(const char *text, bool *ret, struct value_problem *problem)
 {
 	static const char *const YES[] = {"yes", "on", "True", "TRUE", "Yes", "On", "1", "y"};
 
 	if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0) {
-		if (config_words_index(row->words_later, text) >= 0)
-			return refuse_later(row, text, problem);
 		*ret = text[0] == 't';
 		return 0;
 	}
@@ -592,7 +568,7 @@ int value_set(const struct config_row *row, const char *text, const char *folder
 			*(int64_t *)field = number;
 		return error;
 	case CONFIG_TYPE_BOOL:
-		error = parse_bool(row, text, &truth, problem);
+		error = parse_bool(text, &truth, problem);
 		if (!error)
 			*(bool *)field = truth;
 		return error;
@@ -625,18 +601,14 @@ int value_set(const struct config_row *row, const char *text, const char *folder
 
 int value_set_default(const struct config_row *row, void *field)
 {
-	const char *text = row->def_now ? row->def_now : row->def;
+	const char *text = row->def;
 	struct value_problem problem;
 	char word[128];
 
 	if (!text)
 		return 0;
-	if (!value_is_list(row->type)) {
-		/* a default that waits for a later version is the one value that may be stored */
-		struct config_row plain = *row;
-		plain.words_later = NULL;
-		return value_set(&plain, text, "", field, &problem);
-	}
+	if (!value_is_list(row->type))
+		return value_set(row, text, "", field, &problem);
 	for (int i = 0; config_words_at(text, i, word, sizeof(word)); i++) {
 		int error = value_set(row, word, "", field, &problem);
 		if (error)

@@ -9,6 +9,9 @@
  * must be what the first byte says. Bounds on the length of a segment and on their number keep a short message from
  * becoming many packets, or such as the host behind could not have got from a link with this MTU.
  *
+ * Sent is 0x80 never: three bytes more would put a packet of full size into two pieces, and to sum its bytes costs less
+ * than a datagram. Others may weigh that otherwise, so it is taken.
+ *
  * A super-packet with no more payload than one segment is harmless, and taken for what it is: a packet with a partial
  * checksum.
  */
@@ -39,6 +42,38 @@ size_t super_message_write_prefix(const struct super_packet *packet, uint16_t co
 	at[0] = form_of(packet, count);
 	store_le16(at + 1, at[0] == FORM_PARTIAL ? 0 : (uint16_t)packet->segment_bytes);
 	return SUPER_MESSAGE_OVERHEAD_BYTES;
+}
+
+static size_t prefix_bytes(const struct super_packet *packet, uint16_t count)
+{
+	return packet->kind == SUPER_PACKET_PLAIN || count == 1 ? 0 : SUPER_MESSAGE_OVERHEAD_BYTES;
+}
+
+uint32_t super_message_bytes(const struct super_packet *packet, uint16_t first, uint16_t count)
+{
+	return super_packet_range_bytes(packet, first, count) +
+	       (uint32_t)prefix_bytes(packet, count);
+}
+
+size_t super_message_write(const struct super_packet *packet, uint16_t first, uint16_t count,
+	uint8_t *at, uint16_t *ret_ip_at)
+{
+	size_t prefix = prefix_bytes(packet, count);
+
+	*ret_ip_at = (uint16_t)prefix;
+	if (prefix > 0)
+		(void)super_message_write_prefix(packet, count, at);
+	return prefix + super_packet_write(packet, first, count, prefix == 0, at + prefix);
+}
+
+uint16_t super_message_fit(const struct super_packet *packet, uint16_t first, uint32_t bytes)
+{
+	uint16_t left = (uint16_t)(packet->segments - first);
+	uint16_t fit = 1;
+
+	if (bytes > SUPER_MESSAGE_OVERHEAD_BYTES)
+		fit = super_packet_fit(packet, bytes - SUPER_MESSAGE_OVERHEAD_BYTES);
+	return fit < left ? fit : left;
 }
 
 static bool form_matches(uint8_t form, const struct ip_header *ip)

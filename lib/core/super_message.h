@@ -23,6 +23,27 @@ struct super_limits {
  */
 size_t super_message_write_prefix(const struct super_packet *packet, uint16_t count, uint8_t *at);
 
+/** @return bytes of the message that super_message_write() makes of them */
+uint32_t super_message_bytes(const struct super_packet *packet, uint16_t first, uint16_t count);
+
+/**
+ * Writes the message of `count` segments from number `first` on: one of them as a plain packet with its checksum, which
+ * every peer takes and which is no longer than the segment was; several as a super-packet.
+ *
+ * @at         room for super_message_bytes(); must not overlap the packet
+ * @ret_ip_at  where the IP header begins: 0 or SUPER_MESSAGE_OVERHEAD_BYTES
+ * @return     bytes written
+ */
+size_t super_message_write(const struct super_packet *packet, uint16_t first, uint16_t count,
+	uint8_t *at, uint16_t *ret_ip_at);
+
+/**
+ * @first  the next segment to be sent
+ * @bytes  what the message may have at most; less than one segment: one alone
+ * @return how many segments from there on go into one message
+ */
+uint16_t super_message_fit(const struct super_packet *packet, uint16_t first, uint32_t bytes);
+
 /**
  * Parses a message from a peer. Whether its addresses may come from that peer is the caller's to judge.
  *

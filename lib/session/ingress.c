@@ -10,6 +10,9 @@
  * CoDel, per flow: when packets have waited longer than `target` for a whole `interval`, drop one, and the next after
  * interval / sqrt(count), until the wait is below the target again. A packet that can be marked is marked and sent.
  *
+ * A packet may be a super-packet, many segments that leave as one message. It is queued, marked and counted as one; its bytes
+ * are charged to its flow, which then waits for as many turns. Where CoDel would drop it, it loses its first segment.
+ *
  * Bounds: `packets_max` and `bytes_max` hold at each return of ingress_push(): what is too much is taken from the head
  * of the flow with the most bytes, many packets at once, because finding that flow costs a walk over the table.
  * `wait_max_us` holds at ingress_pop(): nothing older comes out. Where nobody pops, ingress_expire() gives the memory back.
@@ -23,6 +26,7 @@
 #include "core/endian.h"
 #include "core/ip_header.h"
 #include "core/rand.h"
+#include "core/super_message.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -61,10 +65,19 @@ struct ingress_packet *ingress_packet_take(struct pool *pool)
 	if (!packet)
 		return NULL;
 	packet->next = NULL;
+	packet->pool = pool;
 	packet->queued_at = MONO_NEVER;
 	packet->len = 0;
+	packet->ip_at = 0;
+	packet->segments = 1;
 	packet->capacity = (uint32_t)(pool->slot_bytes - sizeof(*packet));
 	return packet;
+}
+
+void ingress_packet_return(struct ingress_packet *packet)
+{
+	if (packet)
+		pool_return(packet->pool, packet);
 }
 
 static uint32_t power_of_two(uint32_t value)
@@ -76,8 +89,8 @@ static uint32_t power_of_two(uint32_t value)
 	return power;
 }
 
-void ingress_init(struct ingress *queue, struct pool *pool, const struct ingress_options *options,
-	const struct rand_source *rnd)
+void ingress_init(
+	struct ingress *queue, const struct ingress_options *options, const struct rand_source *rnd)
 {
 	uint8_t key[SIPHASH_KEY_BYTES];
 
@@ -85,7 +98,6 @@ void ingress_init(struct ingress *queue, struct pool *pool, const struct ingress
 	*queue = (struct ingress){
 		.options = *options,
 		.key = siphash_key_of(key),
-		.pool = pool,
 	};
 	queue->options.flows = power_of_two(options->flows);
 	if (options->quantum_bytes == 0 || options->quantum_bytes > 1 << 20)
@@ -266,7 +278,7 @@ size_t ingress_drop_longest(struct ingress *queue, size_t max)
 	size_t count = 0;
 
 	while (flow && flow->head && count < max) {
-		pool_return(queue->pool, take_head(queue, flow));
+		ingress_packet_return(take_head(queue, flow));
 		queue->counters.dropped_overflow++;
 		count++;
 		if (flow->backlog_bytes <= enough)
@@ -284,7 +296,7 @@ void ingress_expire(struct ingress *queue, struct mono now)
 			struct ingress_flow *flow = list_entry(node, struct ingress_flow, node);
 			while (flow->head &&
 				mono_diff_us(now, flow->head->queued_at) > queue->wait_us) {
-				pool_return(queue->pool, take_head(queue, flow));
+				ingress_packet_return(take_head(queue, flow));
 				queue->counters.dropped_old++;
 			}
 		}
@@ -301,7 +313,7 @@ bool ingress_push(struct ingress *queue, struct ingress_packet *packet,
 	queue->counters.pushed_bytes += packet->len;
 	if (!allocate_flows(queue)) {
 		queue->counters.dropped_memory++;
-		pool_return(queue->pool, packet);
+		ingress_packet_return(packet);
 		return false;
 	}
 	packet->queued_at = now;
@@ -330,7 +342,7 @@ void ingress_clear(struct ingress *queue)
 			struct ingress_flow *flow = list_entry(node, struct ingress_flow, node);
 			struct ingress_packet *packet;
 			while ((packet = take_head(queue, flow)) != NULL) {
-				pool_return(queue->pool, packet);
+				ingress_packet_return(packet);
 				queue->counters.dropped_cleared++;
 			}
 			flow->dropping = false;
@@ -370,7 +382,7 @@ static struct ingress_packet *codel_take(
 		if (mono_diff_us(now, packet->queued_at) <= queue->wait_us)
 			break;
 		queue->counters.dropped_old++;
-		pool_return(queue->pool, packet);
+		ingress_packet_return(packet);
 	}
 	if (!packet) {
 		flow->above_at = MONO_NEVER;
@@ -391,18 +403,48 @@ static struct ingress_packet *codel_take(
 static bool mark(struct ingress *queue, struct ingress_packet *packet)
 {
 	struct ip_header header;
+	uint8_t *ip = packet->data + packet->ip_at;
 
-	if (!queue->options.ecn || ip_header_parse(packet->data, packet->len, &header) != IP_OK ||
-		!ip_header_mark_ce(packet->data, &header))
+	if (!queue->options.ecn ||
+		ip_header_parse(ip, packet->len - packet->ip_at, &header) != IP_OK ||
+		!ip_header_mark_ce(ip, &header))
 		return false;
 	queue->counters.marked++;
+	return true;
+}
+
+/*
+ * Drops the first segment of a super-packet, which is sent without it: what the sender learns is the same, and it has one packet
+ * to send again instead of many.
+ *
+ * @return false if the packet has only one
+ */
+static bool shorten(struct ingress *queue, struct ingress_packet *packet)
+{
+	static const struct super_limits any = {SUPER_PACKET_BYTES_MAX, SUPER_PACKET_BYTES_MAX};
+	uint8_t header[SUPER_PACKET_HEADER_BYTES_MAX];
+	struct super_packet p;
+
+	if (packet->ip_at == 0 ||
+		super_message_parse(packet->data, packet->len, &any, &p) != SUPER_OK ||
+		p.segments < 2)
+		return false;
+	uint16_t count = (uint16_t)(p.segments - 1);
+	uint32_t bytes = super_packet_range_bytes(&p, 1, count);
+	size_t header_bytes = super_packet_write_header(&p, 1, count, header);
+	uint8_t *at = packet->data + packet->ip_at;
+	memmove(at + header_bytes, super_packet_payload(&p, 1), bytes - header_bytes);
+	memcpy(at, header, header_bytes);
+	packet->len = packet->ip_at + bytes;
+	packet->segments = count;
+	queue->counters.dropped_codel++;
 	return true;
 }
 
 static void codel_drop(struct ingress *queue, struct ingress_packet *packet)
 {
 	queue->counters.dropped_codel++;
-	pool_return(queue->pool, packet);
+	ingress_packet_return(packet);
 }
 
 static void begin_dropping(struct ingress *queue, struct ingress_flow *flow, struct mono now)
@@ -434,7 +476,7 @@ static struct ingress_packet *codel_pop(
 		while (flow->dropping && mono_due(flow->drop_at, now)) {
 			flow->count++;
 			flow->drop_at = next_drop(queue, flow->drop_at, flow->count);
-			if (mark(queue, packet))
+			if (mark(queue, packet) || shorten(queue, packet))
 				return packet;
 			codel_drop(queue, packet);
 			packet = codel_take(queue, flow, now, &ok_to_drop);
@@ -446,7 +488,7 @@ static struct ingress_packet *codel_pop(
 	if (!ok_to_drop)
 		return packet;
 	begin_dropping(queue, flow, now);
-	if (mark(queue, packet))
+	if (mark(queue, packet) || shorten(queue, packet))
 		return packet;
 	codel_drop(queue, packet);
 	packet = codel_take(queue, flow, now, &ok_to_drop);

@@ -41,12 +41,15 @@ enum {
 		64, /* packets dropped at once, so that an overload costs one search a batch */
 };
 
-/** A slot of the pool: this header, then the packet. */
+/** A slot of a pool: this header, then what waits: a packet, or a message that holds one (core/super_message.h). */
 struct ingress_packet {
 	struct ingress_packet *next; /* the queue's */
+	struct pool *pool;	     /* where it goes back to */
 	struct mono queued_at;	     /* set by ingress_push() */
-	uint32_t len;		     /* bytes of the packet */
+	uint32_t len;		     /* bytes at `data` in use */
 	uint32_t capacity;	     /* bytes at `data` */
+	uint16_t ip_at;		     /* where in `data` the IP header begins */
+	uint16_t segments;	     /* packets that it stands for */
 	uint8_t data[];
 };
 
@@ -85,7 +88,6 @@ struct ingress_counters {
 struct ingress {
 	struct ingress_options options;
 	struct siphash_key key;
-	struct pool *pool;
 	struct ingress_flow *flows; /* options.flows of them; NULL until the first packet */
 	struct list new_flows;
 	struct list old_flows;
@@ -104,14 +106,16 @@ static inline size_t ingress_slot_bytes(size_t capacity)
 /** @return an empty packet that fills a slot of `pool`, owned by the caller; NULL if the pool is exhausted */
 struct ingress_packet *ingress_packet_take(struct pool *pool);
 
+/** Gives it back to its pool. NULL is fine. */
+void ingress_packet_return(struct ingress_packet *packet);
+
 /**
  * Prepares an empty queue; nothing is allocated.
  *
- * @pool     where its packets come from and go back to; shared by many queues; must outlive this one
  * @options  copied; values out of range are moved into it
  * @rnd      gives the key of the flow hash
  */
-void ingress_init(struct ingress *queue, struct pool *pool, const struct ingress_options *options,
+void ingress_init(struct ingress *queue, const struct ingress_options *options,
 	const struct rand_source *rnd);
 
 /** Returns all packets and frees the flow table. */
@@ -120,7 +124,7 @@ void ingress_fini(struct ingress *queue);
 /**
  * Queues a packet. At the bounds packets are dropped from the head of the longest flow, which need not be this one's.
  *
- * @packet  from the queue's pool, `len` <= `capacity`; taken, also when it is dropped
+ * @packet  from any pool that outlives the queue, `len` <= `capacity`; taken, also when it is dropped
  * @header  the parsed packet, NULL if it is no IP (all such share a flow)
  * @return  true if it waits now; false if it or others had to be dropped
  */
@@ -130,7 +134,7 @@ bool ingress_push(struct ingress *queue, struct ingress_packet *packet,
 /**
  * Takes the packet whose turn it is, after dropping what CoDel and the bound on the wait condemn.
  *
- * @return  a packet owned by the caller, who gives it back by pool_return(); NULL if none is left
+ * @return  a packet owned by the caller, who gives it back by ingress_packet_return(); NULL if none is left
  */
 struct ingress_packet *ingress_pop(struct ingress *queue, struct mono now);
 

@@ -117,9 +117,11 @@ static bool has_port(const struct ip_header *header, uint16_t port)
 	       (header->src_port == port || header->dst_port == port);
 }
 
-static enum traffic_class class_of_tcp(const uint8_t *packet, const struct ip_header *header)
+static enum traffic_class class_of_tcp(
+	const uint8_t *packet, const struct ip_header *header, uint32_t segments)
 {
-	if (header->fragment || !header->has_ports)
+	/* Of many segments the last may end the connection; that makes the others no more urgent. */
+	if (header->fragment || !header->has_ports || segments > 1)
 		return TRAFFIC_CLASS_BULK;
 	if (header->tcp_flags & (IP_TCP_SYN | IP_TCP_FIN | IP_TCP_RST))
 		return TRAFFIC_CLASS_CTL;
@@ -166,7 +168,7 @@ static enum traffic_class class_of(struct traffic_classifier *classifier, const 
 	struct mono now)
 {
 	if (protocol == IP_PROTOCOL_TCP)
-		return class_of_tcp(packet, header);
+		return class_of_tcp(packet, header, segments);
 	if (protocol == PROTOCOL_SCTP)
 		return TRAFFIC_CLASS_BULK;
 	if (is_urgent(header->dscp) || protocol == IP_PROTOCOL_ICMP ||

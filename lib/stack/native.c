@@ -31,6 +31,9 @@ static bool config_valid(const struct kcpvpn_native_config *config)
 	return config->private_key && config->realtime_us && config->random &&
 	       config->datagram_max_bytes >= KCPVPN_NATIVE_DATAGRAM_MIN_BYTES &&
 	       config->datagram_max_bytes <= KCPVPN_NATIVE_DATAGRAM_MAX_BYTES &&
+	       (config->super_max_bytes == 0 ||
+		       (config->super_max_bytes >= NATIVE_SUPER_LEAST &&
+			       config->super_max_bytes <= NATIVE_SUPER_MOST)) &&
 	       config->peers_max > 0;
 }
 

@@ -17,6 +17,7 @@
  * All deadlines of the data side are asked for in one place (native_data_next_deadline()) and are silent without a session.
  */
 #include "core/pool.h"
+#include "core/super_message.h"
 #include "stack/native_state.h"
 
 #include <errno.h>
@@ -151,6 +152,24 @@ void native_session_data_fini(struct kcpvpn_native *native, struct native_sessio
 		free(words);
 }
 
+uint32_t native_message_max(uint32_t tun_mtu, uint32_t super_max)
+{
+	if (super_max == 0)
+		return tun_mtu;
+	return (super_max > tun_mtu ? super_max : tun_mtu) + SUPER_MESSAGE_OVERHEAD_BYTES;
+}
+
+/* Of what the peer sends. What was offered is taken, whether or not this session chose it: messages outlive sessions. */
+static uint32_t recv_message_max(const struct kcpvpn_peer *peer)
+{
+	return native_message_max(peer->config.tun_mtu, peer->native->config.super_max_bytes);
+}
+
+static uint32_t send_message_max(const struct kcpvpn_peer *peer)
+{
+	return native_message_max(peer->hs.limits.tun_mtu, kcpvpn_peer_super_max(peer));
+}
+
 bool native_data_have_path(struct kcpvpn_peer *peer)
 {
 	struct native_data_state *data = &peer->data;
@@ -161,8 +180,8 @@ bool native_data_have_path(struct kcpvpn_peer *peer)
 		.pool = &peer->native->data.slots,
 		.payload_bytes = sizes.payload_bytes,
 		.piece_bytes = sizes.piece_bytes,
-		.recv_message_max_bytes = peer->config.tun_mtu,
-		.send_message_max_bytes = limits->tun_mtu,
+		.recv_message_max_bytes = recv_message_max(peer),
+		.send_message_max_bytes = send_message_max(peer),
 		.rx_credit_bytes = NATIVE_RX_CREDIT_BYTES,
 		.peer_credit_bytes = limits->rx_credit_bytes,
 		.bulk_deadline_us = peer->config.deadline_us,
@@ -220,8 +239,8 @@ void native_data_limits(struct kcpvpn_peer *peer, struct mono now)
 
 	liveness_configure(&data->live, keepalive_us(peer), peer->config.dead_after_us);
 	if (data->path) {
-		kcp_path_set_message_max(data->path, peer->config.tun_mtu,
-			peer->hs.has_limits ? peer->hs.limits.tun_mtu : peer->config.tun_mtu);
+		kcp_path_set_message_max(data->path, recv_message_max(peer),
+			peer->hs.has_limits ? send_message_max(peer) : peer->config.tun_mtu);
 		kcp_path_set_bulk_deadline(data->path, peer->config.deadline_us);
 	}
 	native_path_start(peer, now);
@@ -283,7 +302,7 @@ void native_data_tell(struct kcpvpn_peer *peer, struct mono now)
 		return;
 	if (kcp_path_recv_iov(data->path, NULL, 0, &len) != -EAGAIN)
 		native_peer_raise(peer, KCPVPN_PEER_EVENT_READABLE);
-	if (data->wants_room && kcpvpn_peer_ready(peer)) {
+	if (data->wants_room && kcpvpn_peer_room(peer, data->room_bytes)) {
 		data->wants_room = false;
 		native_peer_raise(peer, KCPVPN_PEER_EVENT_WRITABLE);
 	}

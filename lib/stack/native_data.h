@@ -111,7 +111,8 @@ struct native_data_state {
 	bool has_largest;
 	bool wants_confirm; /* PING unless something else leaves with this flush */
 	bool wants_input_done;
-	bool wants_room; /* the program was refused: tell it when there is room */
+	bool wants_room;   /* the program was refused: tell it when there is room */
+	size_t room_bytes; /* of the message that it was refused */
 };
 
 /** Of the node. */
@@ -214,6 +215,9 @@ void native_data_tell(struct kcpvpn_peer *peer, struct mono now);
 
 /** Judges a counter, whose tag need not have been checked, and changes nothing. */
 bool native_window_fresh(const struct native_session_data *data, uint64_t counter);
+
+/** Longest message, prefix and all, for packets up to `tun_mtu` and super-packets up to `super_max`, 0 = none of these */
+uint32_t native_message_max(uint32_t tun_mtu, uint32_t super_max);
 
 /** Judges and remembers a counter that is authentic. @return true if it is fresh */
 bool native_window_commit(struct native_session_data *data, uint64_t counter);

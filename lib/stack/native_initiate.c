@@ -156,6 +156,13 @@ static uint64_t next_seq(struct kcpvpn_peer *peer)
 	return seq;
 }
 
+uint16_t native_features(const struct kcpvpn_native *native)
+{
+	unsigned super = native->config.super_max_bytes > 0 ? NATIVE_FEATURE_SUPER : 0;
+
+	return (uint16_t)(NATIVE_FEATURES | super);
+}
+
 void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_params)
 {
 	const struct kcpvpn_native *native = peer->native;
@@ -165,9 +172,10 @@ void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_para
 		native_handshake_renew_instance(peer);
 	*ret_params = (struct native_params){
 		.instance_id = peer->hs.own_instance,
-		.features = NATIVE_FEATURES,
+		.features = native_features(native),
 		.datagram_max = (uint16_t)native->config.datagram_max_bytes,
 		.tun_mtu = peer->config.tun_mtu,
+		.super_max = native->config.super_max_bytes,
 		.fec_window_max = NATIVE_FEC_WINDOW,
 		.shards = 1,
 		.version_max = NATIVE_VERSION,
@@ -419,7 +427,7 @@ static void take_resp(struct native_attempt *attempt, const struct native_addres
 	session->own_tun_mtu = attempt->own_tun_mtu;
 	session->peer_instance = params->instance_id;
 	session->params = *params;
-	session->params.features &= NATIVE_FEATURES;
+	session->params.features &= native_features(native);
 	end_attempts_from(peer, attempt);
 	attempt_answered(&peer->hs.schedule, newest, now);
 	/* Which of our addresses it came to is for the kernel to choose anew as routes change. */
@@ -459,7 +467,7 @@ void native_initiate_resp_work(
 	if (!native_params_read(bytes, NATIVE_PARAMS_RESP, &params)) {
 		native->stats.drop_params++;
 		peer->hs.trouble = trouble_params;
-	} else if (params.required & ~NATIVE_FEATURES) {
+	} else if (params.required & ~native_features(native)) {
 		refused(peer, trouble_feature, now);
 	} else {
 		take_resp(attempt, &shake->from, &params, now);

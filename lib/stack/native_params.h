@@ -35,7 +35,7 @@ enum native_feature {
 	NATIVE_FEATURE_ECN = 1 << 3,
 	NATIVE_FEATURE_PATH_MTU = 1 << 4,
 	NATIVE_FEATURE_PADDING = 1 << 5,
-	/* what this version can do */
+	/* what this version can do; SUPER besides, where the program can */
 	NATIVE_FEATURES = NATIVE_FEATURE_FEC | NATIVE_FEATURE_PATH_MTU | NATIVE_FEATURE_PADDING,
 };
 

@@ -22,12 +22,14 @@ static void drop_bad(struct kcpvpn_peer *peer)
 int kcpvpn_peer_recv_peek(struct kcpvpn_peer *peer, struct iovec *iov, int iov_max, size_t *ret_len)
 {
 	struct kcp_path *path = peer->data.path;
+	uint32_t longest =
+		native_message_max(peer->config.tun_mtu, peer->native->config.super_max_bytes);
 
 	while (path) {
 		int pieces = kcp_path_recv_iov(path, iov, iov_max, ret_len);
 		if (pieces == -EAGAIN)
 			break;
-		if (pieces > 0 && *ret_len <= peer->config.tun_mtu)
+		if (pieces > 0 && *ret_len <= longest)
 			return pieces;
 		drop_bad(peer);
 	}

@@ -227,7 +227,7 @@ static bool admitted(struct kcpvpn_peer *peer, const struct native_address *from
 		send_reject(peer, from, HANDSHAKE_REJECT_STALE);
 		return false;
 	}
-	if (params->required & ~NATIVE_FEATURES) {
+	if (params->required & ~native_features(native)) {
 		native->stats.drop_params++;
 		hs->trouble = "it requires a feature that this version does not have";
 		send_reject(peer, from, HANDSHAKE_REJECT_FEATURE);
@@ -258,7 +258,7 @@ static void answer(struct kcpvpn_peer *peer, const struct native_shake *shake,
 	native_index_add(&native->indices, &session->index, NATIVE_INDEX_SESSION, &native->random);
 	native_peer_params(peer, &own);
 	own.sender_index = session->index.number;
-	own.features = params->features & NATIVE_FEATURES;
+	own.features = params->features & native_features(native);
 	native_params_write(&own, NATIVE_PARAMS_RESP, bytes);
 	if (handshake_resp_write(&native->secrets->responder, peer->keys, bytes, &native->random,
 		    datagram, &native->secrets->keys) != HANDSHAKE_OK) {

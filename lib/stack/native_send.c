@@ -2,22 +2,37 @@
  * What the program gives: packets, classed and put into their lanes. Nothing queues here beyond what may leave with the next
  * flush; a packet that may not go is left to the program, whose queue knows which one to drop.
  */
-#include "core/ip_header.h"
+#include "core/super_message.h"
 #include "stack/native_state.h"
 
 #include <errno.h>
 
-bool kcpvpn_peer_ready(struct kcpvpn_peer *peer)
+bool kcpvpn_peer_room(struct kcpvpn_peer *peer, size_t len)
 {
 	struct native_data_state *data = &peer->data;
 	struct mono now = peer->native->now;
 	bool ready = data->running && data->path && data->address.port &&
 		     native_session_sending(peer, now) &&
-		     kcp_path_room(data->path, KCP_PATH_BULK, 0, now);
+		     kcp_path_room(data->path, KCP_PATH_BULK, len, now);
 
-	if (!ready)
+	if (!ready) {
 		data->wants_room = true;
+		data->room_bytes = len;
+	}
 	return ready;
+}
+
+bool kcpvpn_peer_ready(struct kcpvpn_peer *peer)
+{
+	return kcpvpn_peer_room(peer, 0);
+}
+
+uint32_t kcpvpn_peer_super_max(const struct kcpvpn_peer *peer)
+{
+	const struct native_params *limits = &peer->hs.limits;
+
+	return peer->hs.has_limits && (limits->features & NATIVE_FEATURE_SUPER) ? limits->super_max
+										: 0;
 }
 
 void kcpvpn_peer_want(struct kcpvpn_peer *peer, int64_t now_us)
@@ -51,23 +66,25 @@ int kcpvpn_peer_send(struct kcpvpn_peer *peer, const void *packet, size_t len, i
 {
 	struct native_data_state *data = &peer->data;
 	struct mono now = peer->native->now = mono_at_us(now_us);
-	struct ip_header header;
+	struct super_packet inner;
 
 	if (!data->running || !data->address.port || !native_session_sending(peer, now) ||
 		!native_data_have_path(peer)) {
 		data->wants_room = true;
 		return -ENOTCONN;
 	}
-	if (ip_header_parse(packet, len, &header) != IP_OK)
-		return -EINVAL;
-	if (len > peer->hs.limits.tun_mtu)
-		return -EMSGSIZE;
-	struct traffic_flow flow =
-		traffic_class_of(&peer->native->data.classifier, packet, &header, 1, now);
+	const struct super_limits limits = {peer->hs.limits.tun_mtu, kcpvpn_peer_super_max(peer)};
+	enum super_verdict verdict = super_message_parse(packet, len, &limits, &inner);
+	if (verdict != SUPER_OK)
+		return verdict == SUPER_TOO_LONG || verdict == SUPER_TOO_MANY ? -EMSGSIZE : -EINVAL;
+	struct traffic_flow flow = traffic_class_of(
+		&peer->native->data.classifier, inner.bytes, &inner.ip, inner.segments, now);
 	int error =
 		kcp_path_send(data->path, class_in_path(flow.class), flow.number, packet, len, now);
-	if (error == -EAGAIN)
+	if (error == -EAGAIN) {
 		data->wants_room = true;
+		data->room_bytes = len;
+	}
 	if (error < 0)
 		return error == -ENOMEM ? -ENOBUFS : error;
 	peer->payload_at = now;

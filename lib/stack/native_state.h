@@ -284,6 +284,9 @@ void native_call_enqueue(struct kcpvpn_peer *peer, enum native_call call, bool r
 /** Nothing of the peer waits any more. */
 void native_call_cancel(struct kcpvpn_peer *peer);
 
+/** Features that this node offers: a bit set of enum native_feature. */
+uint16_t native_features(const struct kcpvpn_native *native);
+
 /** True if the peer has anywhere to be called. */
 bool native_peer_callable(const struct kcpvpn_peer *peer);
 

@@ -2,15 +2,16 @@
  * A node of a tunnel with the queue in front of it. It has a round when something came for it or its deadline is due, and a round
  * is the daemon's: serve deadlines, read, let the queue go on, flush, again while there was anything to read.
  *
- * The queue is handled as vpnd/packet_path.c does: popped only while the node takes bulk, tuned to the measured path ten times
+ * Inner hosts have devices with offloads: what a flow sends at one instant is put together as they would do, and cut as the
+ * daemon does. The queue is handled as vpnd/packet_path.c does: popped only while the node takes bulk, tuned to the measured path ten times
  * a second, and what waited too long is dropped now and then.
  */
 #include "inner_end.h"
 
 #include "inner_kcp_go.h"
 
-#include "core/ip_header.h"
 #include "core/rand.h"
+#include "core/super_message.h"
 
 #include <string.h>
 #include <sys/uio.h>
@@ -20,6 +21,9 @@ enum {
 	QUEUED_MAX = 16384,
 	SLOT_BYTES = 2048,
 	TUNE_US = 100000,
+	MESSAGE_BYTES = 16384,
+	MESSAGE_BYTES_MAX = 65600,
+	MESSAGE_US = 1000,
 	MEMORY_BYTES = 64 << 20,
 	DEAD_AFTER_US = 15000000,
 };
@@ -69,21 +73,51 @@ struct mono inner_end_next_deadline(const struct inner_end *end)
 
 /* ---- the queue in front ----------------------------------------------------------------------------------------- */
 
-void inner_end_queue(struct inner_end *end, const uint8_t *bytes, size_t len, struct mono now)
+static void queue_message(struct inner_end *end, const struct super_packet *packet, uint16_t first,
+	uint16_t count, struct mono now)
 {
-	struct ip_header header;
-	struct ingress_packet *packet = ingress_packet_take(&end->packets);
-	if (!packet || ip_header_parse(bytes, len, &header) != IP_OK)
+	struct ingress_packet *slot =
+		ingress_packet_take(count > 1 ? &end->long_packets : &end->packets);
+
+	if (!slot)
 		inner_world_fail(end->world, "an inner packet cannot be queued");
-	memcpy(packet->data, bytes, len);
-	packet->len = (uint32_t)len;
+	slot->len = (uint32_t)super_message_write(packet, first, count, slot->data, &slot->ip_at);
+	slot->segments = count;
+	(void)ingress_push(&end->queue, slot, &packet->ip, now);
+}
+
+/* What a host hands over in one go. */
+static void queue_packet(void *ctx, const struct super_packet *packet)
+{
+	struct inner_end *end = ctx;
+	struct mono now = end->world->now;
+	uint16_t count;
+
 	if (!ingress_empty(&end->queue) &&
 		mono_diff_us(now, end->expired_at) > end->queue.options.wait_max_us) {
 		end->expired_at = now;
 		ingress_expire(&end->queue, now);
 	}
-	(void)ingress_push(&end->queue, packet, &header, now);
+	for (uint16_t first = 0; first < packet->segments; first = (uint16_t)(first + count)) {
+		count = super_message_fit(packet, first, end->message_bytes);
+		queue_message(end, packet, first, count, now);
+	}
 	end->pumping = true;
+}
+
+void inner_end_queue(struct inner_end *end, const uint8_t *bytes, size_t len, struct mono now)
+{
+	bool is_tcp = len > 9 && bytes[9] == IP_PROTOCOL_TCP;
+	struct super_packet packet;
+
+	(void)now;
+	if (super_packet_parse(bytes, len, is_tcp ? SUPER_PACKET_PARTIAL : SUPER_PACKET_PLAIN, 0,
+		    &packet) != SUPER_OK)
+		inner_world_fail(end->world, "an inner packet cannot be queued");
+	if (end->world->options.offload_off)
+		queue_packet(end, &packet);
+	else
+		super_merge_push(&end->sent, &packet);
 	end->touched = true;
 }
 
@@ -98,6 +132,16 @@ static bool measure(const struct inner_end *end, struct ingress_path *ret_path)
 	return status.srtt_us >= 0;
 }
 
+static uint32_t message_bytes(const struct inner_end *end, uint64_t rate_bps)
+{
+	uint64_t bytes = rate_bps / 8 * MESSAGE_US / 1000000;
+	uint32_t most = end->node ? 0 : kcpvpn_peer_super_max(end->peer);
+
+	if (bytes > MESSAGE_BYTES)
+		bytes = MESSAGE_BYTES;
+	return bytes < most ? (uint32_t)bytes : most;
+}
+
 static void tune(struct inner_end *end, struct mono now)
 {
 	struct ingress_path path;
@@ -105,6 +149,7 @@ static void tune(struct inner_end *end, struct mono now)
 	if (mono_diff_us(now, end->tuned_at) < TUNE_US || !measure(end, &path))
 		return;
 	end->tuned_at = now;
+	end->message_bytes = message_bytes(end, path.rate_bps);
 	ingress_follow(&end->queue, &path, (uint32_t)end->world->options.mtu_bytes);
 	int64_t asked_us = path.srtt_us * end->world->options.target_percent / 100;
 	if (asked_us > end->queue.options.target_us)
@@ -113,7 +158,8 @@ static void tune(struct inner_end *end, struct mono now)
 
 static bool takes_more(struct inner_end *end)
 {
-	return end->node ? inner_kcp_go_ready(end) : kcpvpn_peer_ready(end->peer);
+	return end->node ? inner_kcp_go_ready(end)
+			 : kcpvpn_peer_room(end->peer, end->message_bytes);
 }
 
 static int send_packet(struct inner_end *end, const struct ingress_packet *packet, struct mono now)
@@ -134,7 +180,7 @@ static void pump(struct inner_end *end, struct mono now)
 			return;
 		if (send_packet(end, packet, now) < 0)
 			end->counters.refused++;
-		pool_return(&end->packets, packet);
+		ingress_packet_return(packet);
 	}
 }
 
@@ -143,7 +189,10 @@ static void pump(struct inner_end *end, struct mono now)
 void inner_end_hand_out(struct inner_end *end, const struct iovec *pieces, int count, size_t len)
 {
 	struct inner_world *world = end->world;
-	uint8_t packet[65536];
+	const struct super_limits limits = {
+		world->options.mtu_bytes, end->node ? 0 : SUPER_PACKET_BYTES_MAX};
+	static uint8_t packet[MESSAGE_BYTES_MAX], segment[MESSAGE_BYTES_MAX];
+	struct super_packet whole;
 	const uint8_t *bytes = pieces[0].iov_base;
 	size_t at = 0;
 
@@ -152,11 +201,16 @@ void inner_end_hand_out(struct inner_end *end, const struct iovec *pieces, int c
 		at += pieces[i].iov_len;
 		bytes = packet;
 	}
-	end->counters.out_packets++;
-	end->counters.out_bytes += len;
-	if (world->watch)
-		world->watch(world->watch_ctx, end->tunnel, end->side, bytes, len);
-	inner_world_hand_in(world, end->side, bytes, len);
+	if (super_message_parse(bytes, len, &limits, &whole) != SUPER_OK)
+		inner_world_fail(world, "a message is no packet");
+	for (uint16_t i = 0; i < whole.segments; i++) {
+		size_t bytes_out = super_packet_write(&whole, i, 1, true, segment);
+		end->counters.out_packets++;
+		end->counters.out_bytes += bytes_out;
+		if (world->watch)
+			world->watch(world->watch_ctx, end->tunnel, end->side, segment, bytes_out);
+		inner_world_hand_in(world, end->side, segment, bytes_out);
+	}
 }
 
 static void read_messages(struct inner_end *end)
@@ -197,6 +251,7 @@ bool inner_end_serve(struct inner_end *end)
 		(!end->touched && !mono_due(inner_end_next_deadline(end), world->now)))
 		return false;
 	end->touched = false;
+	super_merge_flush(&end->sent);
 	for (int i = 0; i < TURNS; i++) {
 		bool any = end->node ? inner_kcp_go_turn(end) : turn(end);
 		pump(end, world->now);
@@ -237,7 +292,10 @@ void inner_end_start(struct inner_world *world, size_t tunnel, size_t side)
 		.expired_at = world->now,
 	};
 	pool_init(&end->packets, ingress_slot_bytes(SLOT_BYTES), QUEUED_MAX);
-	ingress_init(&end->queue, &end->packets, &queue, &random);
+	pool_init(&end->long_packets, ingress_slot_bytes(MESSAGE_BYTES), QUEUED_MAX);
+	if (super_merge_init(&end->sent, queue_packet, end, true) < 0)
+		inner_world_fail(world, "no memory");
+	ingress_init(&end->queue, &queue, &random);
 	if (world->options.kcp_go) {
 		inner_kcp_go_start(end, world->options.kcp_go, fill_random);
 		return;
@@ -248,6 +306,7 @@ void inner_end_start(struct inner_world *world, size_t tunnel, size_t side)
 		.datagram_max_bytes = INNER_WORLD_DATAGRAM_MAX,
 		.peers_max = 2,
 		.memory_max_bytes = MEMORY_BYTES,
+		.super_max_bytes = world->options.offload_off ? 0 : SUPER_PACKET_BYTES_MAX,
 		.realtime_us = realtime,
 		.random = fill_random,
 		.ctx = end,
@@ -292,4 +351,6 @@ void inner_end_stop(struct inner_end *end)
 	kcpvpn_node_free(end->node);
 	ingress_fini(&end->queue);
 	pool_fini(&end->packets);
+	pool_fini(&end->long_packets);
+	super_merge_fini(&end->sent);
 }

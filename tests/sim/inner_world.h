@@ -12,6 +12,7 @@
 
 #include "core/mono.h"
 #include "core/pool.h"
+#include "core/super_merge.h"
 #include "kcpvpn/native.h"
 #include "kcpvpn/node.h"
 #include "session/ingress.h"
@@ -40,6 +41,7 @@ struct inner_world_options {
 	uint32_t
 		target_percent; /* of SRTT: CoDel's target, if that is more than the daemon's; 0 = the daemon's */
 	bool fec_off;
+	bool offload_off; /* inner hosts hand over single packets; else what a flow sends at one instant is one super-packet */
 	const struct kcpvpn_config
 		*kcp_go;	    /* the kcp-go wire with these settings; NULL = the native one */
 	struct link_config link[2]; /* from side 0, from side 1 */
@@ -62,7 +64,9 @@ struct inner_end {
 	struct kcpvpn_udp_port port;
 	struct kcpvpn_endpoint address; /* change it to roam */
 	struct ingress queue;
-	struct pool packets;
+	struct pool packets, long_packets;
+	struct super_merge sent; /* by inner hosts at this instant */
+	uint32_t message_bytes;	 /* as struct peer has it */
 	uint64_t random;
 	bool touched; /* something came since its last round */
 	bool pumping; /* the queue may go on to the node */

@@ -53,6 +53,8 @@ struct kcpvpn_native_config {
 		datagram_max_bytes; /* UDP payload received at most, told to peers; also the most ever sent */
 	uint32_t peers_max;
 	uint64_t memory_max_bytes; /* payload of all peers, as it lies in memory */
+	/* Longest super-packet that the program takes, as length of its IP packet: 1280..65535; 0 = it takes none. */
+	uint32_t super_max_bytes;
 	bool handshake_limits_off; /* for benchmarks: no load detection, no buckets */
 	/* Microseconds since 1970. Need not be right and may jump: it only makes handshake numbers grow over restarts. */
 	int64_t (*realtime_us)(void *ctx);
@@ -224,14 +226,18 @@ KCPVPN_API void kcpvpn_peer_set_targets(struct kcpvpn_peer *peer,
 /** True if a packet given now would leave at the next flush; if not, KCPVPN_PEER_EVENT_WRITABLE tells. */
 KCPVPN_API bool kcpvpn_peer_ready(struct kcpvpn_peer *peer);
 
+/** The same of a message of `len` bytes: a long one may lack credit where a short one does not. 0 = a packet in one piece */
+KCPVPN_API bool kcpvpn_peer_room(struct kcpvpn_peer *peer, size_t len);
+
 /** There is data for it: a peer that is not persistent is called, an idle one wakes up. */
 KCPVPN_API void kcpvpn_peer_want(struct kcpvpn_peer *peer, int64_t now_us);
 
 /**
  * Sends one inner IP packet, in the class and order that its header asks for.
  *
- * @return  0; -EAGAIN while kcpvpn_peer_ready() is false; -EMSGSIZE beyond the peer's inner MTU; -EINVAL if it is no IP
- *          packet; -ENOBUFS; -ENOTCONN without a session
+ * @packet  or, if kcpvpn_peer_super_max() is above 0, a message with another form of it (lib/PROTOCOL.md 9.2)
+ * @return  0; -EAGAIN while kcpvpn_peer_room() is false; -EMSGSIZE beyond what the peer takes; -EINVAL if it is no IP
+ *          packet, nor a form of one; -ENOBUFS; -ENOTCONN without a session
  */
 KCPVPN_API int kcpvpn_peer_send(
 	struct kcpvpn_peer *peer, const void *packet, size_t len, int64_t now_us);
@@ -266,6 +272,12 @@ KCPVPN_API void kcpvpn_peer_set_link_mtu(
 
 /** Largest inner packet the peer takes at all (its own tun_mtu); 0 while unknown. */
 KCPVPN_API uint32_t kcpvpn_peer_tun_mtu(const struct kcpvpn_peer *peer);
+
+/**
+ * Longest super-packet that the peer takes, as length of its IP packet; 0 = none. Not more than 128
+ * segments, each of which is at most kcpvpn_peer_tun_mtu() long as a packet of its own.
+ */
+KCPVPN_API uint32_t kcpvpn_peer_super_max(const struct kcpvpn_peer *peer);
 
 /** A pointer of the program's own, NULL at first. The library never looks at it. */
 KCPVPN_API void kcpvpn_peer_set_user(struct kcpvpn_peer *peer, void *user);

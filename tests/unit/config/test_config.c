@@ -25,7 +25,7 @@ Test(config, defaults_are_those_of_the_schema)
 	cr_assert_eq(c->interface.mtu, CONFIG_AUTO);
 	cr_assert_eq(c->interface.mtu_bytes, 1298);
 	cr_assert_eq(c->interface.queues, CONFIG_AUTO);
-	cr_assert(!c->interface.offload);
+	cr_assert(c->interface.offload);
 	cr_assert_eq(c->interface.addresses.count, 0u);
 	cr_assert_eq(c->listen.count, 0u);
 	cr_assert_eq(c->wire, CONFIG_WIRE_KCP_GO);

@@ -151,3 +151,44 @@ Test(super_message, limits)
 	len = build(&flow, 65536 - 48, true, message + 3);
 	cr_assert_eq(parse(message, len + 3, &limits, &p), SUPER_TOO_LONG);
 }
+
+/* Cut as the sender does: every byte once, whatever the room; a segment alone is plain, and no longer than it was. */
+Test(super_message, cut_into_messages)
+{
+	static uint8_t packet[BYTES], message[BYTES];
+	unsigned seed = 3;
+
+	for (int round = 0; round < 400; round++) {
+		struct packet_flow flow =
+			packet_flow_random(&seed, round & 1 ? 4 : 6, round & 2 ? 6 : 17);
+		uint16_t size = (uint16_t)(200 + rand_r(&seed) % 1000), count, ip_at = 9;
+		uint32_t room = (uint32_t)rand_r(&seed) % 20000, payload = 0;
+		uint32_t n = 1 + (uint32_t)rand_r(&seed) % 40000;
+		struct super_packet p, got;
+
+		size_t len = build(&flow, n, true, packet);
+		if (super_packet_parse(packet, len, SUPER_PACKET_SEGMENTED, size, &p) != SUPER_OK)
+			continue;
+		for (uint16_t first = 0; first < p.segments; first = (uint16_t)(first + count)) {
+			count = super_message_fit(&p, first, room);
+			cr_assert(count >= 1 && first + count <= p.segments);
+			uint32_t bytes = super_message_bytes(&p, first, count);
+			cr_assert(count == 1 || bytes <= room);
+			if (first + count + 1 < p.segments && count < SUPER_PACKET_SEGMENTS_MAX)
+				cr_assert(super_message_bytes(&p, first, (uint16_t)(count + 1)) >
+					  room);
+			cr_assert_eq(super_message_write(&p, first, count, message, &ip_at), bytes);
+			cr_assert_eq(ip_at, count == 1 ? 0 : SUPER_MESSAGE_OVERHEAD_BYTES);
+			cr_assert_eq(parse(message, bytes, &LIMITS, &got), SUPER_OK);
+			cr_assert_eq(got.segments, count);
+			if (count == 1)
+				cr_assert(packet_sums_right(message, bytes));
+			uint32_t some = super_packet_range_bytes(&p, first, count) - p.header_bytes;
+			cr_assert_eq(
+				memcmp(message + ip_at + p.header_bytes, stream + payload, some),
+				0);
+			payload += some;
+		}
+		cr_assert_eq(payload, n);
+	}
+}

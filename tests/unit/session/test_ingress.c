@@ -2,6 +2,7 @@
 #include "core/endian.h"
 #include "core/ip_header.h"
 #include "core/rand.h"
+#include "core/super_message.h"
 #include "session/ingress.h"
 
 #include <criterion/criterion.h>
@@ -29,7 +30,7 @@ static void setup(struct bench *bench, const struct ingress_options *options)
 
 	bench->seed = 99;
 	pool_init(&bench->pool, ingress_slot_bytes(CAPACITY), 20000);
-	ingress_init(&bench->queue, &bench->pool, options, &rnd);
+	ingress_init(&bench->queue, options, &rnd);
 }
 
 static void teardown(struct bench *bench)
@@ -255,6 +256,78 @@ Test(ingress, marks_instead_of_dropping)
 	cr_assert_eq(b.queue.counters.marked, 0);
 	cr_assert(b.queue.counters.dropped_codel > 10);
 	teardown(&b);
+}
+
+enum { SEGMENT = 500, SEGMENTS = 8 };
+
+/* A message with segments of TCP from byte `seq` on, not capable of marks. */
+static struct ingress_packet *super_of(struct bench *bench, struct pool *pool, uint32_t seq)
+{
+	static const uint8_t src[4] = {10, 0, 0, 1};
+	static const uint8_t dst[4] = {10, 0, 0, 2};
+	struct ingress_packet *packet = ingress_packet_take(pool);
+	uint8_t *at = packet->data + SUPER_MESSAGE_OVERHEAD_BYTES;
+	size_t payload = SEGMENT * (SEGMENTS - 1) + 1;
+
+	(void)bench;
+	packet->data[0] = 0x81;
+	store_le16(packet->data + 1, SEGMENT);
+	memset(at, 0, 40);
+	(void)ip_header_write(at, 4, src, dst, IP_PROTOCOL_TCP, 20 + payload);
+	store_be32(at + 24, seq);
+	at[32] = 0x50;
+	at[33] = 0x18;
+	for (size_t i = 0; i < payload; i++)
+		at[40 + i] = (uint8_t)((seq + i) / 3);
+	packet->ip_at = SUPER_MESSAGE_OVERHEAD_BYTES;
+	packet->segments = SEGMENTS;
+	packet->len = (uint32_t)(SUPER_MESSAGE_OVERHEAD_BYTES + 40 + payload);
+	return packet;
+}
+
+/* Many segments in one are not lost for one drop: the first is, and what is left is a good packet. */
+Test(ingress, codel_takes_one_segment_of_many)
+{
+	static const struct super_limits limits = {1400, SUPER_PACKET_BYTES_MAX};
+	struct ingress_packet *packet;
+	struct super_packet p;
+	struct pool pool;
+	struct bench b;
+	uint32_t seq = 0, whole = 0, shorter = 0;
+
+	setup(&b, &INGRESS_DEFAULTS);
+	pool_init(&pool, ingress_slot_bytes(6000), 2000);
+	for (uint32_t i = 0; i < 1000; i++) {
+		packet = super_of(&b, &pool, seq);
+		seq += SEGMENT * (SEGMENTS - 1) + 1;
+		cr_assert_eq(super_message_parse(packet->data, packet->len, &limits, &p), SUPER_OK);
+		cr_assert(ingress_push(&b.queue, packet, &p.ip, mono_at_ms(5)));
+	}
+	for (uint32_t i = 0; i < 200; i++) { /* a second of waits above the target */
+		uint32_t first = i * (SEGMENT * (SEGMENTS - 1) + 1);
+		packet = ingress_pop(&b.queue, mono_at_ms(20 + i));
+		cr_assert_eq(super_message_parse(packet->data, packet->len, &limits, &p), SUPER_OK);
+		cr_assert_eq(p.segments, packet->segments);
+		cr_assert_eq(p.length_bytes, p.ip.length_bytes);
+		if (packet->segments == SEGMENTS) {
+			whole++;
+		} else {
+			cr_assert_eq(packet->segments, SEGMENTS - 1);
+			first += SEGMENT;
+			shorter++;
+		}
+		cr_assert_eq(load_be32(p.bytes + 24), first);
+		const uint8_t *payload = super_packet_payload(&p, 0);
+		for (uint32_t k = 0; k < p.length_bytes - p.header_bytes; k++)
+			cr_assert_eq(payload[k], (uint8_t)((first + k) / 3));
+		ingress_packet_return(packet);
+	}
+	cr_assert_eq(shorter, b.queue.counters.dropped_codel);
+	cr_assert(shorter > 0 && whole > shorter);
+	ingress_clear(&b.queue);
+	cr_assert_eq(pool.slots_used, 0);
+	teardown(&b);
+	pool_fini(&pool);
 }
 
 Test(ingress, the_bound_on_the_wait_is_hard)

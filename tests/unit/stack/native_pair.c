@@ -522,6 +522,7 @@ struct native_end *native_pair_start(
 		.datagram_max_bytes = end->options.datagram_max_bytes,
 		.peers_max = NATIVE_PAIR_ENDS,
 		.memory_max_bytes = end->options.memory_max_bytes,
+		.super_max_bytes = end->options.super_max_bytes,
 		.handshake_limits_off = end->options.limits_off,
 		.realtime_us = realtime,
 		.random = fill_random,

@@ -17,7 +17,7 @@
 
 enum {
 	NATIVE_PAIR_ENDS = 4,
-	NATIVE_PAIR_MESSAGE_MAX = 65536,
+	NATIVE_PAIR_MESSAGE_MAX = 65600,
 	NATIVE_PAIR_DATAGRAM_MAX = 9000,
 };
 
@@ -53,6 +53,7 @@ struct native_end_options {
 	struct kcpvpn_peer_config peer; /* its keys are ignored */
 	uint32_t datagram_max_bytes;
 	uint64_t memory_max_bytes;
+	uint32_t super_max_bytes;
 	bool has_psk;
 	bool has_network_key;
 	bool limits_off;

@@ -200,8 +200,9 @@ void kcpvpn_peer_set_targets(
 	peer->set++;
 }
 
-bool kcpvpn_peer_ready(struct kcpvpn_peer *peer)
+bool kcpvpn_peer_room(struct kcpvpn_peer *peer, size_t len)
 {
+	peer->room_asked = len;
 	return peer->ready;
 }
 
@@ -260,6 +261,11 @@ void kcpvpn_peer_set_link_mtu(struct kcpvpn_peer *peer, uint32_t mtu_bytes, int6
 uint32_t kcpvpn_peer_tun_mtu(const struct kcpvpn_peer *peer)
 {
 	return peer->tun_mtu;
+}
+
+uint32_t kcpvpn_peer_super_max(const struct kcpvpn_peer *peer)
+{
+	return peer->super_max;
 }
 
 void kcpvpn_peer_set_user(struct kcpvpn_peer *peer, void *user)

@@ -29,7 +29,8 @@ struct kcpvpn_peer {
 	enum kcpvpn_peer_state state;
 	bool ready;
 	struct kcpvpn_endpoint endpoint; /* family 0 = nowhere */
-	uint32_t inner_mtu, tun_mtu, link_mtu;
+	uint32_t inner_mtu, tun_mtu, super_max, link_mtu;
+	size_t room_asked;
 	const char *trouble;
 	unsigned events;
 	const char *message; /* waits to be received; NULL = none */

@@ -63,8 +63,9 @@ static void setup(struct bench *b)
 	b->log = (struct log){note, b, LOG_LEVEL_DEBUG};
 	cr_assert_eq(unshare(CLONE_NEWNET), 0, "needs root: network namespaces");
 	cr_assert_eq(netlink_new(&b->netlink, &b->fault), 0);
-	cr_assert_eq(device_open(&b->device, "dev0", b->netlink, &b->log, wanted, b, &b->fault), 0,
-		"%s", b->fault.text);
+	cr_assert_eq(
+		device_open(&b->device, "dev0", false, b->netlink, &b->log, wanted, b, &b->fault),
+		0, "%s", b->fault.text);
 }
 
 static void teardown(struct bench *b, const struct config *config)

@@ -112,13 +112,14 @@ static void setup(struct bench *b)
 	b->host = pair[1];
 	b->now = mono_at_us(1000000);
 	b->wire.wire.ops = &OPS;
+	b->wire.wire.takes.packet_bytes_max = SUPER_PACKET_BYTES_MAX;
 	packet_path_init(&b->path, &b->tun, MTU, b->now);
 	b->path.wire = &b->wire.wire;
 	for (size_t i = 0; i < 3; i++) {
 		const struct config_peer *config = &b->config->peers[i];
 		b->wire.state[i] = WIRE_PEER_UP;
 		b->wire.ready[i] = true;
-		b->peers[i] = peer_new(config, &b->path.packets, &rnd);
+		b->peers[i] = peer_new(config, &rnd);
 		for (size_t k = 0; k < config->allowed_ips.count; k++)
 			cr_assert_eq(allowed_ips_insert(&b->path.owners,
 					     &config->allowed_ips.items[k], b->peers[i]),
@@ -250,13 +251,13 @@ Test(packet_path, what_is_too_big_is_told)
 	check_error(&b, 4, 3, 4, "10.0.0.2");
 	from_host(&b, "fd02::9", MTU + 1);
 	check_error(&b, 6, 2, 0, "fd02::9");
-	from_host(&b, "10.0.0.2", 4000); /* longer than a slot: cut, and no packet any more */
+	from_host(&b, "10.0.0.2", 4000); /* longer than a slot */
+	check_error(&b, 4, 3, 4, "10.0.0.2");
 	packet_path_pump(&b.path, b.now);
 	cr_assert_eq(b.wire.sent[0], 1);
 	cr_assert_eq(b.wire.last_len, MTU);
-	cr_assert_eq(b.peers[0]->counters.drops[PEER_DROP_OUT_TOO_BIG], 2);
-	cr_assert_eq(b.path.counters.malformed[IP_BAD_LENGTH], 1);
-	cr_assert_eq(b.path.counters.icmp_sent, 2);
+	cr_assert_eq(b.peers[0]->counters.drops[PEER_DROP_OUT_TOO_BIG], 3);
+	cr_assert_eq(b.path.counters.icmp_sent, 3);
 	teardown(&b);
 }
 
@@ -681,7 +682,7 @@ Test(packet_path, many_short_queues_make_room_for_another)
 	b.wire.ready[0] = false; /* and all others whose name begins with a */
 	for (size_t i = 0; i < PEERS; i++) {
 		struct ip_prefix own;
-		peers[i] = peer_new(&b.config->peers[0], &b.path.packets, &rnd);
+		peers[i] = peer_new(&b.config->peers[0], &rnd);
 		cr_assert(peers[i]);
 		(void)snprintf(to, sizeof(to), "10.5.%zu.%zu", i / 250, i % 250);
 		cr_assert_eq(ip_prefix_parse(to, &own), 0);

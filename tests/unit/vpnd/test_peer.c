@@ -44,7 +44,7 @@ Test(peer, follows_file_and_orders)
 	struct pool pool;
 
 	pool_init(&pool, ingress_slot_bytes(100), 10);
-	struct peer *peer = peer_new(&before->peers[0], &pool, &rnd);
+	struct peer *peer = peer_new(&before->peers[0], &rnd);
 	cr_assert(peer);
 	cr_assert_str_eq(peer->name, "branch");
 	cr_assert_eq(peer->queue.options.wait_max_us, 120000);

@@ -1,5 +1,6 @@
 /* Each test runs in a process and a network namespace of its own. */
 #include "core/ip_header.h"
+#include "core/virtio_net_header.h"
 #include "vpnd/fault.h"
 #include "vpnd/loop.h"
 #include "vpnd/netlink.h"
@@ -101,12 +102,13 @@ Test(tun, carries_packets_both_ways)
 	static uint8_t buf[TUN_PACKET_BYTES_MAX];
 	struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons(7000)};
 	struct fault fault = {0};
+	struct virtio_net_header left;
 	struct ip_header header;
 	struct tun tun;
 
 	own_namespace();
 	cr_assert_eq(open_named(&tun, "tn0", &fault), 0, "%s", fault.text);
-	cr_assert_eq(tun_read(&tun, buf, sizeof(buf)), -EAGAIN);
+	cr_assert_eq(tun_read(&tun, buf, sizeof(buf), &left), -EAGAIN);
 	cr_assert_eq(tun.counters.read_failed, 0);
 	bring_up(&tun);
 
@@ -119,7 +121,7 @@ Test(tun, carries_packets_both_ways)
 	cr_assert_eq(sendto(fd, "hello", 5, 0, (struct sockaddr *)&peer, sizeof(peer)), 5);
 	ssize_t got;
 	do /* the kernel may have something of its own to say, too (IPv6 multicast) */
-		got = tun_read(&tun, buf, sizeof(buf));
+		got = tun_read(&tun, buf, sizeof(buf), &left);
 	while (got > 0 && buf[0] >> 4 != 4);
 	cr_assert_eq(got, 33);
 	cr_assert_eq(ip_header_parse(buf, (size_t)got, &header), IP_OK);
@@ -202,20 +204,91 @@ Test(tun, a_deleted_device_is_told)
 	uint8_t packet[100];
 	uint8_t address[4] = {10, 9, 0, 2};
 	struct iovec piece = {packet, 20};
+	struct virtio_net_header left;
 	struct tun tun;
 
 	own_namespace();
 	cr_assert_eq(open_named(&tun, "tn0", NULL), 0);
 	bring_up(&tun);
-	while (tun_read(&tun, packet, sizeof(packet)) > 0)
+	while (tun_read(&tun, packet, sizeof(packet), &left) > 0)
 		;
 	delete_interface(tun.ifindex);
 	struct pollfd ready = {.fd = tun.fd, .events = POLLIN};
 	cr_assert_eq(poll(&ready, 1, 5000), 1);
 	cr_assert(ready.revents & POLLERR);
-	cr_assert_eq(tun_read(&tun, packet, sizeof(packet)), -ENODEV);
+	cr_assert_eq(tun_read(&tun, packet, sizeof(packet), &left), -ENODEV);
 	(void)ip_header_write(packet, 4, address, address, IP_PROTOCOL_NONE, 0);
 	cr_assert_eq(tun_write(&tun, &piece, 1), -ENODEV);
 	cr_assert_eq(tun.counters.write_gone, 1);
 	tun_close(&tun);
+}
+
+/* With offloads the host leaves checksums open, and takes packets whose are. */
+Test(tun, headers_tell_what_is_left_to_be_done)
+{
+	static uint8_t buf[TUN_PACKET_BYTES_MAX];
+	struct tun_options options = {.name = "tn0", .offload = true};
+	struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons(7000)};
+	struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(7001)};
+	struct virtio_net_header left;
+	struct tun tun;
+	ssize_t got;
+
+	own_namespace();
+	cr_assert_eq(tun_open(&tun, &options, NULL), 0);
+	cr_assert(tun.headers);
+	cr_assert(tun.offload, "every kernel since 2.6.27 takes TCP");
+	bring_up(&tun);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	inet_pton(AF_INET, "10.9.0.1", &own.sin_addr);
+	inet_pton(AF_INET, "10.9.0.2", &peer.sin_addr);
+	cr_assert_eq(bind(fd, (struct sockaddr *)&own, sizeof(own)), 0);
+	cr_assert_eq(sendto(fd, "hello", 5, 0, (struct sockaddr *)&peer, sizeof(peer)), 5);
+	do
+		got = tun_read(&tun, buf, sizeof(buf), &left);
+	while (got > 0 && buf[0] >> 4 != 4);
+	cr_assert_eq(got, 33, "the header in front is not counted");
+	cr_assert_eq(left.flags & VIRTIO_NET_NEEDS_CHECKSUM, VIRTIO_NET_NEEDS_CHECKSUM);
+	cr_assert_eq(left.checksum_start, 20);
+	cr_assert_eq(left.checksum_offset, 6);
+
+	/* Back to where it came from: the kernel writes the checksum that is asked for. */
+	uint8_t swap[4];
+	memcpy(swap, buf + 12, 4);
+	memcpy(buf + 12, buf + 16, 4);
+	memcpy(buf + 16, swap, 4);
+	memcpy(swap, buf + 20, 2);
+	memcpy(buf + 20, buf + 22, 2);
+	memcpy(buf + 22, swap, 2);
+	uint64_t before = tun.counters.tx_bytes;
+	cr_assert_eq(tun_write_super(&tun, &left, buf, 33), 0);
+	cr_assert_eq(tun.counters.tx_bytes - before, 33);
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	cr_assert_eq(poll(&ready, 1, 5000), 1);
+	cr_assert_eq(recv(fd, buf, sizeof(buf), 0), 5);
+	close(fd);
+	tun_close(&tun);
+}
+
+/* What stands in front is judged before anybody believes it. */
+Test(tun, a_bad_header_is_counted)
+{
+	uint8_t bytes[VIRTIO_NET_HEADER_BYTES + 20] = {0};
+	uint8_t buf[100];
+	struct virtio_net_header left;
+	int pair[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
+	struct tun tun = {.fd = pair[0], .headers = true};
+	cr_assert_eq(send(pair[1], bytes, sizeof(bytes), 0), (ssize_t)sizeof(bytes));
+	cr_assert_eq(tun_read(&tun, buf, sizeof(buf), &left), 20);
+	bytes[1] = 77; /* a way of cutting that nobody asked for */
+	cr_assert_eq(send(pair[1], bytes, sizeof(bytes), 0), (ssize_t)sizeof(bytes));
+	cr_assert_eq(tun_read(&tun, buf, sizeof(buf), &left), -EBADMSG);
+	cr_assert_eq(send(pair[1], bytes, VIRTIO_NET_HEADER_BYTES, 0), VIRTIO_NET_HEADER_BYTES);
+	cr_assert_eq(tun_read(&tun, buf, sizeof(buf), &left), -EBADMSG, "no packet behind it");
+	cr_assert_eq(tun.counters.read_header, 2);
+	cr_assert_eq(tun.counters.rx_packets, 1);
+	close(pair[0]);
+	close(pair[1]);
 }

@@ -63,11 +63,12 @@ static void on_state(void *ctx, struct peer *peer)
 	b->states++;
 }
 
-static void on_mtu(void *ctx, struct peer *peer, uint32_t path, uint32_t most)
+static void on_mtu(void *ctx, struct peer *peer, uint32_t path, uint32_t most, uint32_t super)
 {
 	struct wire_rig *b = ctx;
 
 	(void)peer;
+	(void)super;
 	b->path_mtu = path;
 	b->most = most;
 }
@@ -197,7 +198,6 @@ void wire_rig_open(struct wire_rig *b)
 	wire_rig_link_up(b, &b->uplink, "up0", "192.168.1.2/24");
 	wire_rig_route(b, &b->uplink, "0.0.0.0/0", true);
 	b->other.fd = -1;
-	pool_init(&b->pool, ingress_slot_bytes(2048), 100);
 	cr_assert_eq(state_file_open(b->loop, -1, "t", &b->log, &b->state), 0);
 }
 
@@ -205,7 +205,7 @@ void wire_rig_start_peer(struct wire_rig *b, size_t i)
 {
 	struct rand_source rnd = {fill_random, NULL};
 
-	b->peers[i] = peer_new(&b->config->peers[i], &b->pool, &rnd);
+	b->peers[i] = peer_new(&b->config->peers[i], &rnd);
 	cr_assert_eq(b->wire->ops->peer_start(b->wire, b->peers[i]), 0);
 	b->peer_count++;
 }
@@ -227,7 +227,6 @@ void wire_rig_close(struct wire_rig *b)
 		b->wire->ops->free(b->wire);
 	cr_assert_eq(fake, NULL);
 	state_file_free(b->state);
-	pool_fini(&b->pool);
 	config_free(b->config);
 	config_free(b->before);
 	tun_close(&b->uplink);

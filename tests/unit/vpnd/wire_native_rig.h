@@ -7,7 +7,6 @@
 
 #include "config/config.h"
 #include "core/log.h"
-#include "core/pool.h"
 #include "native_fake.h"
 #include "vpnd/fault.h"
 #include "vpnd/loop.h"
@@ -35,7 +34,6 @@ struct wire_rig {
 	int warnings;
 	struct config *config;
 	struct config *before;
-	struct pool pool;
 	struct wire *wire;
 	struct wire_events events;
 	struct peer *peers[PEERS_MAX];
