@@ -34,7 +34,7 @@ udp_copy() { # CLIENT SERVER ADDRESS: UDP of full size, whose receiver counts wh
 	local server_pid
 	spawn server_pid "$2" iperf3-server iperf3 -s -1
 	wait_for "iperf3 listens" 10 listens "$2" 5201 || return 1
-	in_ns "$1" timeout 20 iperf3 -J -u -b 20M -l 1200 -t 2 -c "$3" >"$RUN_DIR/udp.json" 2>&1
+	in_ns "$1" timeout 20 iperf3 -J -u -b 5M -l 1200 -t 2 -c "$3" >"$RUN_DIR/udp.json" 2>&1
 	reap "$server_pid" 5
 	end_pid "$server_pid" TERM 5 2>/dev/null
 	expect "UDP from $1 to $3: lost, %" "$(jq -r '.end.sum.lost_percent' "$RUN_DIR/udp.json")" '<=' "$UDP_LOSS"
