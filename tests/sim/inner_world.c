@@ -20,6 +20,7 @@ enum {
 	REST_US = 3000000,   /* after the call: the path MTU is found, the nodes are idle */
 	ROUNDS_MAX = 100000, /* at one instant */
 	FLIGHTS_MAX = 1 << 20,
+	PLAIN_PACKET_MAX = 1500, /* of a flow beside the tunnels; a datagram is shorter */
 };
 
 /* A packet on a link. */
@@ -28,7 +29,7 @@ struct flight {
 	size_t route;
 	struct kcpvpn_endpoint from, to; /* of datagrams */
 	size_t len;
-	uint8_t room[INNER_WORLD_DATAGRAM_MAX];
+	uint8_t room[PLAIN_PACKET_MAX];
 };
 
 void inner_world_fail(const struct inner_world *world, const char *why)
