@@ -684,7 +684,7 @@ Test(lossy, one_flow_from_its_start)
 		{10, false, {75, 61}, {75, 73}},
 		{20, true, {64, 40}, {64, 59}},
 	};
-	unsigned seeds = is_long() ? 8 : 3;
+	unsigned seeds = is_long() ? 8 : 2;
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		uint64_t first = 0, next = 0;
