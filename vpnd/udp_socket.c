@@ -398,7 +398,8 @@ close_fd:
 void udp_socket_close(struct udp_socket *socket)
 {
 	if (socket->batch && socket->fd >= 0) {
-		if (udp_socket_pending(socket))
+		/* Also with nothing pending: the next socket that receives looks at the owner. */
+		if (socket->batch->arrived.owner == socket)
 			socket->batch->arrived = (struct arrived){0};
 		close(socket->fd);
 	}

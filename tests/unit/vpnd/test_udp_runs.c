@@ -9,6 +9,7 @@
 #include <netinet/udp.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -234,6 +235,31 @@ Test(udp_runs, more_than_a_batch_waits)
 	udp_socket_close(&to);
 	cr_assert(!udp_socket_pending(&to));
 	cr_assert_eq(udp_socket_receive(&from, &got), 0);
+	teardown();
+}
+
+/* A socket that goes after it was read to its end leaves nothing behind that the next one would look at. */
+Test(udp_runs, a_socket_goes_between_two_receives)
+{
+	const struct kcpvpn_datagram *got;
+
+	setup("127.0.0.1:4001", "127.0.0.1:4000");
+	struct udp_socket *gone = malloc(sizeof(*gone));
+	cr_assert_not_null(gone);
+	open_at(gone, "127.0.0.1:4002");
+	const struct kcpvpn_endpoint there = endpoint_of("127.0.0.1:4002");
+	put(0, 200, &there);
+	udp_socket_send(&from, datagrams, 1);
+	wait_for(gone);
+	cr_assert_eq(udp_socket_receive(gone, &got), 1);
+	cr_assert(!udp_socket_pending(gone));
+	udp_socket_close(gone);
+	memset((void *)gone, 0xa5, sizeof(*gone));
+	free(gone);
+	put(0, 200, &place);
+	udp_socket_send(&from, datagrams, 1);
+	wait_for(&to);
+	cr_assert_eq(udp_socket_receive(&to, &got), 1);
 	teardown();
 }
 
