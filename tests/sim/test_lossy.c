@@ -536,20 +536,42 @@ Test(lossy, first_10_seconds)
 	}
 }
 
+static int compare_us(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
 Test(lossy, thin_flow_on_a_slow_link)
 {
-	struct inner_flow *thin;
+	/* How the phases fall makes more of a difference than anything else: the median of several runs. */
+	int64_t medians_us[5];
 
-	open_world(2000000, 60 * MS, 50000, 1);
-	thin = inner_flow_add(&world, 0, INNER_FLOW_THIN);
-	for (int n = 0; n < 4; n++)
-		inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
-	inner_world_run(&world, 40 * SECOND);
-	struct inner_delays delays = inner_flow_delays(thin, mono_add_us(world.began, 15 * SECOND),
-		mono_add_us(world.now, -SECOND), 30 * MS);
-	most("2 Mb/s, 5 % loss: median of the light flow, ms", (double)delays.p50_us / 1e3,
-		(struct want){25, 60});
-	inner_world_fini(&world);
+	for (uint64_t seed = 0; seed < 5; seed++) {
+		struct inner_world_options options = {.seed = 42 + seed, .tunnels = 1};
+		for (size_t side = 0; side < 2; side++)
+			options.link[side] = link_of(2000000, 60 * MS, 50000, false);
+		inner_world_init(&world, &options);
+		struct inner_flow *thin = inner_flow_add(&world, 0, INNER_FLOW_THIN), *bulk[4];
+		uint64_t delivered = 0;
+		for (int n = 0; n < 4; n++)
+			bulk[n] = inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
+		inner_world_run(&world, 40 * SECOND);
+		for (int n = 0; n < 4; n++)
+			delivered += inner_flow_delivered(bulk[n]);
+		at_least("2 Mb/s, 5 % loss: goodput by (1 - p) C",
+			(double)delivered * 8 / 40 / (.95 * 2e6), (struct want){.66, .60});
+		struct inner_delays delays =
+			inner_flow_delays(thin, mono_add_us(world.began, 15 * SECOND),
+				mono_add_us(world.now, -SECOND), 30 * MS);
+		medians_us[seed] = delays.p50_us;
+		inner_world_fini(&world);
+	}
+	qsort(medians_us, 5, sizeof(medians_us[0]), compare_us);
+	most("2 Mb/s, 5 % loss: median of the light flow, ms, of five runs",
+		(double)medians_us[2] / 1e3, (struct want){25, 25});
+	most("and at worst", (double)medians_us[4] / 1e3, (struct want){25, 60});
 }
 
 Test(lossy, ecn_marks_instead_of_drops)
