@@ -35,6 +35,8 @@ enum {
 	DRAIN_UNITS = 10, /* at most */
 	CRUISE_PERCENT = 100,
 	CRUISE_QUEUED_PERCENT = 96, /* with a queue that stands */
+	GRAIN_PACKETS =
+		16, /* with more, half a packet is less than what a flow beside it would take */
 	GRAIN_MOST_PERCENT = 10,
 	CRUISE_QUEUE_PART = 4, /* of what counts as a queue; so much is one for cruising */
 	CRUISE_UNITS = 6,      /* at least, */
@@ -96,12 +98,15 @@ static bool queue_stands(const struct kcp_lt *lt)
 	       lt->rtt.lowest_us > lt->rtt.min_us + slack_us / 4;
 }
 
-/* Half a packet of those that the path holds. */
+/* Half a packet of those that the path holds, where they are few. */
 static uint32_t grain_percent(const struct kcp_lt *lt)
 {
 	uint64_t product = kcp_lt_product(lt);
-	uint64_t percent = product ? (uint64_t)lt->datagram_bytes * 50 / product : 0;
+	uint64_t percent;
 
+	if (product == 0 || product > GRAIN_PACKETS * (uint64_t)lt->datagram_bytes)
+		return 0;
+	percent = (uint64_t)lt->datagram_bytes * 50 / product;
 	return percent < GRAIN_MOST_PERCENT ? (uint32_t)percent : GRAIN_MOST_PERCENT;
 }
 
