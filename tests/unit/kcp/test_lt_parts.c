@@ -218,6 +218,7 @@ Test(lt_loss, judgement)
 	static const struct row rows[] = {
 		{KCP_LT_USUAL, 1, true, KCP_LT_FINE},
 		{KCP_LT_USUAL, 12, true, KCP_LT_CONGESTED},
+		{KCP_LT_USUAL, 2, true, KCP_LT_SOME},
 		{KCP_LT_USUAL, 12, false, KCP_LT_ODD},
 		{KCP_LT_PROBE, 60, true, KCP_LT_CONGESTED},
 		{KCP_LT_PROBE, 60, false, KCP_LT_FINE},
