@@ -39,4 +39,4 @@ share() { # QUEUE LEAST MOST [REACHED]: percent
 lossy_networks
 row "20 ms" share 20ms 30 70
 row "one round trip" share 60ms 20 75
-row "three round trips" share 180ms 10 ""
+row "three round trips" share 180ms 10 "" 8

@@ -218,7 +218,6 @@ Test(lt_loss, judgement)
 	static const struct row rows[] = {
 		{KCP_LT_USUAL, 1, true, KCP_LT_FINE},
 		{KCP_LT_USUAL, 12, true, KCP_LT_CONGESTED},
-		{KCP_LT_USUAL, 2, true, KCP_LT_SOME},
 		{KCP_LT_USUAL, 12, false, KCP_LT_ODD},
 		{KCP_LT_PROBE, 60, true, KCP_LT_CONGESTED},
 		{KCP_LT_PROBE, 60, false, KCP_LT_FINE},
@@ -234,6 +233,24 @@ Test(lt_loss, judgement)
 			kcp_lt_loss_judge(&loss, rows[i].queued, &ppm), rows[i].want, "row %zu", i);
 		cr_assert_eq(kcp_lt_loss_judge(&loss, true, &ppm), KCP_LT_FINE, "judged once");
 	}
+}
+
+/* More than chance takes from a path that loses nothing, and too little to answer. */
+Test(lt_loss, hardly_more_than_the_floor)
+{
+	struct kcp_lt_loss loss = {0};
+	uint32_t ppm = 0;
+
+	fates(&loss, KCP_LT_USUAL, 900, 1);
+	kcp_lt_loss_update(&loss, true);
+	cr_assert_eq(kcp_lt_loss_judge(&loss, true, &ppm), KCP_LT_FINE);
+	fates(&loss, KCP_LT_USUAL, 900, 2);
+	kcp_lt_loss_update(&loss, true);
+	cr_assert_eq(kcp_lt_loss_judge(&loss, true, &ppm), KCP_LT_SOME);
+	cr_assert_eq(ppm, 2222);
+	fates(&loss, KCP_LT_USUAL, 900, 3);
+	kcp_lt_loss_update(&loss, true);
+	cr_assert_eq(kcp_lt_loss_judge(&loss, true, &ppm), KCP_LT_CONGESTED);
 }
 
 Test(lt_loss, few_are_not_judged_but_kept)
