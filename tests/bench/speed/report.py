@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""What the bench of speed gave: tables in Markdown.
+
+    report.py FILE.tsv      and FILE-stages.tsv beside it, where a daemon counted what its stages take
+
+Of each cell it takes the newest version of the peer, and of that the median of all runs. What vpnd must reach stands in
+aims(); a figure that falls short is marked with !
+"""
+import csv
+import os
+import statistics
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from figures import figure, median, number, values, with_range  # noqa: E402
+
+PEERS = ["none", "wireguard-go", "fastd", "fastd-umac", "openvpn", "nebula", "kcptun",
+         "native", "native-fec", "native-sodium", "kcp-go"]
+LABELS = {"none": "no tunnel", "fastd": "fastd, its fastest method", "fastd-umac": "fastd, salsa2012+umac",
+          "kcptun": "kcptun, salsa20, FEC 10/3", "native": "**vpnd, native wire**",
+          "native-fec": "vpnd, native wire, FEC 10/3", "native-sodium": "vpnd, native wire, libsodium",
+          "kcp-go": "vpnd, kcp-go wire, salsa20, FEC 10/3"}
+# Payload of TCP with time stamps in an inner packet of 1400 bytes.
+DATAGRAM_PAYLOAD_BYTES = 1348
+# Of the machine, in percent; above it what was measured is the others' work as well.
+OTHERS_TOLERATED = 5
+UDP_LOADS = ["udp64", "udp64-bunches", "udp1200", "udp1200-bunches"]
+
+
+def read(path):
+    """{(peer, load): [rows of the newest version]}"""
+    cells = {}
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            rows = cells.setdefault((row["peer"], row["load"]), [])
+            if rows and rows[-1]["version"] != row["version"]:
+                rows.clear()
+            rows.append(row)
+    return cells
+
+
+def each(rows, function):
+    """The median over the runs of what `function` makes of a row; rows that lack a figure do not count."""
+    found = []
+    for row in rows:
+        try:
+            found.append(function(row))
+        except (ValueError, ZeroDivisionError):
+            pass
+    return statistics.median(found) if found else None
+
+
+class Bench:
+    def __init__(self, cells):
+        self.cells = cells
+        self.peers = [p for p in PEERS if any(peer == p for peer, _ in cells)]
+
+    def rows(self, peer, load):
+        return self.cells.get((peer, load), [])
+
+    def of(self, peer, load, column):
+        return median(self.rows(peer, load), column)
+
+    def times(self, peer, other, load, column="mbps"):
+        ours, theirs = self.of(peer, load, column), self.of(other, load, column)
+        return ours / theirs if ours is not None and theirs else None
+
+    def seconds_a_gb(self, peer, load="tcp1"):
+        return each(self.rows(peer, load),
+                    lambda r: (float(r["cpu_a_s"]) + float(r["cpu_b_s"])) / float(r["bytes"]) * 1e9)
+
+    def datagram_ns(self, peer, end, load="tcp1"):
+        return each(self.rows(peer, load),
+                    lambda r: float(r["cpu_%s_s" % end]) / (float(r["bytes"]) / DATAGRAM_PAYLOAD_BYTES) * 1e9)
+
+    def packets_a_core(self, peer, load):
+        """Packets for each second of CPU that the end takes which has more to do."""
+        return each(self.rows(peer, load),
+                    lambda r: float(r["packets"]) / max(float(r["cpu_a_s"]), float(r["cpu_b_s"])))
+
+    def resident_mb(self, peer, end, load="tcp4"):
+        kb = self.of(peer, load, "rss_%s_kb" % end)
+        return kb / 1024 if kb is not None else None
+
+
+def aims(bench):
+    """(text, value, aim, whether more is better)"""
+    def larger(a, b):
+        return max(a, b) if a is not None and b is not None else None
+
+    kcptun_cpu, kcp_go_cpu = bench.seconds_a_gb("kcptun"), bench.seconds_a_gb("kcp-go")
+    return [
+        ("native, 1 flow, times wireguard-go (floor 8)", bench.times("native", "wireguard-go", "tcp1"), 12, True),
+        ("native, 1 flow, of no tunnel", bench.times("native", "none", "tcp1"), .13, True),
+        ("native with FEC 10/3, 1 flow, times wireguard-go", bench.times("native-fec", "wireguard-go", "tcp1"), 9, True),
+        ("native by libsodium, 1 flow, times wireguard-go",
+         bench.times("native-sodium", "wireguard-go", "tcp1"), 6, True),
+        ("native, sender, ns a datagram of 1400 bytes", bench.datagram_ns("native", "a"), 1200, False),
+        ("native, receiver, ns a datagram of 1400 bytes", bench.datagram_ns("native", "b"), 1200, False),
+        ("native, 64-byte packets one by one, millions a second and core",
+         mega(bench.packets_a_core("native", "udp64")), .7, True),
+        ("native, 64-byte packets in bunches, millions a second", mega(bench.of("native", "udp64-bunches", "pps")), 4, True),
+        ("native, ping beside a flow, p99, ms", bench.of("native", "beside", "rtt_p99_ms"), 4, False),
+        ("native, idle ping, ms", bench.of("native", "idle", "rtt_p50_ms"), .15, False),
+        ("native, resident, the larger end, MB",
+         larger(bench.resident_mb("native", "a"), bench.resident_mb("native", "b")), 16, False),
+        ("kcp-go wire, 1 flow, times kcptun", bench.times("kcp-go", "kcptun", "tcp1"), 5, True),
+        ("kcp-go wire, CPU a GB, of kcptun's", kcp_go_cpu / kcptun_cpu if kcptun_cpu and kcp_go_cpu else None, 1, False),
+    ]
+
+
+def mega(value):
+    return value / 1e6 if value is not None else None
+
+
+def fine(value):
+    """Three digits also below one."""
+    return figure(value) if value is None or value >= 1 else "%.3g" % value
+
+
+def table(head, lines):
+    print("| %s |" % " | ".join(head))
+    print("|---|" + "--:|" * (len(head) - 1))
+    for line in lines:
+        print("| %s |" % " | ".join(line))
+    print()
+
+
+def label(peer):
+    return LABELS.get(peer, peer)
+
+
+def print_tcp(bench):
+    head = ["TCP with reno, Mb/s"]
+    for flows in ("1 flow", "4 flows"):
+        head += [flows, "x wireguard-go", "of no tunnel"]
+    head += ["CPU, s a GB", "ns a datagram, sender / receiver"]
+    lines = []
+    for peer in bench.peers:
+        line = [label(peer)]
+        for load in ("tcp1", "tcp4"):
+            line += [with_range(values(bench.rows(peer, load), "mbps")),
+                     fine(bench.times(peer, "wireguard-go", load)), fine(bench.times(peer, "none", load))]
+        line += [fine(bench.seconds_a_gb(peer)),
+                 "%s / %s" % (figure(bench.datagram_ns(peer, "a")), figure(bench.datagram_ns(peer, "b")))]
+        lines.append(line)
+    table(head, lines)
+    print("CPU of the daemons with one flow: all processes, user and system; a datagram is what carries %d bytes of"
+          " payload.\n" % DATAGRAM_PAYLOAD_BYTES)
+
+
+def print_udp(bench):
+    head = ["UDP, thousands of packets a second, delivered"]
+    for load in UDP_LOADS:
+        text = load[3:].split("-")[0] + " bytes" + (", bunches" if load.endswith("bunches") else "")
+        head += [text, "x wireguard-go", "a core"]
+    lines = []
+    for peer in bench.peers:
+        line = [label(peer)]
+        for load in UDP_LOADS:
+            core = bench.packets_a_core(peer, load)
+            line += [with_range([v / 1e3 for v in values(bench.rows(peer, load), "pps")]),
+                     fine(bench.times(peer, "wireguard-go", load, "pps")), figure(core / 1e3 if core is not None else None)]
+        if any(bench.rows(peer, load) for load in UDP_LOADS):
+            lines.append(line)
+    table(head, lines)
+    print("Bunches: 64 packets a call with UDP_SEGMENT, received with UDP_GRO. A core: packets for each second of CPU of"
+          " the daemon that takes more.\n")
+
+
+def print_latency(bench):
+    head = ["ms", "idle ping p50", "p99", "ping beside a flow p50", "p99", "max", "lost, %", "resident, MB, sender",
+            "receiver"]
+    lines = []
+    for peer in bench.peers:
+        lost = each(bench.rows(peer, "beside"), lambda r: float(r["pings_lost"]) / float(r["pings"]) * 100)
+        lines.append([label(peer)] +
+                     [fine(bench.of(peer, "idle", "rtt_%s_ms" % c)) for c in ("p50", "p99")] +
+                     [fine(bench.of(peer, "beside", "rtt_%s_ms" % c)) for c in ("p50", "p99", "max")] +
+                     [fine(lost)] + [figure(bench.resident_mb(peer, end)) for end in ("a", "b")])
+    table(head, lines)
+    print("Resident: after four flows, all processes of the end.\n")
+
+
+def print_aims(bench):
+    lines = []
+    for text, value, aim, more in aims(bench):
+        if value is not None:
+            lines.append([text, fine(value), "%s %g" % (">=" if more else "<=", aim),
+                          "" if (value >= aim if more else value <= aim) else "!"])
+    if lines:
+        table(["what vpnd is to reach", "reached", "aim", "short"], lines)
+
+
+def print_stages(path, cells):
+    """Of the newest version of each peer, under one flow: nanoseconds a packet by stage, the median of the runs."""
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except OSError:
+        return
+    found, order = {}, []
+    for row in rows:
+        cell = cells.get((row["peer"], "tcp1"))
+        if row["load"] != "tcp1" or not cell or cell[-1]["version"] != row["version"]:
+            continue
+        if row["stage"] not in order:
+            order.append(row["stage"])
+        packets = number(row["packets"])
+        if packets:
+            found.setdefault((row["peer"], row["end"], row["stage"]), []).append(number(row["ns"]) / packets)
+    columns = sorted({(peer, end) for peer, end, _ in found}, key=lambda c: (PEERS.index(c[0]), c[1]))
+    if columns:
+        table(["stage, ns a packet, 1 flow"] +
+              ["%s, %s" % (label(peer), "sender" if end == "a" else "receiver") for peer, end in columns],
+              [[stage] + [figure(statistics.median(found[peer, end, stage])) if (peer, end, stage) in found else "-"
+                          for peer, end in columns] for stage in order])
+
+
+def print_notes(bench):
+    rows = [row for found in bench.cells.values() for row in found]
+    versions = {peer: found[-1]["version"] for (peer, _), found in bench.cells.items()}
+    print("Versions: " + "; ".join("%s %s" % (label(p).strip("*"), versions[p]) for p in bench.peers))
+    print("Commits: " + ", ".join(sorted({row["commit"] for row in rows})))
+    others = values(rows, "others_pct")
+    if others:
+        print("Other processes and the host took %s %% of the machine while it measured (median; %s at most, above %d in %d of"
+              " %d cells)." % (figure(statistics.median(others)), figure(max(others)), OTHERS_TOLERATED,
+                               sum(v > OTHERS_TOLERATED for v in others), len(others)))
+    for note in sorted({"%s %s: %s" % (row["peer"], row["load"], row["note"]) for row in rows if row["note"] != "-"}):
+        print("Note, " + note)
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    try:
+        cells = read(sys.argv[1])
+    except OSError as error:
+        sys.exit("bench-speed: %s: %s" % (sys.argv[1], error.strerror))
+    if not cells:
+        sys.exit("bench-speed: %s: no cells" % sys.argv[1])
+    bench = Bench(cells)
+    rows = [row for found in cells.values() for row in found]
+    runs = max(len(found) for found in cells.values())
+    print("\n### Tunnels over a pair of devices, both ends and the load on the same %d cores\n" % os.cpu_count())
+    print("%s to %s; %s s a cell, %s\n" % (min(r["date"] for r in rows)[:10], max(r["date"] for r in rows)[:10],
+                                           ", ".join(sorted({r["seconds"] for r in rows}, key=int)),
+                                           "one run" if runs == 1 else "median of up to %d runs (range)" % runs))
+    print_tcp(bench)
+    print_udp(bench)
+    print_latency(bench)
+    print_stages(os.path.splitext(sys.argv[1])[0] + "-stages.tsv", cells)
+    print_aims(bench)
+    print_notes(bench)
+
+
+main()
