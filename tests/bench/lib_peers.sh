@@ -102,7 +102,9 @@ fastd_pair() { # METHOD
 	fastd_end "$NS_B" b 2 "$1" "${key[a]}" && fastd_end "$NS_A" a 1 "$1" "${key[b]}" "$OUTER_B4" || return 1
 	peer_packets 10.98.0.2 "$(peer_device fd)" "${PEER_PIDS[1]}" "${PEER_PIDS[0]}"
 }
-FASTD_FASTEST=salsa2012+umac
+# Of those that encrypt: 560 Mb/s of TCP against 480 with salsa2012+gmac and 460 with salsa2012+umac, where the processor has
+# AES instructions.
+FASTD_FASTEST=aes128-ctr+umac
 fastd_start() { fastd_pair "$FASTD_FASTEST"; }
 fastd_stop() { peer_end; }
 fastd-umac_start() { fastd_pair salsa2012+umac; }
@@ -175,7 +177,7 @@ openvpn_end() { # NS NAME N OPTION...
 	local pid ns=$1 name=$2 n=$3
 	shift 3
 	spawn pid "$ns" "openvpn-$name" openvpn --dev "$(peer_device ov)" --dev-type tun --topology p2p \
-		--ifconfig "10.98.0.$n" "10.98.0.$((3 - n))" --proto udp --port 29920 --nobind --cipher AES-256-GCM \
+		--ifconfig "10.98.0.$n" "10.98.0.$((3 - n))" --proto udp --port 29920 --cipher AES-256-GCM \
 		--data-ciphers AES-256-GCM --cert "$RUN_DIR/openvpn-$name.crt" --key "$RUN_DIR/openvpn-$name.key" \
 		--peer-fingerprint "$(cat "$RUN_DIR/openvpn-$((3 - n)).print")" --disable-dco --fast-io --verb 1 "$@"
 	PEER_PIDS+=("$pid")
@@ -189,7 +191,7 @@ openvpn_start() {
 		openssl x509 -in "$RUN_DIR/openvpn-${name[n]}.crt" -noout -fingerprint -sha256 | cut -d = -f 2 \
 			>"$RUN_DIR/openvpn-$n.print"
 	done
-	openvpn_end "$NS_B" b 2 --tls-server --dh none --bind && openvpn_end "$NS_A" a 1 --tls-client --remote "$OUTER_B4" || return 1
+	openvpn_end "$NS_B" b 2 --tls-server --dh none && openvpn_end "$NS_A" a 1 --tls-client --remote "$OUTER_B4" || return 1
 	peer_packets 10.98.0.2 "$(peer_device ov)" "${PEER_PIDS[1]}" "${PEER_PIDS[0]}"
 }
 openvpn_stop() { peer_end; }

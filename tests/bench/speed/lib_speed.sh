@@ -12,7 +12,9 @@
 #   speed_no_cell PEER LOAD SECONDS TEXT
 #                                CELL of a peer that did not come up
 #   speed_head, speed_row        the TSV head; CELL as a line of it
-#   speed_stages PEER FILE RUN   appends what the daemons say of their stages to FILE
+#   speed_stages PEER SECONDS FILE RUN
+#                                brings vpnd up, which must not be, measures what its stages take with one flow, appends
+#                                that to FILE, and ends it; CELL is the flow's
 #   SPEED_PEERS, SPEED_PEERS_FULL, SPEED_LOADS
 #
 # The loads:
@@ -20,9 +22,10 @@
 #   tcp1, tcp4      TCP flows with reno, that is whoever the machine's default is, for one second that is not counted
 #                   in the throughput, while queues and windows open, and then for SECONDS
 #   beside          tcp1, and 200 pings a second beside it
-#   udp64, udp1200  UDP packets of so many bytes of payload, as fast as the socket takes them, each on its own;
+#   udp64, udp1200  UDP packets of so many bytes of payload, as many as arrive without loss of more than 1 %, one by one;
 #   udp64-bunches, udp1200-bunches
 #                   the same in bunches by UDP_SEGMENT, received with UDP_GRO; what is delivered counts
+#   stages          tcp1 through a vpnd that counts what the stages of its data path take
 # Pings alone and UDP last two thirds of SECONDS: they need no more.
 # Client, both daemons and server share all the cores there are, so a tunnel that needs less leaves more to the load.
 # CPU is what /proc says of the daemons' processes; what the kernel does for a packet in the same turn counts for whom it
@@ -36,9 +39,9 @@ SPEED_PEERS='none wireguard-go fastd fastd-umac kcptun native native-fec native-
 # shellcheck disable=SC2034
 SPEED_PEERS_FULL="$SPEED_PEERS openvpn nebula"
 # shellcheck disable=SC2034
-SPEED_LOADS='idle tcp1 tcp4 beside udp64 udp64-bunches udp1200 udp1200-bunches'
+SPEED_LOADS='idle tcp1 tcp4 beside udp64 udp64-bunches udp1200 udp1200-bunches stages'
 COLUMNS=(date commit peer version load run seconds
-	mbps retransmits bytes pps packets rtt_p50_ms rtt_p99_ms rtt_max_ms pings pings_lost
+	mbps retransmits bytes pps packets lost_pct rtt_p50_ms rtt_p99_ms rtt_max_ms pings pings_lost
 	cpu_a_s cpu_b_s rss_a_kb rss_b_kb busy_pct others_pct note)
 
 UDP_PORT=5298
@@ -143,7 +146,7 @@ speed_udp() { # single|bunches BYTES SECONDS
 	rm -f "$log"
 	spawn load - udp "$BIN/udp_rate" "$1" "$NS_A" "$NS_B" "$PEER_TO" $UDP_PORT "$2" "$3"
 	reap "$load" $(($3 + 10)) || return 1
-	read -r "CELL[pps]" "CELL[packets]" < <(jq -r '[.pps, .delivered] | @tsv' "$log")
+	read -r "CELL[pps]" "CELL[packets]" "CELL[lost_pct]" < <(jq -r '[.pps, .delivered, .lost_pct] | @tsv' "$log")
 	CELL[bytes]=$((CELL[packets] * $2))
 }
 
@@ -202,17 +205,28 @@ speed_head() {
 }
 speed_row() { tsv_line CELL; }
 
-# Where the time goes in the daemon, by its own counters: stages of the data path, nanoseconds, packets. STAGES is how
-# they stand in the status document; a daemon that has none, or was not told to count them, says nothing here.
-STAGES='.profile.stages? // {} | to_entries[] | [.key, .value.ns, .value.packets] | @tsv'
-speed_stages() {
-	local end stage
-	[[ $1 == native* || $1 == kcp-go ]] || return 0
-	[ -s "$2" ] || printf 'date\tpeer\tversion\tload\trun\tend\tstage\tns\tpackets\n' >"$2"
+# Where the time goes in vpnd, by its own counters, which it writes to its log when it stops, if it was asked to: one line
+# a stage, "profile: stage=NAME cpu_ns=N entered=N items=N". Looking at the clock takes time, so this is a tunnel and a
+# load of its own, whose throughput is not the other's. FILE gets a line for each stage of each end.
+speed_stages() { # PEER SECONDS FILE RUN
+	local end lines=0 measured=0 stage ns items
+	export VPND_PROFILE=1
+	"${1}_start" || measured=1
+	unset VPND_PROFILE
+	[ $measured -ne 0 ] || speed_cell "$1" tcp1 "$2" || measured=1
+	"${1}_stop"
+	if [ $measured -ne 0 ]; then
+		speed_no_cell "$1" stages "$2" 'no stages were measured'
+		return 1
+	fi
+	CELL[load]=stages
+	[ -s "$3" ] || printf 'date\tpeer\tversion\trun\tend\tstage\tcpu_ns\titems\tbytes\n' >"$3"
 	for end in a b; do
-		while read -r stage; do
-			printf '%s\t' "${CELL[date]}" "$1" "${CELL[version]}" "${CELL[load]}" "$3" "$end" >>"$2"
-			printf '%s\n' "$stage" >>"$2"
-		done < <(status "$end" "$STAGES" 2>/dev/null)
+		while read -r stage ns items; do
+			lines=$((lines + 1))
+			printf '%s\t' "${CELL[date]}" "$1" "${CELL[version]}" "$4" "$end" "$stage" "$ns" "$items" >>"$3"
+			printf '%s\n' "${CELL[bytes]}" >>"$3"
+		done < <(sed -nE 's/.* profile: stage=(\S+) cpu_ns=([0-9]+) .*items=([0-9]+).*/\1 \2 \3/p' "$(vpnd_log $end)")
 	done
+	[ $lines -gt 0 ] || CELL[note]='this vpnd counts no stages'
 }

@@ -8,6 +8,7 @@ selected_loads() { # PEER
 	local load
 	for load in $LOADS; do
 		[[ $1 = kcptun && $load = udp* ]] && continue # it carries connections
+		[[ $load = stages && ! $1 =~ ^(native|native-fec|kcp-go)$ ]] && continue
 		[[ ! "$1 $load" =~ $ONLY ]] || printf '%s\n' "$load"
 	done
 }
@@ -47,31 +48,41 @@ show() { # RUN
 	printf '%4d/%d %4d s  %-30s %s%s\n' $done_cells $all $((EPOCHSECONDS - began)) "${CELL[peer]} ${CELL[load]} #$1" \
 		"${text:- no figures}" "${CELL[note]:+ (${CELL[note]})}"
 }
+keep() { # RUN
+	done_cells=$((done_cells + 1))
+	CELL[run]=$1
+	speed_row >>"$OUT"
+	show "$1"
+}
 peer_turn() { # PEER RUN
-	local peer=$1 run=$2 load up=1 todo=()
+	local peer=$1 run=$2 load up=1 stages='' todo=()
 	for load in $(selected_loads "$peer"); do
 		if [ -n "$RESUME" ] && measured "$peer" "$load" "$run"; then
 			done_cells=$((done_cells + 1))
+		elif [ "$load" = stages ]; then
+			stages=1
 		else
 			todo+=("$load")
 		fi
 	done
-	[ ${#todo[@]} -gt 0 ] || return 0
-	"${peer}_start" || up=''
-	for load in "${todo[@]}"; do
-		done_cells=$((done_cells + 1))
-		if [ -n "$up" ]; then
-			speed_try_cell "$peer" "$load" "$SECONDS_A_CELL" "$TRIES"
-			speed_stages "$peer" "${OUT%.tsv}-stages.tsv" "$run"
-		else
-			speed_no_cell "$peer" "$load" "$SECONDS_A_CELL" 'the peer did not come up'
-		fi
-		CELL[run]=$run
-		speed_row >>"$OUT"
-		show "$run"
-	done
-	"${peer}_stop"
-	rm -f "$RUN_DIR"/log/*
+	if [ ${#todo[@]} -gt 0 ]; then
+		"${peer}_start" || up=''
+		for load in "${todo[@]}"; do
+			if [ -n "$up" ]; then
+				speed_try_cell "$peer" "$load" "$SECONDS_A_CELL" "$TRIES"
+			else
+				speed_no_cell "$peer" "$load" "$SECONDS_A_CELL" 'the peer did not come up'
+			fi
+			keep "$run"
+		done
+		"${peer}_stop"
+		rm -f "$RUN_DIR"/log/*
+	fi
+	if [ -n "$stages" ]; then
+		speed_stages "$peer" "$SECONDS_A_CELL" "${OUT%.tsv}-stages.tsv" "$run"
+		keep "$run"
+		rm -f "$RUN_DIR"/log/*
+	fi
 }
 for ((run = 1; run <= RUNS; run++)); do
 	for peer in $PEERS; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the bench of speed gave: tables in Markdown.
 
-    report.py FILE.tsv      and FILE-stages.tsv beside it, where a daemon counted what its stages take
+    report.py FILE.tsv      and FILE-stages.tsv beside it, where vpnd counted what its stages take
 
 Of each cell it takes the newest version of the peer, and of that the median of all runs. What vpnd must reach stands in
 aims(); a figure that falls short is marked with !
@@ -17,7 +17,7 @@ from figures import figure, median, number, values, with_range  # noqa: E402
 
 PEERS = ["none", "wireguard-go", "fastd", "fastd-umac", "openvpn", "nebula", "kcptun",
          "native", "native-fec", "native-sodium", "kcp-go"]
-LABELS = {"none": "no tunnel", "fastd": "fastd, its fastest method", "fastd-umac": "fastd, salsa2012+umac",
+LABELS = {"none": "no tunnel", "fastd": "fastd, aes128-ctr+umac (its fastest)", "fastd-umac": "fastd, salsa2012+umac",
           "kcptun": "kcptun, salsa20, FEC 10/3", "native": "**vpnd, native wire**",
           "native-fec": "vpnd, native wire, FEC 10/3", "native-sodium": "vpnd, native wire, libsodium",
           "kcp-go": "vpnd, kcp-go wire, salsa20, FEC 10/3"}
@@ -25,6 +25,7 @@ LABELS = {"none": "no tunnel", "fastd": "fastd, its fastest method", "fastd-umac
 DATAGRAM_PAYLOAD_BYTES = 1348
 # Of the machine, in percent; above it what was measured is the others' work as well.
 OTHERS_TOLERATED = 5
+ARQ_STAGES = ["send", "receive"]
 UDP_LOADS = ["udp64", "udp64-bunches", "udp1200", "udp1200-bunches"]
 
 
@@ -84,10 +85,14 @@ class Bench:
         return kb / 1024 if kb is not None else None
 
 
-def aims(bench):
+def aims(bench, stages):
     """(text, value, aim, whether more is better)"""
     def larger(a, b):
         return max(a, b) if a is not None and b is not None else None
+
+    def arq_ns(end):
+        own = stages.get(("native", end))
+        return sum(own.get(stage, 0) for stage in ARQ_STAGES) if own else None
 
     kcptun_cpu, kcp_go_cpu = bench.seconds_a_gb("kcptun"), bench.seconds_a_gb("kcp-go")
     return [
@@ -98,6 +103,8 @@ def aims(bench):
          bench.times("native-sodium", "wireguard-go", "tcp1"), 6, True),
         ("native, sender, ns a datagram of 1400 bytes", bench.datagram_ns("native", "a"), 1200, False),
         ("native, receiver, ns a datagram of 1400 bytes", bench.datagram_ns("native", "b"), 1200, False),
+        ("native, sender, of it ARQ and session, ns", arq_ns("a"), 150, False),
+        ("native, receiver, of it ARQ and session, ns", arq_ns("b"), 150, False),
         ("native, 64-byte packets one by one, millions a second and core",
          mega(bench.packets_a_core("native", "udp64")), .7, True),
         ("native, 64-byte packets in bunches, millions a second", mega(bench.of("native", "udp64-bunches", "pps")), 4, True),
@@ -138,6 +145,8 @@ def print_tcp(bench):
     head += ["CPU, s a GB", "ns a datagram, sender / receiver"]
     lines = []
     for peer in bench.peers:
+        if not any(bench.rows(peer, load) for load in ("tcp1", "tcp4")):
+            continue
         line = [label(peer)]
         for load in ("tcp1", "tcp4"):
             line += [with_range(values(bench.rows(peer, load), "mbps")),
@@ -145,6 +154,8 @@ def print_tcp(bench):
         line += [fine(bench.seconds_a_gb(peer)),
                  "%s / %s" % (figure(bench.datagram_ns(peer, "a")), figure(bench.datagram_ns(peer, "b")))]
         lines.append(line)
+    if not lines:
+        return
     table(head, lines)
     print("CPU of the daemons with one flow: all processes, user and system; a datagram is what carries %d bytes of"
           " payload.\n" % DATAGRAM_PAYLOAD_BYTES)
@@ -164,6 +175,8 @@ def print_udp(bench):
                      fine(bench.times(peer, "wireguard-go", load, "pps")), figure(core / 1e3 if core is not None else None)]
         if any(bench.rows(peer, load) for load in UDP_LOADS):
             lines.append(line)
+    if not lines:
+        return
     table(head, lines)
     print("Bunches: 64 packets a call with UDP_SEGMENT, received with UDP_GRO. A core: packets for each second of CPU of"
           " the daemon that takes more.\n")
@@ -174,18 +187,22 @@ def print_latency(bench):
             "receiver"]
     lines = []
     for peer in bench.peers:
+        if not any(bench.rows(peer, load) for load in ("idle", "beside", "tcp4")):
+            continue
         lost = each(bench.rows(peer, "beside"), lambda r: float(r["pings_lost"]) / float(r["pings"]) * 100)
         lines.append([label(peer)] +
                      [fine(bench.of(peer, "idle", "rtt_%s_ms" % c)) for c in ("p50", "p99")] +
                      [fine(bench.of(peer, "beside", "rtt_%s_ms" % c)) for c in ("p50", "p99", "max")] +
                      [fine(lost)] + [figure(bench.resident_mb(peer, end)) for end in ("a", "b")])
+    if not lines:
+        return
     table(head, lines)
     print("Resident: after four flows, all processes of the end.\n")
 
 
-def print_aims(bench):
+def print_aims(bench, stages):
     lines = []
-    for text, value, aim, more in aims(bench):
+    for text, value, aim, more in aims(bench, stages):
         if value is not None:
             lines.append([text, fine(value), "%s %g" % (">=" if more else "<=", aim),
                           "" if (value >= aim if more else value <= aim) else "!"])
@@ -193,29 +210,32 @@ def print_aims(bench):
         table(["what vpnd is to reach", "reached", "aim", "short"], lines)
 
 
-def print_stages(path, cells):
-    """Of the newest version of each peer, under one flow: nanoseconds a packet by stage, the median of the runs."""
+def read_stages(path, cells):
+    """{(peer, end): {stage: ns a datagram}} of the newest version of each peer, medians of the runs"""
+    found = {}
     try:
         with open(path, newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+            for row in csv.DictReader(file, delimiter="\t"):
+                cell = cells.get((row["peer"], "stages"))
+                datagrams = (number(row["bytes"]) or 0) / DATAGRAM_PAYLOAD_BYTES
+                if datagrams and cell and cell[-1]["version"] == row["version"]:
+                    stages = found.setdefault((row["peer"], row["end"]), {})
+                    stages.setdefault(row["stage"], []).append(number(row["cpu_ns"]) / datagrams)
     except OSError:
+        pass
+    return {column: {stage: statistics.median(ns) for stage, ns in stages.items()} for column, stages in found.items()}
+
+
+def print_stages(stages):
+    if not stages:
         return
-    found, order = {}, []
-    for row in rows:
-        cell = cells.get((row["peer"], "tcp1"))
-        if row["load"] != "tcp1" or not cell or cell[-1]["version"] != row["version"]:
-            continue
-        if row["stage"] not in order:
-            order.append(row["stage"])
-        packets = number(row["packets"])
-        if packets:
-            found.setdefault((row["peer"], row["end"], row["stage"]), []).append(number(row["ns"]) / packets)
-    columns = sorted({(peer, end) for peer, end, _ in found}, key=lambda c: (PEERS.index(c[0]), c[1]))
-    if columns:
-        table(["stage, ns a packet, 1 flow"] +
-              ["%s, %s" % (label(peer), "sender" if end == "a" else "receiver") for peer, end in columns],
-              [[stage] + [figure(statistics.median(found[peer, end, stage])) if (peer, end, stage) in found else "-"
-                          for peer, end in columns] for stage in order])
+    columns = sorted(stages, key=lambda c: (PEERS.index(c[0]), c[1]))
+    order = list(dict.fromkeys(stage for column in columns for stage in stages[column]))
+    lines = [[stage] + [figure(stages[column].get(stage)) for column in columns] for stage in order]
+    lines.append(["all"] + [figure(sum(stages[column].values())) for column in columns])
+    table(["stage, ns a datagram, 1 flow"] + ["%s, %s" % (label(peer).strip("*"), "sender" if end == "a" else "receiver")
+                                              for peer, end in columns], lines)
+    print("Counted by the daemon itself in a run of its own; with acknowledgements and idle time in it.\n")
 
 
 def print_notes(bench):
@@ -251,8 +271,9 @@ def main():
     print_tcp(bench)
     print_udp(bench)
     print_latency(bench)
-    print_stages(os.path.splitext(sys.argv[1])[0] + "-stages.tsv", cells)
-    print_aims(bench)
+    stages = read_stages(os.path.splitext(sys.argv[1])[0] + "-stages.tsv", cells)
+    print_stages(stages)
+    print_aims(bench, stages)
     print_notes(bench)
 
 

@@ -8,14 +8,17 @@
  * that know nothing of offloads. `bunches` hands over as many as one send with UDP_SEGMENT holds (64, or 64 KB), and
  * lets the receiving socket have them joined by UDP_GRO: what fast QUIC stacks do.
  *
- * Sending is held back by the socket's buffer alone, which a TUN device holds until it is read, so that what a tunnel
- * does not take is mostly not sent; what was sent says nothing about the tunnel, only what arrived does. The first
- * WARM_MS are not in the rate: queues fill, and a tunnel may look for its speed. Both ends are threads of one process,
- * whose own CPU time is given, because it takes from the tunnel's where all share the cores. A packet begins with the
- * number of the run: what an earlier run left in a queue does not count.
+ * A TUN device takes whatever is sent and drops what its queue does not hold, and a sender that does not stop takes the
+ * processor from the tunnel it measures. So the sender, who sees what arrived because both ends are threads of one
+ * process, keeps a window: it grows by an eighth each time it was delivered with a loss of LOST_PERCENT or less, and
+ * shrinks to 7/10 otherwise. That finds the rate which a tunnel delivers without drowning it, within the first WARM_MS,
+ * which do not count. The threads' own CPU time is given, too, because it takes from the tunnel's where all share the
+ * cores. A packet begins with the number of the run, so that what an earlier run left in a queue does not count, and
+ * its own number.
  *
  * Prints one line of JSON: sent, delivered (packets, of all the run), pps (delivered a second, after the warm-up),
- * foreign (packets of other runs or sizes), sender_cpu_s, receiver_cpu_s.
+ * lost_pct (of all the run), window (packets, at the end), foreign (packets of other runs or sizes), sender_cpu_s,
+ * receiver_cpu_s.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,11 +27,13 @@
 #include <netinet/udp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -44,18 +49,30 @@
 #endif
 
 enum {
-	WARM_MS = 500,
+	WARM_MS = 1000,
 	GRACE_MS = 300,	     /* for what is on its way when the last was sent */
 	BATCH = 64,	     /* messages with a call */
+	BUNCH_BATCH = 4,     /* bunches with a call */
 	BUNCH_PACKETS = 64,  /* UDP_MAX_SEGMENTS of kernels before 6.9 */
 	BUNCH_BYTES = 65000, /* UDP's length field holds 65535 with headers */
-	BYTES_MIN = 8,	     /* the run's number */
+	BYTES_MIN = 16,	     /* the label */
 	BYTES_MAX = 1472,
 	SECONDS_MAX = 3600,
-	SEND_BUFFER_BYTES = 1 << 20, /* for bunches: the default holds three */
+	WINDOW_MIN = 16, /* packets; at least a bunch */
+	WINDOW_FIRST = 128,
+	WINDOW_MAX = 1 << 16,
+	LOST_PERCENT = 1,
+	STALL_NS = 20000000, /* nothing came for so long: what is on its way is lost */
+	PAUSE_NS = 20000,    /* between looks at what arrived */
+	SEND_BUFFER_BYTES = 4 << 20,
 	RECEIVE_BUFFER_BYTES = 8 << 20,
 	MESSAGE_BYTES = 1 << 16,
 	NS_A_MS = 1000000,
+};
+
+/* What a packet begins with. */
+struct label {
+	uint64_t run, number;
 };
 
 struct flow {
@@ -64,8 +81,19 @@ struct flow {
 	uint64_t run;
 	int64_t count_from_ns, send_until_ns;
 	int out, in;
-	uint64_t sent, delivered, counted, foreign;
+	uint64_t sent, counted, foreign, window;
+	_Atomic uint64_t delivered, seen; /* packets; the highest number that came, and one */
 	double sender_cpu_s, receiver_cpu_s;
+};
+
+/* The sender's: how many packets may be on their way. */
+struct window {
+	uint64_t packets, smallest;
+	uint64_t forgiven; /* numbers below it are lost or arrived */
+	uint64_t round_end, round_seen,
+		round_delivered; /* a round: until what was sent by its start came */
+	uint64_t moved_seen;
+	int64_t moved_ns; /* when `seen` last grew */
 };
 
 static int64_t now_ns(void)
@@ -120,24 +148,77 @@ static void set_time_out(int fd, int option)
 		die("SO_RCVTIMEO, SO_SNDTIMEO");
 }
 
+static void begin_round(struct window *w, uint64_t next, uint64_t seen, uint64_t delivered)
+{
+	w->round_end = next;
+	w->round_seen = seen;
+	w->round_delivered = delivered;
+}
+
+/* How many packets may be sent now. */
+static uint64_t look(struct window *w, struct flow *flow, int64_t now)
+{
+	uint64_t delivered = atomic_load(&flow->delivered), seen = atomic_load(&flow->seen);
+
+	if (seen != w->moved_seen) {
+		w->moved_seen = seen;
+		w->moved_ns = now;
+	}
+	if (seen < w->forgiven)
+		seen = w->forgiven;
+	if (seen >= w->round_end) {
+		int64_t passed = (int64_t)(seen - w->round_seen);
+		int64_t lost = passed - (int64_t)(delivered - w->round_delivered);
+		if (lost * 100 > passed * LOST_PERCENT)
+			w->packets = w->packets * 7 / 10;
+		else
+			w->packets += w->packets / 8;
+		begin_round(w, flow->sent, seen, delivered);
+	} else if (now - w->moved_ns > STALL_NS) {
+		w->forgiven = seen = flow->sent;
+		w->moved_ns = now;
+		w->packets /= 2;
+		begin_round(w, flow->sent, seen, delivered);
+	}
+	if (w->packets < w->smallest)
+		w->packets = w->smallest;
+	if (w->packets > WINDOW_MAX)
+		w->packets = WINDOW_MAX;
+	uint64_t on_the_way = flow->sent - seen;
+	return on_the_way < w->packets ? w->packets - on_the_way : 0;
+}
+
 static void *send_packets(void *argument)
 {
 	struct flow *flow = argument;
-	static uint8_t payload[MESSAGE_BYTES];
+	static uint8_t payload[BATCH * MESSAGE_BYTES];
 	size_t packets = flow->bunches ? BUNCH_BYTES / flow->bytes : 1;
-	size_t batch = flow->bunches ? 4 : BATCH;
+	size_t most = flow->bunches ? BUNCH_BATCH : BATCH;
 	struct mmsghdr messages[BATCH] = {0};
-	struct iovec all = {.iov_base = payload};
+	struct iovec vectors[BATCH];
+	struct timespec pause = {.tv_nsec = PAUSE_NS};
 
+	prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
 	if (packets > BUNCH_PACKETS)
 		packets = BUNCH_PACKETS;
-	all.iov_len = packets * flow->bytes;
-	for (size_t i = 0; i < packets; i++)
-		memcpy(payload + i * flow->bytes, &flow->run, sizeof(flow->run));
-	for (size_t i = 0; i < BATCH; i++)
-		messages[i].msg_hdr = (struct msghdr){.msg_iov = &all, .msg_iovlen = 1};
-
-	while (now_ns() < flow->send_until_ns) {
+	for (size_t i = 0; i < most; i++) {
+		vectors[i] = (struct iovec){.iov_base = payload + i * packets * flow->bytes,
+			.iov_len = packets * flow->bytes};
+		messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
+	}
+	struct window window = {.packets = WINDOW_FIRST, .moved_ns = now_ns()};
+	window.smallest = packets > WINDOW_MIN ? packets : WINDOW_MIN;
+	for (int64_t now; (now = now_ns()) < flow->send_until_ns;) {
+		uint64_t room = look(&window, flow, now) / packets;
+		if (room == 0) {
+			nanosleep(&pause, NULL);
+			continue;
+		}
+		size_t batch = room < most ? (size_t)room : most;
+		for (size_t i = 0; i < batch * packets; i++) {
+			struct label label = {.run = flow->run, .number = flow->sent + i};
+			memcpy(payload + i * flow->bytes, &label, sizeof(label));
+		}
 		int sent = sendmmsg(flow->out, messages, (unsigned)batch, 0);
 		if (sent > 0)
 			flow->sent += (uint64_t)sent * packets;
@@ -145,6 +226,7 @@ static void *send_packets(void *argument)
 			 errno != ECONNREFUSED)
 			die("sendmmsg");
 	}
+	flow->window = window.packets;
 	flow->sender_cpu_s = thread_cpu_s();
 	return NULL;
 }
@@ -164,16 +246,22 @@ static size_t segment_bytes(struct msghdr *message, size_t message_bytes)
 
 static void count(struct flow *flow, struct msghdr *message, size_t bytes, bool counts)
 {
-	uint64_t run = 0;
+	struct label label;
+	const uint8_t *payload = message->msg_iov->iov_base;
 
-	if (bytes >= sizeof(run))
-		memcpy(&run, message->msg_iov->iov_base, sizeof(run));
-	if (run != flow->run || segment_bytes(message, bytes) != flow->bytes ||
+	if (bytes < flow->bytes || segment_bytes(message, bytes) != flow->bytes ||
 		bytes % flow->bytes != 0) {
 		flow->foreign++;
 		return;
 	}
-	flow->delivered += bytes / flow->bytes;
+	memcpy(&label, payload + bytes - flow->bytes, sizeof(label)); /* the last one's */
+	if (label.run != flow->run) {
+		flow->foreign++;
+		return;
+	}
+	if (label.number >= atomic_load_explicit(&flow->seen, memory_order_relaxed))
+		atomic_store(&flow->seen, label.number + 1);
+	atomic_fetch_add(&flow->delivered, bytes / flow->bytes);
 	if (counts)
 		flow->counted += bytes / flow->bytes;
 }
@@ -270,10 +358,14 @@ int main(int argc, char **argv)
 		die("pthread_create");
 	receive_packets(&flow);
 	pthread_join(sender, NULL);
-	printf("{\"sent\": %llu, \"delivered\": %llu, \"pps\": %.0f, \"foreign\": %llu, "
-	       "\"sender_cpu_s\": %.3f, \"receiver_cpu_s\": %.3f}\n",
-		(unsigned long long)flow.sent, (unsigned long long)flow.delivered,
-		(double)flow.counted / (double)seconds, (unsigned long long)flow.foreign,
+	uint64_t delivered = atomic_load(&flow.delivered);
+	printf("{\"sent\": %llu, \"delivered\": %llu, \"pps\": %.0f, \"lost_pct\": %.2f, "
+	       "\"window\": %llu, "
+	       "\"foreign\": %llu, \"sender_cpu_s\": %.3f, \"receiver_cpu_s\": %.3f}\n",
+		(unsigned long long)flow.sent, (unsigned long long)delivered,
+		(double)flow.counted / (double)seconds,
+		flow.sent > 0 ? 100.0 - (double)delivered * 100.0 / (double)flow.sent : 0.0,
+		(unsigned long long)flow.window, (unsigned long long)flow.foreign,
 		flow.sender_cpu_s, flow.receiver_cpu_s);
 	return 0;
 }
