@@ -33,7 +33,7 @@ pings() {
 }
 flow() {
 	expect "$1: Mb/s are not nothing" "${CELL[mbps]:-}" '>' 1
-	expect "$1: bytes are of the warm-up, too" "${CELL[bytes]:-}" '>' "${CELL[mbps]:-0} * 1e6 / 8 * 2 * 0.9"
+	expect "$1: bytes fit the rate" "${CELL[bytes]:-}" '>' "${CELL[mbps]:-0} * 1e6 / 8 * 2 * 0.9"
 	expect "$1: daemons take time" "${CELL[cpu_a_s]:-} + ${CELL[cpu_b_s]:-0}" '>' 0
 }
 packets() {

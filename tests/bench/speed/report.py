@@ -117,6 +117,12 @@ def aims(bench, stages):
     ]
 
 
+def disturbed(rows):
+    """A mark if others took part of the machine in at least half of the runs."""
+    others = median(rows, "others_pct")
+    return " ~" if others is not None and others > OTHERS_TOLERATED else ""
+
+
 def mega(value):
     return value / 1e6 if value is not None else None
 
@@ -149,7 +155,7 @@ def print_tcp(bench):
             continue
         line = [label(peer)]
         for load in ("tcp1", "tcp4"):
-            line += [with_range(values(bench.rows(peer, load), "mbps")),
+            line += [with_range(values(bench.rows(peer, load), "mbps")) + disturbed(bench.rows(peer, load)),
                      fine(bench.times(peer, "wireguard-go", load)), fine(bench.times(peer, "none", load))]
         line += [fine(bench.seconds_a_gb(peer)),
                  "%s / %s" % (figure(bench.datagram_ns(peer, "a")), figure(bench.datagram_ns(peer, "b")))]
@@ -171,7 +177,8 @@ def print_udp(bench):
         line = [label(peer)]
         for load in UDP_LOADS:
             core = bench.packets_a_core(peer, load)
-            line += [with_range([v / 1e3 for v in values(bench.rows(peer, load), "pps")]),
+            line += [with_range([v / 1e3 for v in values(bench.rows(peer, load), "pps")]) +
+                     disturbed(bench.rows(peer, load)),
                      fine(bench.times(peer, "wireguard-go", load, "pps")), figure(core / 1e3 if core is not None else None)]
         if any(bench.rows(peer, load) for load in UDP_LOADS):
             lines.append(line)
@@ -193,7 +200,7 @@ def print_latency(bench):
         lines.append([label(peer)] +
                      [fine(bench.of(peer, "idle", "rtt_%s_ms" % c)) for c in ("p50", "p99")] +
                      [fine(bench.of(peer, "beside", "rtt_%s_ms" % c)) for c in ("p50", "p99", "max")] +
-                     [fine(lost)] + [figure(bench.resident_mb(peer, end)) for end in ("a", "b")])
+                     [fine(lost) + disturbed(bench.rows(peer, "beside"))] + [figure(bench.resident_mb(peer, end)) for end in ("a", "b")])
     if not lines:
         return
     table(head, lines)
@@ -245,6 +252,8 @@ def print_notes(bench):
     print("Commits: " + ", ".join(sorted({row["commit"] for row in rows})))
     others = values(rows, "others_pct")
     if others:
+        print("Marked with !: short of the aim. Marked with ~: others took more than %d %% of the machine in half of the runs;"
+              " it says little, but for CPU." % OTHERS_TOLERATED)
         print("Other processes and the host took %s %% of the machine while it measured (median; %s at most, above %d in %d of"
               " %d cells)." % (figure(statistics.median(others)), figure(max(others)), OTHERS_TOLERATED,
                                sum(v > OTHERS_TOLERATED for v in others), len(others)))
