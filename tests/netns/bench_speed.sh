@@ -32,7 +32,7 @@ pings() {
 	expect "$1: 99 of 100 take no less than half of them" "${CELL[rtt_p99_ms]:-}" '>=' "${CELL[rtt_p50_ms]:-}"
 }
 flow() {
-	expect "$1: Mb/s are not nothing" "${CELL[mbps]:-}" '>' 1
+	expect "$1: Mb/s are not nothing" "${CELL[mbps]:-}" '>' 0
 	expect "$1: bytes fit the rate" "${CELL[bytes]:-}" '>' "${CELL[mbps]:-0} * 1e6 / 8 * 2 * 0.9"
 	expect "$1: daemons take time" "${CELL[cpu_a_s]:-} + ${CELL[cpu_b_s]:-0}" '>' 0
 }
