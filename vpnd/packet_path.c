@@ -229,6 +229,15 @@ static struct ingress_packet *take_slot(struct packet_path *path, const struct p
 	return ingress_packet_take(&path->packets);
 }
 
+/* A path may take less than when a message was made for it, but no part of one: so it is asked for the longest that waits. */
+static void push(struct peer *peer, struct ingress_packet *message, const struct ip_header *header,
+	struct mono now)
+{
+	if (message->len > peer->longest_bytes)
+		peer->longest_bytes = message->len;
+	(void)ingress_push(&peer->queue, message, header, now);
+}
+
 /* A super-packet that goes whole stays where it was read. @return  NULL if it must be copied */
 static struct ingress_packet *keep_spare(
 	struct packet_path *path, const struct peer *peer, const struct super_packet *packet)
@@ -258,7 +267,7 @@ static void queue_packet(struct packet_path *path, struct peer *peer,
 
 	tidy_queue(path, peer, now);
 	if (whole) {
-		(void)ingress_push(&peer->queue, whole, &packet->ip, now);
+		push(peer, whole, &packet->ip, now);
 		goto wake;
 	}
 	for (uint16_t first = 0; first < packet->segments; first = (uint16_t)(first + count)) {
@@ -271,7 +280,7 @@ static void queue_packet(struct packet_path *path, struct peer *peer,
 		slot->len = (uint32_t)super_message_write(
 			packet, first, count, slot->data, &slot->ip_at);
 		slot->segments = count;
-		(void)ingress_push(&peer->queue, slot, &packet->ip, now);
+		push(peer, slot, &packet->ip, now);
 	}
 wake:
 	if (!list_linked(&peer->in_waiting))
@@ -429,6 +438,8 @@ void packet_path_pump(struct packet_path *path, struct mono now)
 		tune_queue(path, peer, now);
 		while (path->wire->ops->ready(path->wire, peer)) {
 			struct ingress_packet *packet = ingress_pop(&peer->queue, now);
+			if (ingress_empty(&peer->queue))
+				peer->longest_bytes = 0;
 			if (!packet)
 				break;
 			peer->queue_us = mono_diff_us(now, packet->queued_at);

@@ -528,7 +528,7 @@ static bool ready(struct wire *base, struct peer *peer)
 
 	if (!p)
 		return false;
-	if (kcpvpn_peer_room(p->handle, peer->message_bytes))
+	if (kcpvpn_peer_room(p->handle, peer->longest_bytes))
 		return true;
 	if (kcpvpn_peer_state(p->handle) != KCPVPN_PEER_UP)
 		kcpvpn_peer_want(p->handle, native_now(of(base)));
