@@ -528,7 +528,7 @@ static bool ready(struct wire *base, struct peer *peer)
 
 	if (!p)
 		return false;
-	if (kcpvpn_peer_room(p->handle, peer->message_bytes))
+	if (kcpvpn_peer_room(p->handle, peer->longest_bytes))
 		return true;
 	if (kcpvpn_peer_state(p->handle) != KCPVPN_PEER_UP)
 		kcpvpn_peer_want(p->handle, native_now(of(base)));
@@ -751,6 +751,8 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 	int error = wire->batch ? resolver_new(wire->loop, NULL, &wire->resolver) : -ENOMEM;
 	if (error == 0)
 		error = kcpvpn_native_new(&native, native_now(wire), &wire->native);
+	if (error == 0)
+		kcpvpn_native_profile(wire->native, wire->wire.events->stages);
 	if (error < 0)
 		return fault_set(fault, error, "E-WIRE-2", NULL, "cannot set up the wire: %s",
 			strerror(-error));
