@@ -439,9 +439,9 @@ static int start_helper(struct daemon *daemon, struct fault *fault)
 	return broker_new(daemon->loop, &setup, &daemon->broker, fault);
 }
 
-static int open_udp(void *ctx, const struct kcpvpn_endpoint *local, int *ret_fd)
+static int open_udp(void *ctx, const struct kcpvpn_endpoint *local, bool joins, int *ret_fd)
 {
-	return broker_udp_socket(ctx, local, ret_fd, NULL);
+	return broker_udp_socket(ctx, local, joins, ret_fd, NULL);
 }
 
 /* It may be in the middle of an order: what it missed is made good after the round. */

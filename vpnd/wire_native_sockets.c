@@ -6,10 +6,14 @@
  *
  * Who listens on addresses of one family only can still call peers of the other: a socket on any port is opened for that
  * when the first such address comes up, not before.
+ *
+ * Handshakes have a socket of their own on each port, so that a flood of them does not push data out of the kernel's
+ * queue. They are taken a batch at a time, data as long as it comes; their queue is where too many of them are lost.
  */
 #include "config/config.h"
 #include "core/log.h"
 #include "vpnd/fault.h"
+#include "vpnd/udp_group.h"
 #include "vpnd/wire_native_peer.h"
 
 #include <errno.h>
@@ -44,6 +48,20 @@ static void on_socket(struct loop_watch *watch, uint32_t events)
 	}
 }
 
+static void on_calls(struct loop_watch *watch, uint32_t events)
+{
+	struct native_socket *socket = list_entry(watch, struct native_socket, calls_watch);
+	const struct kcpvpn_datagram *batch;
+
+	(void)events;
+	do {
+		size_t count = udp_socket_receive(&socket->calls, &batch);
+		if (count > 0)
+			kcpvpn_native_input(socket->wire->native, &socket->udp.kcpvpn, batch, count,
+				native_now(socket->wire));
+	} while (udp_socket_pending(&socket->calls));
+}
+
 /* Called while the library sends: it is told in the next turn. What does not fit comes again with the next datagram. */
 static void on_too_big(void *ctx, const struct kcpvpn_datagram *datagram)
 {
@@ -60,6 +78,45 @@ static void on_too_big(void *ctx, const struct kcpvpn_datagram *datagram)
 	if (wire->refused_count < NATIVE_TOO_BIG_MAX)
 		wire->refused[wire->refused_count++] =
 			(struct native_refused){datagram->remote, datagram->len};
+}
+
+/* Without it all goes to one socket, as it did before there were two: no reason to fail. */
+static void part(struct native_socket *socket, const struct udp_socket_options *like)
+{
+	struct native_wire *wire = socket->wire;
+	struct udp_socket_options options = *like;
+	int error = udp_group_share(socket->udp.fd);
+
+	options.joins = true;
+	options.local.port = socket->udp.port;
+	if (socket->udp.ipv4_only)
+		options.local.family = 4;
+	if (error == 0)
+		error = udp_socket_open(&socket->calls, &options, wire->batch, NULL);
+	if (error < 0)
+		goto whole;
+	error = udp_group_steer(socket->udp.fd, 1);
+	if (error < 0)
+		goto close_calls;
+	socket->calls_watch = (struct loop_watch){.fd = socket->calls.fd, .on_event = on_calls};
+	error = loop_watch_add(wire->loop, &socket->calls_watch, EPOLLIN);
+	if (error < 0)
+		goto close_calls;
+	socket->parted = true;
+	return;
+close_calls:
+	udp_socket_close(&socket->calls);
+whole:
+	log_debug(wire->log, "port %u: handshakes and data share a queue: %s", socket->udp.port,
+		strerror(-error));
+}
+
+static void close_calls(struct native_socket *socket)
+{
+	if (!socket->parted)
+		return;
+	loop_watch_remove(socket->wire->loop, &socket->calls_watch);
+	udp_socket_close(&socket->calls);
 }
 
 static struct native_socket *open_one(struct native_wire *wire,
@@ -89,6 +146,7 @@ static struct native_socket *open_one(struct native_wire *wire,
 			strerror(-*ret_error));
 		goto close_socket;
 	}
+	part(socket, &options);
 	return socket;
 close_socket:
 	udp_socket_close(&socket->udp);
@@ -102,6 +160,7 @@ static void end(struct native_socket *socket)
 	struct native_wire *wire = socket->wire;
 
 	kcpvpn_native_close_port(wire->native, &socket->udp.kcpvpn, native_now(wire));
+	close_calls(socket);
 	loop_watch_remove(wire->loop, &socket->watch);
 	udp_socket_close(&socket->udp);
 	free(socket);
