@@ -27,6 +27,7 @@ struct netlink_monitor;
 struct peer;
 struct privileges;
 struct state_file;
+struct workers;
 
 struct daemon {
 	const struct options *options;	     /* lent */
@@ -41,6 +42,7 @@ struct daemon {
 	struct device device;
 	struct loop_watch tun_watch;
 	struct packet_path path;
+	struct workers *workers; /* beside this thread; NULL = none */
 	struct wire *wire; /* NULL only while stopping, after a reload that could not be undone */
 	struct wire_events wire_events;
 	struct state_file *state;  /* where peers were, for wires that ask */

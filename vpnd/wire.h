@@ -58,6 +58,8 @@ struct wire_events {
 	 */
 	void (*mtu_changed)(
 		void *ctx, struct peer *peer, uint32_t path, uint32_t most, uint32_t super);
+	/** Another thread took a message from the host that only this one can send. NULL = there is no other. */
+	void (*handed)(void *ctx, struct peer *peer, const void *message, size_t len);
 };
 
 struct wire_ops {

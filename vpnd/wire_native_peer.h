@@ -10,6 +10,7 @@
 #include "vpnd/resolver.h"
 #include "vpnd/udp_socket.h"
 #include "vpnd/wire.h"
+#include "vpnd/workers.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,6 +41,7 @@ struct native_socket {
 	struct udp_socket calls;
 	struct loop_watch calls_watch;
 	bool parted;
+	struct worker_socket *shards; /* one for each worker; NULL = there are none */
 	struct native_wire *wire;
 	struct kcpvpn_endpoint
 		listen; /* as configured; family 6, all zero = any address and port */
@@ -92,6 +94,7 @@ struct native_wire {
 	struct wire wire; /* first member */
 	struct loop *loop;
 	const struct config *config;
+	struct workers *workers; /* NULL = none */
 	struct netlink *netlink;
 	struct state_file *state; /* NULL = nothing is remembered */
 	const struct log *log;

@@ -80,10 +80,23 @@ static void on_too_big(void *ctx, const struct kcpvpn_datagram *datagram)
 			(struct native_refused){datagram->remote, datagram->len};
 }
 
-/* Without it all goes to one socket, as it did before there were two: no reason to fail. */
-static void part(struct native_socket *socket, const struct udp_socket_options *like)
+static void close_shards(struct native_socket *socket)
+{
+	workers_stop(socket->wire->workers);
+	workers_close_sockets(socket->wire->workers, socket->shards);
+	workers_go(socket->wire->workers);
+	socket->shards = NULL;
+}
+
+/*
+ * One socket a worker, and one for handshakes. Without workers it is no reason to fail if the host has no groups: all goes to
+ * one socket then. With them shards would come to the wrong one.
+ */
+static int part(
+	struct native_socket *socket, const struct udp_socket_options *like, struct fault *fault)
 {
 	struct native_wire *wire = socket->wire;
+	unsigned workers = workers_count(wire->workers);
 	struct udp_socket_options options = *like;
 	int error = udp_group_share(socket->udp.fd);
 
@@ -91,11 +104,16 @@ static void part(struct native_socket *socket, const struct udp_socket_options *
 	options.local.port = socket->udp.port;
 	if (socket->udp.ipv4_only)
 		options.local.family = 4;
+	workers_stop(wire->workers);
+	if (error == 0 && workers > 0)
+		error = workers_open_sockets(
+			wire->workers, &options, &socket->udp.kcpvpn, &socket->shards, fault);
+	workers_go(wire->workers);
 	if (error == 0)
 		error = udp_socket_open(&socket->calls, &options, wire->batch, NULL);
 	if (error < 0)
 		goto whole;
-	error = udp_group_steer(socket->udp.fd, 1);
+	error = udp_group_steer(socket->udp.fd, workers + 1);
 	if (error < 0)
 		goto close_calls;
 	socket->calls_watch = (struct loop_watch){.fd = socket->calls.fd, .on_event = on_calls};
@@ -103,12 +121,20 @@ static void part(struct native_socket *socket, const struct udp_socket_options *
 	if (error < 0)
 		goto close_calls;
 	socket->parted = true;
-	return;
+	return 0;
 close_calls:
 	udp_socket_close(&socket->calls);
 whole:
+	if (workers > 0) {
+		close_shards(socket);
+		return fault_set(fault, error, "E-WIRE-2",
+			"set interface.queues: 1 to do without a socket a worker",
+			"port %u cannot be shared by the workers: %s", socket->udp.port,
+			strerror(-error));
+	}
 	log_debug(wire->log, "port %u: handshakes and data share a queue: %s", socket->udp.port,
 		strerror(-error));
+	return 0;
 }
 
 static void close_calls(struct native_socket *socket)
@@ -146,7 +172,11 @@ static struct native_socket *open_one(struct native_wire *wire,
 			strerror(-*ret_error));
 		goto close_socket;
 	}
-	part(socket, &options);
+	*ret_error = part(socket, &options, fault);
+	if (*ret_error < 0) {
+		loop_watch_remove(wire->loop, &socket->watch);
+		goto close_socket;
+	}
 	return socket;
 close_socket:
 	udp_socket_close(&socket->udp);
@@ -161,6 +191,7 @@ static void end(struct native_socket *socket)
 
 	kcpvpn_native_close_port(wire->native, &socket->udp.kcpvpn, native_now(wire));
 	close_calls(socket);
+	close_shards(socket);
 	loop_watch_remove(wire->loop, &socket->watch);
 	udp_socket_close(&socket->udp);
 	free(socket);

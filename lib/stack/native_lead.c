@@ -223,6 +223,11 @@ void kcpvpn_native_hear(
 	explicit_bzero(&inner, sizeof(inner));
 }
 
+struct kcpvpn_peer *kcpvpn_native_peer(const struct kcpvpn_native *native, uint64_t id)
+{
+	return native_peer_by_id(native, id);
+}
+
 uint64_t kcpvpn_peer_id(const struct kcpvpn_peer *peer)
 {
 	return peer->id;

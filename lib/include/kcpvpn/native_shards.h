@@ -43,6 +43,9 @@ KCPVPN_API int kcpvpn_native_new_follower(const struct kcpvpn_native_config *con
 /** What names a peer in messages: never used again by this leader. */
 KCPVPN_API uint64_t kcpvpn_peer_id(const struct kcpvpn_peer *peer);
 
+/** Leader or follower. @return NULL if it has no peer of that number */
+KCPVPN_API struct kcpvpn_peer *kcpvpn_native_peer(const struct kcpvpn_native *native, uint64_t id);
+
 /**
  * Makes a peer of the leader known to a follower. What is told of it before is lost, so do it before
  * kcpvpn_peer_up(). kcpvpn_native_remove_peer() ends it.
