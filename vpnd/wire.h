@@ -22,6 +22,7 @@ struct control_status;
 struct fault;
 struct iovec;
 struct peer;
+struct stage_clock;
 struct wire;
 
 /** Why a peer is stopped, as far as its other side may want to know. */
@@ -60,6 +61,7 @@ struct wire_events {
 		void *ctx, struct peer *peer, uint32_t path, uint32_t most, uint32_t super);
 	/** Another thread took a message from the host that only this one can send. NULL = there is no other. */
 	void (*handed)(void *ctx, struct peer *peer, const void *message, size_t len);
+	struct stage_clock *stages; /* to be entered; NULL = nobody measures */
 };
 
 struct wire_ops {

@@ -807,6 +807,8 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 	if (error == 0)
 		error = kcpvpn_native_new(&native, native_now(wire), &wire->native);
 	if (error == 0)
+		kcpvpn_native_profile(wire->native, wire->wire.events->stages);
+	if (error == 0)
 		error = make_followers(wire, &native);
 	if (error < 0)
 		return fault_set(fault, error, "E-WIRE-2", NULL, "cannot set up the wire: %s",

@@ -309,8 +309,7 @@ static void on_rest(struct loop_timer *timer, struct mono now)
 	worker->resting = false;
 	list_for_each (at, &worker->peers)
 		packet_path_rest(&worker->path, list_entry(at, struct peer, in_daemon), now);
-	pool_trim(&worker->path.packets, 0);
-	pool_trim(&worker->path.long_packets, 0);
+	packet_path_trim(&worker->path);
 }
 
 static void on_retry(struct loop_timer *timer, struct mono now)

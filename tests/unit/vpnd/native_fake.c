@@ -354,3 +354,9 @@ unsigned kcpvpn_peer_shards(const struct kcpvpn_peer *peer)
 	(void)peer;
 	return 1;
 }
+
+void kcpvpn_native_profile(struct kcpvpn_native *native, struct stage_clock *stages)
+{
+	(void)native;
+	(void)stages;
+}
