@@ -296,7 +296,8 @@ static bool path_of(const struct wire *base, const struct peer *peer, struct ing
 		return false;
 	kcpvpn_conv_stats(conv, &stats);
 	/* What parity mends makes no bursts; what is sent again does. */
-	*ret_path = (struct ingress_path){stats.srtt_us, stats.rate_bps, stats.resent_ppm / 1e6};
+	*ret_path =
+		(struct ingress_path){stats.srtt_us, stats.rate_bps, stats.resent_ppm / 1e6, false};
 	return stats.srtt_us >= 0;
 }
 

@@ -567,7 +567,8 @@ static bool path_of(const struct wire *base, const struct peer *peer, struct ing
 	if (!p || kcpvpn_peer_state(p->handle) != KCPVPN_PEER_UP)
 		return false;
 	kcpvpn_peer_status(p->handle, &status);
-	*ret_path = (struct ingress_path){status.srtt_us, status.rate_bps, status.loss_raw_out};
+	*ret_path = (struct ingress_path){
+		status.srtt_us, status.rate_bps, status.loss_raw_out, status.contested};
 	return status.srtt_us >= 0;
 }
 

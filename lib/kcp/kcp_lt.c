@@ -20,7 +20,8 @@
  * A slower path. A filter over seconds is long when round trips grow by the queue that the old rate made. Two rounds in a row
  * that delivered less than three quarters of what was sent, with a queue all the time, are enough, or four with a queue
  * whatever they delivered: all older samples go, and the queue is drained to the ground, once; while that lasts the same signs
- * count for nothing, or they would feed on the share that others take meanwhile.
+ * count for nothing, or they would feed on the share that others take meanwhile. Where others keep a queue all of this is different:
+ * kcp_lt_rivals.c.
  *
  * A longer way. Where round trips grow for good the same happens, only that no drain shortens them: the window shrinks towards
  * its floor, and less of it takes as long as more did, which is what a queue never does. Two rounds of that are believed at once,
@@ -51,9 +52,8 @@ enum {
 	QUEUED_ROUNDS = 4, /* with a queue all the time, unless others make it */
 	LONGER_US =
 		10000, /* a round trip above twice the smallest and this may tell of a longer way */
-	LONGER_PERCENT = 70,   /* if so little of what flew then takes as long, */
-	LONGER_DATAGRAMS = 16, /* and no more than these, */
-	LONGER_ROUNDS = 2,     /* in so many rounds in a row */
+	LONGER_PERCENT = 70, /* if so little of what flew then takes as long, and few datagrams, */
+	LONGER_ROUNDS = 2,   /* in so many rounds in a row */
 };
 
 void kcp_lt_init(struct kcp_lt *lt)
@@ -65,6 +65,7 @@ void kcp_lt_init(struct kcp_lt *lt)
 		.phase_at = past,
 		.look_until = MONO_NEVER,
 		.watch_until = MONO_NEVER,
+		.rivals_until = MONO_NEVER,
 		.flying_max = UINT64_MAX,
 		.bw_max = UINT64_MAX,
 		.carried_ppm = PPM,
@@ -97,9 +98,7 @@ static void begin_anew(struct kcp_lt *lt, uint64_t guess, struct mono now)
 	lt->longer_us = 0;
 	lt->round_rate = 0;
 	lt->deep = false;
-	lt->contested = false;
-	lt->stubborn = 0;
-	lt->watch_until = MONO_NEVER;
+	kcp_lt_rivals_forget(lt);
 	kcp_lt_enter(lt, KCP_LT_STARTUP, now);
 }
 
@@ -233,6 +232,8 @@ static void check_slower(struct kcp_lt *lt, bool full, bool queue, struct mono n
 	lt->queued_rounds++;
 	if (lt->poor_rounds < POOR_ROUNDS && (lt->contested || lt->queued_rounds < QUEUED_ROUNDS))
 		return;
+	if (lt->poor_rounds < POOR_ROUNDS && kcp_lt_rivals_suspect(lt, now))
+		return;
 	/* The first of them may have begun on the faster path. */
 	kcp_lt_rate_keep(&lt->rates, lt->poor_rounds > 0 ? 1 : QUEUED_ROUNDS - 1);
 	lt->poor_rounds = 0;
@@ -259,7 +260,7 @@ static bool check_longer(struct kcp_lt *lt, bool full, struct mono now)
 		lt->longer_rounds = 0;
 		return false;
 	}
-	if (lt->round_flying > (uint64_t)lt->datagram_bytes * LONGER_DATAGRAMS ||
+	if (lt->round_flying > (uint64_t)lt->datagram_bytes * KCP_LT_LONGER_DATAGRAMS ||
 		lt->round_flying > lt->longer_flying / 100 * LONGER_PERCENT) {
 		lt->longer_rounds = 0;
 		return false;
@@ -281,6 +282,7 @@ static void end_round(struct kcp_lt *lt, struct mono now)
 
 	lt->round_end = lt->sampler.delivered;
 	lt->carried_ppm = PPM;
+	kcp_lt_rivals_round(lt, full, now);
 	if (lt->phase == KCP_LT_STARTUP) {
 		kcp_lt_grow(lt, full, verdict == KCP_LT_CONGESTED, now);
 	} else if (verdict == KCP_LT_CONGESTED && lt->phase != KCP_LT_DRAIN) {
@@ -289,6 +291,9 @@ static void end_round(struct kcp_lt *lt, struct mono now)
 			kcp_lt_enter(lt, KCP_LT_DOWN, now);
 	} else {
 		relax(lt);
+		/* Beside others even a little says that there is no room to grow into. */
+		if (verdict == KCP_LT_SOME && lt->contested)
+			lt->bw_max = lt->bw;
 		/* More is lost, and why cannot be seen: going slower for a moment tells. */
 		if (verdict == KCP_LT_ODD)
 			kcp_lt_ask(lt, now);

@@ -18,6 +18,8 @@ enum {
 	KCP_LT_START_DATAGRAMS = 32, /* full ones may fly while nothing better is known, */
 	KCP_LT_MIN_DATAGRAMS = 4,    /* and always */
 	KCP_LT_FLOOR_SEGMENTS = 64,  /* go in a round trip while starting */
+	KCP_LT_LONGER_DATAGRAMS =
+		16, /* with more in flight a longer round trip is a queue, others' maybe */
 	KCP_LT_ACK_DELAY_US = 5000,  /* how late the peer may report on purpose */
 	KCP_LT_PACE_BURST_US = 2000, /* time for which unused pace is kept; timers are coarse */
 	KCP_LT_IDLE_US =
@@ -81,12 +83,14 @@ struct kcp_lt {
 	uint64_t guess;		/* STARTUP began with it; 0 = that is over */
 	uint64_t probe_bw;	/* when probing began */
 	uint32_t cycles;
-	bool deep; /* the path became slower: drain to the ground */
-	bool grew; /* the last probe found more */
+	bool deep;	     /* the path became slower: drain to the ground */
+	bool grew;	     /* the last probe found more */
+	int64_t drain_units; /* how long a long drain shall be, smallest round trips */
 	/* others who keep a queue */
 	bool contested;
-	uint32_t stubborn;	 /* drains after which the queue still stood */
-	struct mono watch_until; /* MONO_NEVER: not watching */
+	uint32_t stubborn;	  /* drains after which the queue still stood */
+	struct mono rivals_until; /* remembered; MONO_NEVER = there were none */
+	struct mono watch_until;  /* MONO_NEVER: not watching */
 	int64_t watch_us;
 	/* the response to congestion */
 	uint64_t flying_max;  /* bytes; UINT64_MAX = no bound */

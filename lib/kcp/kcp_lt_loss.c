@@ -149,7 +149,7 @@ static uint32_t excess_ppm(const struct kcp_lt_loss *loss)
 
 enum kcp_lt_verdict kcp_lt_loss_judge(struct kcp_lt_loss *loss, bool queued, uint32_t *ret_ppm)
 {
-	uint32_t n;
+	uint32_t n, explained;
 
 	/* A probe that overflows an empty queue asked for it; one that finds a queue standing should not have been. */
 	if (queued)
@@ -160,8 +160,11 @@ enum kcp_lt_verdict kcp_lt_loss_judge(struct kcp_lt_loss *loss, bool queued, uin
 		return KCP_LT_FINE;
 	*ret_ppm = share_ppm(&loss->round);
 	loss->round = (struct kcp_lt_tally){0};
-	if (*ret_ppm <= loss->floor_ppm + excess_ppm(loss) + 3 * root(variance(loss->floor_ppm, n)))
+	explained = loss->floor_ppm + 3 * root(variance(loss->floor_ppm, n));
+	if (*ret_ppm <= explained)
 		return KCP_LT_FINE;
+	if (*ret_ppm <= explained + excess_ppm(loss))
+		return KCP_LT_SOME;
 	return queued || loss->shallow ? KCP_LT_CONGESTED : KCP_LT_ODD;
 }
 

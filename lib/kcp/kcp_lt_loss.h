@@ -57,7 +57,8 @@ void kcp_lt_loss_skip(struct kcp_lt_loss *loss);
 
 enum kcp_lt_verdict {
 	KCP_LT_FINE,
-	KCP_LT_ODD, /* more is lost than the floor explains, and no queue is seen */
+	KCP_LT_SOME, /* more is lost than the floor explains, by too little to answer */
+	KCP_LT_ODD,  /* more is lost than the floor explains, and no queue is seen */
 	KCP_LT_CONGESTED,
 };
 

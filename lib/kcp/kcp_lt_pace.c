@@ -37,12 +37,15 @@ uint64_t kcp_lt_window_bytes(const struct kcp_lt *lt, uint32_t datagram_bytes)
 	if (extra < share(rate, KCP_LT_ACK_DELAY_US))
 		extra = share(rate, KCP_LT_ACK_DELAY_US);
 	/* A queue while starting says that the rate is reached: it shall not grow until that is certain. */
-	window = (starts && lt->queued ? product + product / 4 : 2 * product) +
+	window = (starts && lt->queued && !lt->contested ? product + product / 4 : 2 * product) +
 		 3 * (uint64_t)datagram_bytes + extra;
 	if (bold)
 		window += lost_of(lt, 2 * product);
-	if (lt->contested && share(rate, lt->rtt.srtt_us) / 2 * 3 > window)
-		window = share(rate, lt->rtt.srtt_us) / 2 * 3;
+	if (lt->contested) {
+		/* what the path holds with its queue, and room for the pace to grow */
+		uint64_t held = share(rate, lt->rtt.srtt_us) / 2 * (starts ? 4 : 3);
+		window = window > held ? window : held;
+	}
 	if (window > lt->flying_max && lt->phase != KCP_LT_STARTUP)
 		window = lt->flying_max;
 	return window > least ? window : least;
@@ -52,7 +55,8 @@ void kcp_lt_pace(struct kcp_lt *lt, uint32_t bytes, uint64_t flying_bytes, struc
 {
 	int64_t rtt_us = lt->rtt.srtt_us > 0 ? lt->rtt.srtt_us : 1;
 	uint64_t floor = lt->phase == KCP_LT_STARTUP ? KCP_LT_FLOOR_SEGMENTS : 2;
-	uint64_t rate = kcp_lt_rate_now(lt) * kcp_lt_gain(lt, flying_bytes) / 100;
+	uint64_t rate = kcp_lt_rate_now(lt) * kcp_lt_gain(lt, flying_bytes) / 100 +
+			kcp_lt_rivals_growth(lt);
 	struct mono least = mono_add_us(now, -KCP_LT_PACE_BURST_US);
 	uint64_t ns;
 

@@ -12,15 +12,14 @@
  * is rather too high than too low, by 2 % where a tenth is lost: at any fixed share of it either a queue stands or a part of
  * the path is given away (at .98 light packets waited 20 ms, one in a hundred, with 5 % loss; now 11, and no goodput is lost).
  * By 4 %: with 5 the queue may be that of a CUBIC flow, which then gets what is given up; with 2 the path is so rarely let go that a
- * newcomer of the same kind does not get his part.
+ * newcomer of the same kind does not get his part. And by half a packet of those that the path holds: where it holds ten, a
+ * maximum over rates that are counted in packets is too high by as much (at 2 Mb/s and 60 ms three packets stood, 18 ms; now none
+ * most of the time, and TCP gets no less).
  *
  * DRAIN, DOWN and LOOK are slow on purpose, and so tell what is lost at random (kcp_lt_loss.c). A loss that is not understood
  * calls for a DOWN of its own: if it goes on while nothing overflows, it is the dice's.
  *
- * Contested. Where others keep a queue standing, whoever empties his own part gives it to them. Two drains in a row after which
- * a queue still stood tell of such others: then cruising is at the full rate, drains are short but for each fourth, the window
- * allows for the queue, and a queue that stands is no sign that the path became slower. Without that a CUBIC flow
- * leaves half as much behind a deep queue.
+ * Where others keep a queue standing all of this is a little different: kcp_lt_rivals.c.
  */
 #include "kcp/kcp_lt_phase.h"
 
@@ -33,10 +32,13 @@ enum {
 	DRAIN_UNITS = 10, /* at most */
 	CRUISE_PERCENT = 100,
 	CRUISE_QUEUED_PERCENT = 96, /* with a queue that stands */
-	CRUISE_QUEUE_PART = 4,	    /* of what counts as a queue; so much is one for cruising */
-	CRUISE_UNITS = 6,	    /* at least, */
-	CRUISE_ROUNDS = 60,	    /* at most, or the packets that the path holds, */
-	CRUISE_US = 2000000,	    /* or so long and up to half as long again */
+	GRAIN_PACKETS =
+		16, /* with more, half a packet is less than what a flow beside it would take */
+	GRAIN_MOST_PERCENT = 10,
+	CRUISE_QUEUE_PART = 4, /* of what counts as a queue; so much is one for cruising */
+	CRUISE_UNITS = 6,      /* at least, */
+	CRUISE_ROUNDS = 60,    /* at most, or the packets that the path holds, */
+	CRUISE_US = 2000000,   /* or so long and up to half as long again */
 	PROBE_PERCENT = 115,
 	PROBE_AGAIN_PERCENT = 125,   /* where the last one found more */
 	PROBE_SHALLOW_PERCENT = 112, /* where each probe overflows the queue */
@@ -45,13 +47,11 @@ enum {
 	DOWN_FAR_PERCENT = 50, /* with half as much again in flight as the path holds */
 	DOWN_DEEP_PERCENT = 25,
 	DOWN_UNITS = 4, /* at most, or */
-	DOWN_LONG_UNITS = 20,
-	ASK_UNITS = 3,	 /* after a drain the next may come for a loss that is not understood */
-	LONG_CYCLES = 4, /* while contested, one drain of so many is long */
+	ASK_UNITS = 3,	/* after a drain the next may come for a loss that is not understood */
 	LOOK_LEAST_US = 200000,
-	LOOK_REACH_US = 1000000, /* by then the look begins even if too much flies */
-	STUBBORN = 2,
-	PACKET_MOST_US = 50000, /* a rate that is hardly known would say more */
+	LOOK_CONTESTED_US = 10000000, /* later: others hide what it looks for */
+	LOOK_REACH_US = 1000000,      /* by then the look begins even if too much flies */
+	PACKET_MOST_US = 50000,	      /* a rate that is hardly known would say more */
 };
 
 static int64_t unit_us(const struct kcp_lt *lt)
@@ -78,11 +78,6 @@ static bool empty(const struct kcp_lt *lt, uint64_t flying_bytes)
 	return flying_bytes <= kcp_lt_product(lt) + 2 * (uint64_t)lt->datagram_bytes;
 }
 
-static bool long_drain(const struct kcp_lt *lt)
-{
-	return lt->deep || !lt->contested || lt->cycles % LONG_CYCLES == 0;
-}
-
 /* Sooner than what tells of congestion: it costs others their delay, and a little less pace is enough to end it. */
 static bool queue_stands(const struct kcp_lt *lt)
 {
@@ -93,23 +88,37 @@ static bool queue_stands(const struct kcp_lt *lt)
 	       lt->rtt.lowest_us > lt->rtt.min_us + slack_us / 4;
 }
 
+/* Half a packet of those that the path holds, where they are few. */
+static uint32_t grain_percent(const struct kcp_lt *lt)
+{
+	uint64_t product = kcp_lt_product(lt);
+	uint64_t percent;
+
+	if (product == 0 || product > GRAIN_PACKETS * (uint64_t)lt->datagram_bytes)
+		return 0;
+	percent = (uint64_t)lt->datagram_bytes * 50 / product;
+	return percent < GRAIN_MOST_PERCENT ? (uint32_t)percent : GRAIN_MOST_PERCENT;
+}
+
 uint32_t kcp_lt_gain(const struct kcp_lt *lt, uint64_t flying_bytes)
 {
 	uint64_t product = kcp_lt_product(lt);
 
 	switch (lt->phase) {
 	case KCP_LT_STARTUP:
-		return lt->queued ? STARTUP_QUEUED_PERCENT : STARTUP_PERCENT;
+		return lt->queued && !lt->contested ? STARTUP_QUEUED_PERCENT : STARTUP_PERCENT;
 	case KCP_LT_DRAIN:
 		return DRAIN_PERCENT;
 	case KCP_LT_CRUISE:
-		return !lt->contested && queue_stands(lt) ? CRUISE_QUEUED_PERCENT : CRUISE_PERCENT;
+		return !lt->contested && queue_stands(lt)
+			       ? CRUISE_QUEUED_PERCENT - grain_percent(lt)
+			       : CRUISE_PERCENT;
 	case KCP_LT_PROBE_UP:
 		if (lt->loss.shallow)
 			return PROBE_SHALLOW_PERCENT;
 		return lt->grew ? PROBE_AGAIN_PERCENT : PROBE_PERCENT;
 	case KCP_LT_DOWN:
-		if (!long_drain(lt))
+		if (!kcp_lt_long_drain(lt))
 			return DOWN_PERCENT;
 		if (lt->deep && flying_bytes > 2 * product)
 			return DOWN_DEEP_PERCENT;
@@ -186,6 +195,7 @@ void kcp_lt_enter(struct kcp_lt *lt, enum kcp_lt_phase phase, struct mono now)
 		lt->guess = 0;
 		break;
 	case KCP_LT_DOWN:
+		lt->drain_units = kcp_lt_drain_units(lt, unit_us(lt));
 		break;
 	}
 }
@@ -201,43 +211,19 @@ void kcp_lt_grow(struct kcp_lt *lt, bool full, bool congested, struct mono now)
 		lt->flat_rounds = 0;
 		return;
 	}
-	/* A queue that stands for a whole round says the same as waiting for it twice more. */
-	if (++lt->flat_rounds >= STARTUP_FLAT_ROUNDS || queued || congested)
+	/* A queue that stands for a whole round says the same as waiting for it twice more, unless it is that of others. */
+	if (++lt->flat_rounds >= STARTUP_FLAT_ROUNDS || (queued && !lt->contested) || congested)
 		kcp_lt_enter(lt, KCP_LT_DRAIN, now);
-}
-
-/* ---- others who keep a queue ------------------------------------------------------------------------------------ */
-
-static void watch(struct kcp_lt *lt, struct mono now)
-{
-	if (!mono_due(lt->watch_until, now))
-		return;
-	lt->watch_until = MONO_NEVER;
-	if (lt->watch_us == INT64_MAX)
-		return;
-	if (lt->watch_us > kcp_lt_queue_us(lt)) {
-		if (lt->stubborn < STUBBORN)
-			lt->stubborn++;
-	} else {
-		lt->stubborn = 0;
-	}
-	lt->contested = lt->stubborn >= STUBBORN;
-}
-
-static void watch_begin(struct kcp_lt *lt, struct mono now)
-{
-	lt->watch_until = mono_add_us(now, unit_us(lt));
-	lt->watch_us = INT64_MAX;
 }
 
 /* ---- from one to the next ---------------------------------------------------------------------------------------- */
 
 static void end_down(struct kcp_lt *lt, bool is_empty, struct mono now)
 {
-	bool was_long = long_drain(lt);
+	bool was_long = kcp_lt_long_drain(lt);
 
-	if (is_empty && was_long)
-		watch_begin(lt, now);
+	if (was_long)
+		kcp_lt_rivals_drained(lt, is_empty, now, unit_us(lt));
 	lt->deep = false;
 	lt->grew = lt->bw > lt->probe_bw / 100 * PROBE_FOUND_PERCENT;
 	kcp_lt_enter(lt, lt->grew ? KCP_LT_PROBE_UP : KCP_LT_CRUISE, now);
@@ -248,9 +234,9 @@ static void advance_down(struct kcp_lt *lt, uint64_t flying_bytes, int64_t units
 	bool is_empty = empty(lt, flying_bytes);
 	int64_t most = DOWN_UNITS;
 
-	if (lt->deep || (lt->contested && long_drain(lt)))
-		most = DOWN_LONG_UNITS;
-	else if (!long_drain(lt))
+	if (lt->deep || (lt->contested && kcp_lt_long_drain(lt)))
+		most = lt->drain_units;
+	else if (!kcp_lt_long_drain(lt))
 		most = 1;
 	if (units >= most || (units >= 1 && is_empty))
 		end_down(lt, is_empty, now);
@@ -276,7 +262,7 @@ void kcp_lt_advance(struct kcp_lt *lt, uint64_t flying_bytes, struct mono now)
 {
 	int64_t units = mono_diff_us(now, lt->phase_at) / unit_us(lt);
 
-	watch(lt, now);
+	kcp_lt_rivals_watch(lt, now);
 	switch (lt->phase) {
 	case KCP_LT_STARTUP:
 		return;
@@ -299,6 +285,7 @@ void kcp_lt_advance(struct kcp_lt *lt, uint64_t flying_bytes, struct mono now)
 		advance_look(lt, flying_bytes, now);
 		return;
 	}
-	if (kcp_lt_rtt_look_due(&lt->rtt, now))
+	if (kcp_lt_rtt_look_due(
+		    &lt->rtt, lt->contested ? mono_add_us(now, -LOOK_CONTESTED_US) : now))
 		kcp_lt_enter(lt, KCP_LT_LOOK, now);
 }

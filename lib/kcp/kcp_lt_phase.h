@@ -28,6 +28,35 @@ int64_t kcp_lt_queue_us(const struct kcp_lt *lt);
 /** Bytes on a path without queue. */
 uint64_t kcp_lt_product(const struct kcp_lt *lt);
 
+/** Whether the drain of this cycle goes on until the queue is gone. */
+bool kcp_lt_long_drain(const struct kcp_lt *lt);
+
+/** How long that may take, in units of `unit_us`. */
+int64_t kcp_lt_drain_units(const struct kcp_lt *lt, int64_t unit_us);
+
+/**
+ * A long drain ended: others may be there if the queue stands.
+ *
+ * @is_empty  no more flies than the path holds without a queue
+ * @unit_us   how long to watch for what the drain has changed
+ */
+void kcp_lt_rivals_drained(struct kcp_lt *lt, bool is_empty, struct mono now, int64_t unit_us);
+
+/** Judges the last drain, when it is time. */
+void kcp_lt_rivals_watch(struct kcp_lt *lt, struct mono now);
+
+/** A round ended. @full  with a sample that tells of the path */
+void kcp_lt_rivals_round(struct kcp_lt *lt, bool full, struct mono now);
+
+/** A queue stands. @return  it is taken for that of others, who were there a while ago */
+bool kcp_lt_rivals_suspect(struct kcp_lt *lt, struct mono now);
+
+/** Bytes a second beyond the rate. */
+uint64_t kcp_lt_rivals_growth(const struct kcp_lt *lt);
+
+/** The path is another. */
+void kcp_lt_rivals_forget(struct kcp_lt *lt);
+
 /** Charges the pace. */
 void kcp_lt_pace(struct kcp_lt *lt, uint32_t bytes, uint64_t flying_bytes, struct mono now);
 

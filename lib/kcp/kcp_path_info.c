@@ -97,6 +97,11 @@ uint64_t kcp_path_rate_bps(const struct kcp_path *path)
 	return kcp_budget_rate_bytes(&path->budget) * 8;
 }
 
+bool kcp_path_contested(const struct kcp_path *path)
+{
+	return path->budget.lt.contested;
+}
+
 uint64_t kcp_path_window_bytes(const struct kcp_path *path)
 {
 	return kcp_budget_window_bytes(&path->budget, kcp_path_full_bytes(path));

@@ -157,9 +157,11 @@ void ingress_follow(struct ingress *queue, const struct ingress_path *path, uint
 	int64_t third_us = path->srtt_us * INGRESS_TARGET_PERCENT / 100;
 	if (third_us > INGRESS_TARGET_MOST_US)
 		third_us = INGRESS_TARGET_MOST_US;
-	int64_t own_us = path->loss * 1e6 >= INGRESS_LOSSY_PPM
-				 ? path->srtt_us * INGRESS_LOSSY_TARGET_PERCENT / 100
-				 : third_us;
+	int64_t own_us = third_us;
+	if (path->loss * 1e6 >= INGRESS_LOSSY_PPM)
+		own_us = path->srtt_us * INGRESS_LOSSY_TARGET_PERCENT / 100;
+	else if (path->contested)
+		own_us = path->srtt_us * INGRESS_CONTESTED_TARGET_PERCENT / 100;
 	if (own_us > target_us)
 		target_us = own_us;
 	if (target_us > interval_us)

@@ -30,8 +30,10 @@ enum {
 	INGRESS_TARGET_US = 5000,     /* standing queue that is tolerated at least, RFC 8289 4.3, */
 	INGRESS_TARGET_PERCENT = 35,  /* and this part of the round trip, */
 	INGRESS_TARGET_MOST_US = 30000,	    /* but no more than this, */
-	INGRESS_LOSSY_TARGET_PERCENT = 200, /* or of a lossy one */
-	INGRESS_INTERVAL_US = 100000,	    /* about a long round trip, RFC 8289 4.3 */
+	INGRESS_LOSSY_TARGET_PERCENT = 200, /* or of a lossy one, */
+	INGRESS_CONTESTED_TARGET_PERCENT =
+		100, /* or of a contested one: flows beside it have as much there */
+	INGRESS_INTERVAL_US = 100000, /* about a long round trip, RFC 8289 4.3 */
 	INGRESS_INTERVAL_MAX_US = 600000,
 	INGRESS_LOSSY_PPM = 5000, /* from here on holes in ordered lanes shape what comes */
 	INGRESS_PACKETS_MAX = 4096,
@@ -161,6 +163,7 @@ struct ingress_path {
 	int64_t srtt_us;   /* smoothed round-trip time, at least 0 */
 	uint64_t rate_bps; /* bits a second that it carries; 0 = unknown */
 	double loss;	   /* 0..1 of what is sent; negative = unknown */
+	bool contested;	   /* others keep a queue there */
 };
 
 /**

@@ -115,6 +115,7 @@ static void add_path_status(const struct kcpvpn_peer *peer, struct kcpvpn_peer_s
 		s->rtt_var_us = kcp_path_rttvar_us(path);
 	}
 	s->rate_bps = kcp_path_rate_bps(path);
+	s->contested = kcp_path_contested(path);
 	if (stats->acked_datagrams + stats->lost_datagrams + stats->lost_quiet > 0)
 		s->loss_raw_out = kcp_path_loss_ppm(path) / 1e6;
 	s->retransmits = stats->resent_items;

@@ -37,6 +37,6 @@ share() { # QUEUE LEAST MOST [REACHED]: percent
 }
 
 lossy_networks
-row "20 ms" share 20ms 30 70 25
-row "one round trip" share 60ms 20 75 12
-row "three round trips" share 180ms 10 "" 3
+row "20 ms" share 20ms 30 70
+row "one round trip" share 60ms 20 75
+row "three round trips" share 180ms 10 "" 8

@@ -128,7 +128,8 @@ static bool measure(const struct inner_end *end, struct ingress_path *ret_path)
 	if (end->node)
 		return inner_kcp_go_measure(end, ret_path);
 	kcpvpn_peer_status(end->peer, &status);
-	*ret_path = (struct ingress_path){status.srtt_us, status.rate_bps, status.loss_raw_out};
+	*ret_path = (struct ingress_path){
+		status.srtt_us, status.rate_bps, status.loss_raw_out, status.contested};
 	return status.srtt_us >= 0;
 }
 

@@ -94,6 +94,7 @@ bool inner_kcp_go_measure(const struct inner_end *end, struct ingress_path *ret_
 	struct kcpvpn_conv_stats stats;
 
 	kcpvpn_conv_stats(end->conv, &stats);
-	*ret_path = (struct ingress_path){stats.srtt_us, stats.rate_bps, stats.resent_ppm / 1e6};
+	*ret_path =
+		(struct ingress_path){stats.srtt_us, stats.rate_bps, stats.resent_ppm / 1e6, false};
 	return stats.srtt_us >= 0;
 }

@@ -536,20 +536,42 @@ Test(lossy, first_10_seconds)
 	}
 }
 
+static int compare_us(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
 Test(lossy, thin_flow_on_a_slow_link)
 {
-	struct inner_flow *thin;
+	/* How the phases fall makes more of a difference than anything else: the median of several runs. */
+	int64_t medians_us[5];
 
-	open_world(2000000, 60 * MS, 50000, 1);
-	thin = inner_flow_add(&world, 0, INNER_FLOW_THIN);
-	for (int n = 0; n < 4; n++)
-		inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
-	inner_world_run(&world, 40 * SECOND);
-	struct inner_delays delays = inner_flow_delays(thin, mono_add_us(world.began, 15 * SECOND),
-		mono_add_us(world.now, -SECOND), 30 * MS);
-	most("2 Mb/s, 5 % loss: median of the light flow, ms", (double)delays.p50_us / 1e3,
-		(struct want){25, 60});
-	inner_world_fini(&world);
+	for (uint64_t seed = 0; seed < 5; seed++) {
+		struct inner_world_options options = {.seed = 42 + seed, .tunnels = 1};
+		for (size_t side = 0; side < 2; side++)
+			options.link[side] = link_of(2000000, 60 * MS, 50000, false);
+		inner_world_init(&world, &options);
+		struct inner_flow *thin = inner_flow_add(&world, 0, INNER_FLOW_THIN), *bulk[4];
+		uint64_t delivered = 0;
+		for (int n = 0; n < 4; n++)
+			bulk[n] = inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
+		inner_world_run(&world, 40 * SECOND);
+		for (int n = 0; n < 4; n++)
+			delivered += inner_flow_delivered(bulk[n]);
+		at_least("2 Mb/s, 5 % loss: goodput by (1 - p) C",
+			(double)delivered * 8 / 40 / (.95 * 2e6), (struct want){.66, .60});
+		struct inner_delays delays =
+			inner_flow_delays(thin, mono_add_us(world.began, 15 * SECOND),
+				mono_add_us(world.now, -SECOND), 30 * MS);
+		medians_us[seed] = delays.p50_us;
+		inner_world_fini(&world);
+	}
+	qsort(medians_us, 5, sizeof(medians_us[0]), compare_us);
+	most("2 Mb/s, 5 % loss: median of the light flow, ms, of five runs",
+		(double)medians_us[2] / 1e3, (struct want){25, 25});
+	most("and at worst", (double)medians_us[4] / 1e3, (struct want){25, 60});
 }
 
 Test(lossy, ecn_marks_instead_of_drops)
@@ -605,12 +627,12 @@ Test(lossy, share_beside_a_plain_flow)
 		struct want least, most; /* percent for the tunnel */
 		bool quick;
 	} rows[] = {
-		{"cubic, 20 ms", INNER_TCP_CUBIC, 20 * MS, {30, 20}, {70, 70}, true},
-		{"cubic, one BDP", INNER_TCP_CUBIC, 60 * MS, {20, 12}, {75, 75}, true},
-		{"cubic, three BDP", INNER_TCP_CUBIC, 180 * MS, {10, 4}, {0, 0}, true},
-		{"reno, 20 ms", INNER_TCP_RENO, 20 * MS, {30, 25}, {70, 70}, false},
-		{"reno, one BDP", INNER_TCP_RENO, 60 * MS, {20, 15}, {75, 75}, false},
-		{"reno, three BDP", INNER_TCP_RENO, 180 * MS, {10, 10}, {0, 0}, false},
+		{"cubic, 20 ms", INNER_TCP_CUBIC, 20 * MS, {30, 30}, {70, 70}, true},
+		{"cubic, one BDP", INNER_TCP_CUBIC, 60 * MS, {20, 30}, {75, 75}, true},
+		{"cubic, three BDP", INNER_TCP_CUBIC, 180 * MS, {10, 20}, {0, 0}, true},
+		{"reno, 20 ms", INNER_TCP_RENO, 20 * MS, {30, 30}, {70, 70}, false},
+		{"reno, one BDP", INNER_TCP_RENO, 60 * MS, {20, 30}, {75, 75}, false},
+		{"reno, three BDP", INNER_TCP_RENO, 180 * MS, {10, 25}, {0, 0}, false},
 	};
 	int64_t warm_us = 10 * SECOND, us = (is_long() ? 90 : 30) * SECOND;
 
@@ -641,6 +663,120 @@ Test(lossy, share_beside_a_plain_flow)
 		if (rows[i].most.aim > 0)
 			most(what, share, rows[i].most);
 		inner_world_fini(&world);
+	}
+}
+
+static uint64_t delivered_of(struct inner_flow *const *flows, int count)
+{
+	uint64_t sum = 0;
+
+	for (int n = 0; n < count; n++)
+		sum += inner_flow_delivered(flows[n]);
+	return sum;
+}
+
+/* A plain flow at flows[4] that has been there for so long when the tunnel's four begin. */
+static void open_beside_a_plain_flow(
+	int64_t queue_us, int64_t before_us, struct inner_flow *flows[5])
+{
+	open_world(50000000, 60 * MS, 0, 1);
+	for (size_t side = 0; side < 2; side++)
+		world.options.link[side].queue_us = queue_us;
+	inner_world_configure(&world, world.options.link);
+	flows[4] = inner_flow_bulk(&world, INNER_WORLD_PLAIN, INNER_TCP_CUBIC, false);
+	inner_world_run(&world, before_us);
+	for (int n = 0; n < 4; n++)
+		flows[n] = inner_flow_bulk(&world, 0, INNER_TCP_CUBIC, false);
+}
+
+/*
+ * A plain flow has filled the queue before the tunnel's begin, at one instant or another of its slow start and what follows: all
+ * that they see of the path they see through its queue.
+ */
+Test(lossy, share_beside_a_plain_flow_that_was_there)
+{
+	static const struct {
+		const char *name;
+		int64_t queue_us;
+		struct want soon, later,
+			most; /* percent: 11 s after the first 4, the 30 s after that */
+	} rows[] = {
+		{"20 ms", 20 * MS, {30, 30}, {30, 30}, {70, 70}},
+		{"one BDP", 60 * MS, {20, 25}, {20, 30}, {75, 75}},
+		{"three BDP", 180 * MS, {10, 11}, {10, 16}, {0, 0}},
+	};
+	const int instants = is_long() ? 8 : 2;
+
+	for (size_t i = 0; i < (SLOW_BUILD ? 0 : sizeof(rows) / sizeof(rows[0])); i++) {
+		uint64_t tunnel[2] = {0}, plain[2] = {0};
+		for (int k = 1; k <= instants; k++) {
+			struct inner_flow *flows[5];
+			open_beside_a_plain_flow(rows[i].queue_us, k * 2400 * MS / instants, flows);
+			inner_world_run(&world, 4 * SECOND);
+			for (int late = 0; late < 2; late++) {
+				tunnel[late] -= delivered_of(flows, 4);
+				plain[late] -= delivered_of(flows + 4, 1);
+				inner_world_run(&world, (late ? 30 : 11) * SECOND);
+				tunnel[late] += delivered_of(flows, 4);
+				plain[late] += delivered_of(flows + 4, 1);
+			}
+			inner_world_fini(&world);
+		}
+		for (int late = 0; late < 2; late++) {
+			double share =
+				100 * (double)tunnel[late] / (double)(tunnel[late] + plain[late]);
+			char what[80];
+			snprintf(what, sizeof(what),
+				"share beside a plain flow that was there, %s, %s, %%",
+				rows[i].name, late ? "later" : "soon");
+			at_least(what, share, late ? rows[i].later : rows[i].soon);
+			if (rows[i].most.aim > 0)
+				most(what, share, rows[i].most);
+		}
+	}
+}
+
+/* While the plain flow is there the queue is its own; when it has gone, the tunnel must not keep one in its place. */
+Test(lossy, queue_after_a_plain_flow)
+{
+	static const int64_t queues_us[] = {60 * MS, 180 * MS};
+	const int instants = is_long() ? 8 : 2;
+
+	for (size_t i = 0; i < (SLOW_BUILD ? 0 : sizeof(queues_us) / sizeof(queues_us[0])); i++) {
+		struct drop worst = {0};
+		char what[80];
+		for (int k = 0; k < instants; k++) {
+			struct inner_flow *flows[5];
+			open_beside_a_plain_flow(queues_us[i], SECOND, flows);
+			struct inner_flow *ping = inner_flow_add(&world, 0, INNER_FLOW_PING);
+			inner_world_run(&world, 20 * SECOND + k * 4 * SECOND / instants);
+			flows[4]->ends[0].to_send = flows[4]->ends[0].nxt; /* it has no more */
+			struct mono at = world.now;
+			inner_world_run(&world, 14 * SECOND);
+			struct inner_delays early =
+				inner_flow_delays(ping, at, mono_add_us(at, 3 * SECOND), 60 * MS);
+			struct inner_delays late = inner_flow_delays(ping,
+				mono_add_us(at, 3 * SECOND), mono_add_us(at, 12 * SECOND), 60 * MS);
+			inner_world_fini(&world);
+			if (is_long())
+				printf("a plain flow ended, queue of %d ms: %5.1f ms, then %5.1f, "
+				       "99 %% %5.1f\n",
+					(int)(queues_us[i] / MS), (double)early.p50_us / 1e3,
+					(double)late.p50_us / 1e3, (double)late.p99_us / 1e3);
+			if ((double)early.p50_us / 1e3 > worst.early_p50)
+				worst.early_p50 = (double)early.p50_us / 1e3;
+			if ((double)late.p50_us / 1e3 > worst.late_p50)
+				worst.late_p50 = (double)late.p50_us / 1e3;
+			if ((double)late.p99_us / 1e3 > worst.late_p99)
+				worst.late_p99 = (double)late.p99_us / 1e3;
+		}
+		snprintf(what, sizeof(what),
+			"%d ms, worst: median of pings in the 3 s after a plain flow, ms",
+			(int)(queues_us[i] / MS));
+		most(what, worst.early_p50, (struct want){20, 20});
+		snprintf(what, sizeof(what), "%d ms, worst: median of pings after that, ms",
+			(int)(queues_us[i] / MS));
+		most(what, worst.late_p50, (struct want){20, 10});
 	}
 }
 

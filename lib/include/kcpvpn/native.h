@@ -305,6 +305,7 @@ struct kcpvpn_peer_status {
 	int64_t srtt_us;
 	int64_t rtt_var_us;
 	uint64_t rate_bps;	 /* measured delivery rate, 0 = unknown */
+	bool contested;		 /* others keep a queue standing on the path */
 	uint32_t path_mtu_bytes; /* UDP payload in use */
 	double loss_raw_out;	 /* 0..1, over the last few hundred datagrams; negative = unknown */
 	double loss_raw_in; /* the same, by the numbers of what came over the last ten seconds */

@@ -235,6 +235,24 @@ Test(lt_loss, judgement)
 	}
 }
 
+/* More than chance takes from a path that loses nothing, and too little to answer. */
+Test(lt_loss, hardly_more_than_the_floor)
+{
+	struct kcp_lt_loss loss = {0};
+	uint32_t ppm = 0;
+
+	fates(&loss, KCP_LT_USUAL, 900, 1);
+	kcp_lt_loss_update(&loss, true);
+	cr_assert_eq(kcp_lt_loss_judge(&loss, true, &ppm), KCP_LT_FINE);
+	fates(&loss, KCP_LT_USUAL, 900, 2);
+	kcp_lt_loss_update(&loss, true);
+	cr_assert_eq(kcp_lt_loss_judge(&loss, true, &ppm), KCP_LT_SOME);
+	cr_assert_eq(ppm, 2222);
+	fates(&loss, KCP_LT_USUAL, 900, 3);
+	kcp_lt_loss_update(&loss, true);
+	cr_assert_eq(kcp_lt_loss_judge(&loss, true, &ppm), KCP_LT_CONGESTED);
+}
+
 Test(lt_loss, few_are_not_judged_but_kept)
 {
 	struct kcp_lt_loss loss = {0};

@@ -577,17 +577,24 @@ Test(ingress, codel_follows_the_path)
 	struct bench b;
 
 	setup(&b, &options);
-	expect_codel(&b.queue, (struct ingress_path){14000, 100000000, 0}, 5000, 100000);
-	expect_codel(&b.queue, (struct ingress_path){20000, 100000000, 0}, 7000, 100000);
-	expect_codel(&b.queue, (struct ingress_path){50000, 0, -1}, 17500, 150000);
-	expect_codel(&b.queue, (struct ingress_path){900000, 100000000, 0}, 30000, 600000);
+	expect_codel(&b.queue, (struct ingress_path){14000, 100000000, 0, false}, 5000, 100000);
+	expect_codel(&b.queue, (struct ingress_path){20000, 100000000, 0, false}, 7000, 100000);
+	expect_codel(&b.queue, (struct ingress_path){50000, 0, -1, false}, 17500, 150000);
+	expect_codel(&b.queue, (struct ingress_path){900000, 100000000, 0, false}, 30000, 600000);
 	/* a packet and a half at 1 Mb/s; never more than the interval */
-	expect_codel(&b.queue, (struct ingress_path){20000, 1000000, 0}, 16800, 100000);
-	expect_codel(&b.queue, (struct ingress_path){20000, 10000, 0}, 100000, 100000);
+	expect_codel(&b.queue, (struct ingress_path){20000, 1000000, 0, false}, 16800, 100000);
+	expect_codel(&b.queue, (struct ingress_path){20000, 10000, 0, false}, 100000, 100000);
+	/* others keep a queue behind it: as much, on a path without losses */
+	expect_codel(&b.queue, (struct ingress_path){120000, 100000000, 0, true}, 120000, 360000);
+	expect_codel(
+		&b.queue, (struct ingress_path){60000, 100000000, 0.006, true}, 120000, 180000);
 	/* what waited behind holes comes at once */
-	expect_codel(&b.queue, (struct ingress_path){60000, 100000000, 0.004}, 21000, 180000);
-	expect_codel(&b.queue, (struct ingress_path){60000, 100000000, 0.006}, 120000, 180000);
-	expect_codel(&b.queue, (struct ingress_path){900000, 100000000, 0.3}, 600000, 600000);
+	expect_codel(
+		&b.queue, (struct ingress_path){60000, 100000000, 0.004, false}, 21000, 180000);
+	expect_codel(
+		&b.queue, (struct ingress_path){60000, 100000000, 0.006, false}, 120000, 180000);
+	expect_codel(
+		&b.queue, (struct ingress_path){900000, 100000000, 0.3, false}, 600000, 600000);
 	teardown(&b);
 }
 
@@ -610,8 +617,8 @@ Test(ingress, bound_of_the_wait_follows_the_path_if_it_is_the_default)
 		struct bench b;
 		setup(&b, &options);
 		ingress_set_wait_max(&b.queue, rows[i].asked_us);
-		ingress_follow(
-			&b.queue, &(struct ingress_path){rows[i].srtt_us, 20000000, 0}, 1400);
+		ingress_follow(&b.queue,
+			&(struct ingress_path){rows[i].srtt_us, 20000000, 0, false}, 1400);
 		push(&b, packet_of(&b, 1, 0, 100), now);
 		push(&b, packet_of(&b, 2, 0, 100), now);
 		ingress_expire(&b.queue, mono_add_us(now, rows[i].wait_us));
