@@ -132,13 +132,15 @@ static bool path_of(const struct wire *wire, const struct peer *peer, struct ing
 
 	(void)wire;
 	if (peer->wire && kcpvpn_peer_beyond(peer->wire) > 0) {
-		*ret_path = (struct ingress_path){HANDED_SRTT_US, HANDED_RATE_BPS, 0};
+		*ret_path = (struct ingress_path){
+			.srtt_us = HANDED_SRTT_US, .rate_bps = HANDED_RATE_BPS};
 		return true;
 	}
 	if (!peer->wire || kcpvpn_peer_state(peer->wire) != KCPVPN_PEER_UP)
 		return false;
 	kcpvpn_peer_status(peer->wire, &status);
-	*ret_path = (struct ingress_path){status.srtt_us, status.rate_bps, status.loss_raw_out};
+	*ret_path = (struct ingress_path){
+		status.srtt_us, status.rate_bps, status.loss_raw_out, status.contested};
 	return status.srtt_us >= 0;
 }
 
