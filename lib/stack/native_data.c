@@ -424,8 +424,8 @@ static void trim(struct kcpvpn_peer *peer, struct mono now)
 	data->trim_at = mono_min(data->trim_at, forget_at);
 	if (holds(data))
 		used(peer, now);
-	pool_trim(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
-	pool_trim(&peer->native->data.fec_slots, NATIVE_KEEP_SLOTS);
+	pool_trim_unused(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
+	pool_trim_unused(&peer->native->data.fec_slots, NATIVE_KEEP_SLOTS);
 }
 
 void native_data_on_deadline(struct kcpvpn_peer *peer, struct mono now)
