@@ -41,6 +41,42 @@ int output_json_log_line(const struct cli *cli, const struct control_log_line *l
 	return status;
 }
 
+static json_t *state_or_null(int state)
+{
+	return state < 0 ? json_null() : json_string(control_state_str((enum control_state)state));
+}
+
+int output_json_event(const struct cli *cli, const struct control_event *event)
+{
+	json_t *o = json_pack("{s:I,s:s,s:o,s:o,s:o,s:o}", "time_ms", (json_int_t)event->time_ms,
+		"event", control_event_kind_str(event->kind), "name", text_or_null(event->name),
+		"state", state_or_null(event->state), "was", state_or_null(event->was),
+		"generation",
+		event->generation < 0 ? json_null() : json_integer(event->generation));
+	int status = print(cli, o, JSON_COMPACT);
+
+	json_decref(o);
+	return status;
+}
+
+static json_t *count_or_null(int64_t count)
+{
+	return count < 0 ? json_null() : json_integer(count);
+}
+
+int output_json_ping(const struct cli *cli, const char *peer, int64_t number,
+	const struct control_ping *ping)
+{
+	json_t *o = json_pack("{s:o,s:I,s:o,s:o,s:o}", "peer", text_or_null(peer), "seq",
+		(json_int_t)number, "rtt_ms",
+		ping->rtt_ms < 0 ? json_null() : json_real(ping->rtt_ms), "size",
+		count_or_null(ping->size), "path_mtu", count_or_null(ping->path_mtu));
+	int status = print(cli, o, JSON_COMPACT);
+
+	json_decref(o);
+	return status;
+}
+
 int output_json_version(const struct cli *cli, const char *daemon, const char *network)
 {
 	json_t *o = json_pack("{s:s,s:i,s:o,s:o}", "kcpctl", KCPVPN_VERSION, "protocol",

@@ -249,7 +249,8 @@ static struct run run(const char *line)
 		.err = open_memstream(&last.err, &err_len),
 		.run_dir = run_dir,
 		.etc_dir = etc_dir,
-		.systemd_dir = systemd_dir};
+		.systemd_dir = systemd_dir,
+		.in_fd = -1};
 	last.status = cli_run(&cli, argc, argv);
 	fclose(cli.out);
 	fclose(cli.err);
@@ -355,12 +356,14 @@ Test(command, exit_2_usage)
 	expect("--json=x status", 2, "", "unknown option");
 	expect("-n ../etc status", 2, "", "is not the name of a network");
 	expect("help nonsense", 2, "", "unknown verb");
-	for (const char *verbs[] = {"top", "watch --json", "ping branch -c 3", "doctor",
-		     "peer add x --save", "peer del x", "config schema", "metrics",
-		     "completion bash", "-n office ping a -s 5", NULL},
-			**verb = verbs;
-		*verb; verb++)
-		expect(*verb, 2, "", "is not in this version");
+	expect("peer add a/b", 2, "", "is no name for a peer");
+	expect("peer add x --preshared-key-file f", 2, "", "needs --save");
+	expect("ping", 2, "", "usage: kcpctl ping PEER");
+	expect("ping branch -c x", 2, "", "is not a number from 0 to");
+	expect("ping branch -s 65536", 2, "", "is not a number from 0 to 65535");
+	expect("ping branch -s -1", 2, "", "is not a number");
+	expect("completion tcsh", 2, "", "is not bash, zsh or fish");
+	expect("up -c 3", 2, "", "\"up\" takes no option --count");
 }
 
 Test(command, exit_2_several_daemons)
@@ -526,7 +529,7 @@ Test(command, help_needs_nothing)
 	expect("help", 0, "status [PEER]", "");
 	expect("--help", 0, "Exit: 0 ok", "");
 	expect("status -h", 0, "kcpctl status [PEER] [--json] [--check]", "");
-	expect("help peer", 0, "kcpctl peer add NAME\n", "");
+	expect("help peer", 0, "kcpctl peer add NAME [--public-key KEY] [--endpoint HOST:PORT]", "");
 	expect("help E-CONN-1", 0, "E-CONN-1\n", "");
 	expect("help e-cfg-12", 0, "E-CFG-12\n", "");
 	expect("help E-XYZ-1", 2, "", "no error has the code");
