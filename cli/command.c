@@ -29,7 +29,7 @@ static const struct command table[] = {
 	{"wait", "[PEER]", "wait until all peers, or one, are up (or --for down)", OPTION_FOR, 0, 1, COMMAND_LONG, verb_wait},
 	{"ping", "PEER", "probes inside the session: RTT, loss, path MTU", OPTION_COUNT | OPTION_SIZE, 1, 1, COMMAND_ENDLESS,
 		verb_ping},
-	{"doctor", "", "find what is wrong and say what to do", OPTION_JSON, 0, 0, COMMAND_LONG, verb_doctor},
+	{"doctor", "[FILE]", "find what is wrong and say what to do", OPTION_JSON, 0, 1, COMMAND_LONG, verb_doctor},
 	{"peer list", "", "peers as configured, with their state", 0, 0, 0, COMMAND_SHORT, verb_peer_list},
 	{"peer show", "PEER", "one peer in depth", 0, 1, 1, COMMAND_SHORT, verb_peer_show},
 	{"peer add", "NAME", "add a peer at run time; --save writes peers.d/NAME.yaml",

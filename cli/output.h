@@ -8,6 +8,7 @@
 #include "control/control_msg.h"
 #include "control/control_status.h"
 
+struct doctor;
 struct json_t;
 
 enum {
@@ -56,6 +57,9 @@ int output_schema_status(const struct cli *cli);
 
 /** The status document as Prometheus text. */
 void output_metrics(const struct cli *cli, const struct control_status *status);
+
+/** {"problems", "findings": [{"level", "code", "check", "text", "help"}]}. @return an exit status */
+int output_json_doctor(const struct cli *cli, const struct doctor *doctor);
 
 /** A document for people who read JSON, too: indented, one line break at the end. @return an exit status */
 int output_json(const struct cli *cli, const struct json_t *document);

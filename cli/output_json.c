@@ -4,8 +4,12 @@
  */
 #include "cli/output.h"
 
+#include "cli/doctor.h"
+#include "control/control_code.h"
+
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Bytes that are not UTF-8 cannot stand in JSON: the string becomes null rather than the document impossible. */
 static json_t *text_or_null(const char *text)
@@ -74,6 +78,41 @@ int output_json_ping(const struct cli *cli, const char *peer, int64_t number,
 	int status = print(cli, o, JSON_COMPACT);
 
 	json_decref(o);
+	return status;
+}
+
+static const char *help_of(const char *code)
+{
+	size_t count;
+	const struct control_code_row *rows = control_codes(&count);
+
+	for (size_t i = 0; code && i < count; i++) {
+		if (!strcmp(rows[i].code, code))
+			return rows[i].help;
+	}
+	return NULL;
+}
+
+int output_json_doctor(const struct cli *cli, const struct doctor *d)
+{
+	static const char *const levels[] = {"problem", "warning", "unknown", "ok"};
+	json_t *array = json_array();
+	json_int_t problems = 0;
+
+	for (size_t i = 0; array && i < d->count; i++) {
+		const struct doctor_finding *f = &d->findings[i];
+		problems += f->level == DOCTOR_PROBLEM;
+		json_t *o = json_pack("{s:s,s:o,s:s,s:o,s:o}", "level", levels[f->level], "code",
+			text_or_null(f->code), "check", f->check, "text", text_or_null(f->text),
+			"help", text_or_null(help_of(f->code)));
+		if (json_array_append_new(array, o)) {
+			json_decref(array);
+			array = NULL;
+		}
+	}
+	json_t *root = json_pack("{s:I,s:o}", "problems", problems, "findings", array);
+	int status = print(cli, root, JSON_INDENT(2));
+	json_decref(root);
 	return status;
 }
 
