@@ -69,7 +69,8 @@ struct cli_options {
 	int64_t size;	    /* ping: bytes */
 	const char *public_key;
 	const char *preshared_key_file;
-	const char *endpoints[CLI_LIST_MAX]; /* each as given; may hold several, with commas between them */
+	const char *endpoints
+		[CLI_LIST_MAX]; /* each as given; may hold several, with commas between them */
 	int endpoint_count;
 	const char *allowed_ips[CLI_LIST_MAX]; /* the same */
 	int allowed_ip_count;

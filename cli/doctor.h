@@ -37,7 +37,7 @@ struct doctor {
 	const struct config *config;	     /* NULL = none, or not valid */
 	const char *file;		     /* of the configuration; "" = none */
 	const struct control_status *status; /* NULL = the daemon does not answer */
-	char sockets[CLI_PATH_BYTES];	     /* folder in which NETWORK/control.sock are looked for */
+	char sockets[CLI_PATH_BYTES]; /* folder in which NETWORK/control.sock are looked for */
 	bool root;
 	struct doctor_finding *findings; /* DOCTOR_FINDINGS_MAX; more are counted only */
 	size_t count;
@@ -68,7 +68,7 @@ void doctor_check_endpoints(struct doctor *doctor); /* names, and the MTU of the
 void doctor_check_firewall(struct doctor *doctor);
 
 /* doctor_keys.c */
-void doctor_check_twins(struct doctor *doctor); /* two networks with one key */
+void doctor_check_twins(struct doctor *doctor);	 /* two networks with one key */
 void doctor_check_daemon(struct doctor *doctor); /* what the daemon itself says of keys, and else */
 
 /** What was found, for people or as JSON. @return EXIT_OK if there is no problem, else EXIT_OTHER */

@@ -31,7 +31,7 @@ enum outcome {
 
 /* The datagram that is led through. */
 struct datagram {
-	const char *hook; /* "input", "output" */
+	const char *hook;      /* "input", "output" */
 	unsigned sport, dport; /* 0 = any */
 	bool v6;
 };
@@ -75,7 +75,8 @@ static char *read_all(int fd)
 static char *run_nft(void)
 {
 	static const char *const places[] = {"/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"};
-	char *argv[] = {(char[]){"nft"}, (char[]){"-j"}, (char[]){"list"}, (char[]){"ruleset"}, NULL};
+	char *argv[] = {
+		(char[]){"nft"}, (char[]){"-j"}, (char[]){"list"}, (char[]){"ruleset"}, NULL};
 	char *envp[] = {NULL};
 	posix_spawn_file_actions_t actions;
 	int pipes[2], status = -1;
@@ -132,7 +133,8 @@ static int holds_number(const json_t *set, unsigned number)
 static int holds_text(const json_t *set, const char *text)
 {
 	if (json_is_string(set))
-		return json_string_value(set)[0] == '@' ? -1 : !strcmp(json_string_value(set), text);
+		return json_string_value(set)[0] == '@' ? -1
+							: !strcmp(json_string_value(set), text);
 	const json_t *members = json_object_get(set, "set");
 	if (json_is_array(set))
 		members = set;
@@ -157,7 +159,7 @@ static int match_payload(const json_t *left, const json_t *right, const struct d
 		!strcmp(protocol, "icmpv6"))
 		return 0;
 	if (!strcmp(protocol, "udp") || !strcmp(protocol, "th")) {
-		unsigned port = !strcmp(field, "dport") ? g->dport
+		unsigned port = !strcmp(field, "dport")	  ? g->dport
 				: !strcmp(field, "sport") ? g->sport
 							  : 0;
 		return port ? holds_number(right, port) : -1;
@@ -295,8 +297,10 @@ static enum outcome walk_chain(struct walk *w, const json_t *chain, int depth)
 		const char *in = json_string_value(json_object_get(rule, "chain"));
 		bool leaves = false;
 		if (!in || strcmp(in, name) != 0 ||
-			!json_equal(json_object_get(rule, "table"), json_object_get(chain, "table")) ||
-			!json_equal(json_object_get(rule, "family"), json_object_get(chain, "family")))
+			!json_equal(
+				json_object_get(rule, "table"), json_object_get(chain, "table")) ||
+			!json_equal(
+				json_object_get(rule, "family"), json_object_get(chain, "family")))
 			continue;
 		enum outcome outcome = walk_rule(w, rule, depth, &leaves);
 		if (outcome == DROPS && w->unsure)
@@ -352,7 +356,8 @@ static void check_datagram(
 			g->dport);
 	else if (outcome == MAY_DROP)
 		doctor_add(d, DOCTOR_WARNING, "E-DOC-5", "firewall",
-			"chain %s may drop UDP over IPv%c %s port %u; some of its rules are not understood",
+			"chain %s may drop UDP over IPv%c %s port %u; some of its rules are not "
+			"understood",
 			where, g->v6 ? '6' : '4', what, g->dport);
 }
 

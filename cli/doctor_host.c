@@ -65,7 +65,8 @@ void doctor_check_capability(struct doctor *d)
 	unsigned long long bound, effective;
 
 	if (d->status) {
-		doctor_add(d, DOCTOR_OK, NULL, "capability", "the daemon runs, and has its interface");
+		doctor_add(
+			d, DOCTOR_OK, NULL, "capability", "the daemon runs, and has its interface");
 		return;
 	}
 	if (!capabilities("CapBnd", &bound) || !capabilities("CapEff", &effective))
@@ -161,9 +162,8 @@ static const char *owner_of(unsigned port, char text[96])
 static int try_bind(const struct kcpvpn_endpoint *e)
 {
 	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(e->port)};
-	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6,
-		.sin6_port = htons(e->port),
-		.sin6_scope_id = e->scope_id};
+	struct sockaddr_in6 v6 = {
+		.sin6_family = AF_INET6, .sin6_port = htons(e->port), .sin6_scope_id = e->scope_id};
 	int fd = socket(e->family == 6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int rc;
 
@@ -258,8 +258,7 @@ void doctor_check_clock(struct doctor *d)
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	if (gmtime_r(&now.tv_sec, &utc))
 		(void)strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &utc);
-	const char *files[] = {
-		d->file, d->config ? d->config->identity.private_key_file : NULL};
+	const char *files[] = {d->file, d->config ? d->config->identity.private_key_file : NULL};
 	if (now.tv_sec < CLOCK_LEAST || now.tv_sec > CLOCK_MOST)
 		doctor_add(d, DOCTOR_PROBLEM, "E-DOC-11", "clock", "the clock says %s", text);
 	for (size_t i = 0; i < 2 && !doctor_found(d, "clock"); i++) {

@@ -126,8 +126,8 @@ void doctor_check_twins(struct doctor *d)
 /* Words of the daemon that mean that two sides do not agree about keys. */
 static bool is_about_keys(const char *text)
 {
-	static const char *const words[] = {"public key", "preshared key", "network key",
-		"preshared", "keys that no peer"};
+	static const char *const words[] = {
+		"public key", "preshared key", "network key", "preshared", "keys that no peer"};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		if (strcasestr(text, words[i]))
@@ -144,8 +144,8 @@ static void check_peer(struct doctor *d, const struct control_peer *peer)
 		const char *text = peer->warnings.items[i];
 		bool keys = is_about_keys(text);
 		told |= keys;
-		doctor_add(d, keys ? DOCTOR_PROBLEM : DOCTOR_WARNING, keys ? "E-DOC-14" : "E-DOC-17",
-			"daemon", "peer %s: %s", peer->name, text);
+		doctor_add(d, keys ? DOCTOR_PROBLEM : DOCTOR_WARNING,
+			keys ? "E-DOC-14" : "E-DOC-17", "daemon", "peer %s: %s", peer->name, text);
 	}
 	for (size_t i = 0; i < peer->drop_count && !told; i++) {
 		if (strcmp(peer->drops[i].verdict, "handshake_psk") == 0 &&
@@ -171,5 +171,6 @@ void doctor_check_daemon(struct doctor *d)
 	for (size_t i = 0; i < d->status->peer_count; i++)
 		check_peer(d, &d->status->peers[i]);
 	if (!doctor_found(d, "daemon"))
-		doctor_add(d, DOCTOR_OK, NULL, "daemon", "the daemon runs and has nothing to complain of");
+		doctor_add(d, DOCTOR_OK, NULL, "daemon",
+			"the daemon runs and has nothing to complain of");
 }

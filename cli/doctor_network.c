@@ -20,9 +20,10 @@
 
 enum {
 	MTU_LEAST = 1280,
-	OVERHEAD_BYTES = 72,  /* native wire: UDP payload less the inner packet */
+	OVERHEAD_BYTES = 72, /* native wire: UDP payload less the inner packet */
 	RULES_BYTES = 65536,
-	WIDE_LENGTH = 8, /* allowed_ips shorter than this are meant for everything that has no better route */
+	WIDE_LENGTH =
+		8, /* allowed_ips shorter than this are meant for everything that has no better route */
 };
 
 static bool overlap(const struct ip_prefix *a, const struct ip_prefix *b)
@@ -136,7 +137,8 @@ static void check_routes4(struct doctor *d)
 		struct ip_prefix route = {.family = 4};
 		char device[IF_NAMESIZE];
 		uint32_t destination, mask;
-		if (sscanf(line, "%15s %x %*x %*x %*d %*d %*d %x", device, &destination, &mask) != 3)
+		if (sscanf(line, "%15s %x %*x %*x %*d %*d %*d %x", device, &destination, &mask) !=
+			3)
 			continue;
 		memcpy(route.address, &destination, 4); /* as it lies in memory: network order */
 		route.length = (uint8_t)bits_of((const uint8_t *)&mask, 4);
@@ -177,7 +179,8 @@ void doctor_check_routes(struct doctor *d)
 	check_routes4(d);
 	check_routes6(d);
 	if (!doctor_found(d, "routes"))
-		doctor_add(d, DOCTOR_OK, NULL, "routes", "no other route leads peers' addresses elsewhere");
+		doctor_add(d, DOCTOR_OK, NULL, "routes",
+			"no other route leads peers' addresses elsewhere");
 }
 
 /* ---- rules --------------------------------------------------------------------------------------------------- */
@@ -268,7 +271,8 @@ void doctor_check_rules(struct doctor *d)
 	else
 		doctor_add(d, DOCTOR_UNKNOWN, "E-DOC-18", "rules", "policy rules cannot be listed");
 	if (!doctor_found(d, "rules"))
-		doctor_add(d, DOCTOR_OK, NULL, "rules", "there are no policy rules of other programs");
+		doctor_add(
+			d, DOCTOR_OK, NULL, "rules", "there are no policy rules of other programs");
 }
 
 /* ---- endpoints ----------------------------------------------------------------------------------------------- */
@@ -290,11 +294,11 @@ static bool way_to(const struct addrinfo *to, char device[IF_NAMESIZE], int *ret
 				continue;
 			found = own.ss_family == AF_INET
 					? !memcmp(&((const struct sockaddr_in *)(const void *)
-								   a->ifa_addr)
+								  a->ifa_addr)
 							   ->sin_addr,
 						  &((struct sockaddr_in *)&own)->sin_addr, 4)
 					: !memcmp(&((const struct sockaddr_in6 *)(const void *)
-								   a->ifa_addr)
+								  a->ifa_addr)
 							   ->sin6_addr,
 						  &((struct sockaddr_in6 *)&own)->sin6_addr, 16);
 			if (found)
@@ -328,10 +332,10 @@ static void check_way(struct doctor *d, const struct config_peer *peer, const ch
 		doctor_add(d, DOCTOR_PROBLEM, "E-DOC-9", "endpoints",
 			"peer %s is reached by %s, whose MTU is %d", peer->name, device, mtu);
 	else if (mtu > 0 && d->config->wire == CONFIG_WIRE_NATIVE &&
-		 d->config->interface.mtu != CONFIG_AUTO &&
-		 d->config->interface.mtu > mtu - header)
+		 d->config->interface.mtu != CONFIG_AUTO && d->config->interface.mtu > mtu - header)
 		doctor_add(d, DOCTOR_WARNING, "E-DOC-9", "endpoints",
-			"interface.mtu is %d, and %s, by which peer %s is reached, carries %d in one piece",
+			"interface.mtu is %d, and %s, by which peer %s is reached, carries %d in "
+			"one piece",
 			d->config->interface.mtu, device, peer->name, mtu - header);
 }
 
@@ -365,7 +369,8 @@ void doctor_check_endpoints(struct doctor *d)
 		for (size_t i = 0; peer->enabled && i < peer->endpoints.count; i++) {
 			if (cli_now_ms() > d->cli->deadline_ms - 5000) {
 				doctor_add(d, DOCTOR_UNKNOWN, "E-DOC-18", "endpoints",
-					"there was no time for all endpoints; --timeout gives more");
+					"there was no time for all endpoints; --timeout gives "
+					"more");
 				return;
 			}
 			check_endpoint(d, peer, &peer->endpoints.items[i]);

@@ -21,10 +21,11 @@ int options_check(const struct cli *cli, const char *verb, unsigned allowed);
 bool options_duration_ms(const char *text, int64_t *ret_ms);
 
 struct option_row {
-	const char *name;  /* without dashes */
-	char letter;	   /* '\0' = none */
-	const char *value; /* what stands behind it, for the usage line: "N", "up|down"; NULL = nothing */
-	unsigned id;	   /* enum option_id */
+	const char *name; /* without dashes */
+	char letter;	  /* '\0' = none */
+	const char *
+		value; /* what stands behind it, for the usage line: "N", "up|down"; NULL = nothing */
+	unsigned id;   /* enum option_id */
 };
 
 /** @return all options in the order of the help, static */

@@ -46,8 +46,8 @@ void output_event(const struct cli *cli, const struct control_event *event);
 int output_json_event(const struct cli *cli, const struct control_event *event);
 
 /** One probe as one JSON object a line. @number  from 1 @return an exit status */
-int output_json_ping(const struct cli *cli, const char *peer, int64_t number,
-	const struct control_ping *ping);
+int output_json_ping(
+	const struct cli *cli, const char *peer, int64_t number, const struct control_ping *ping);
 
 /** The YAML's keys as JSON Schema: types, ranges, words, defaults, help. @return an exit status */
 int output_schema_config(const struct cli *cli);

@@ -68,8 +68,8 @@ static json_t *count_or_null(int64_t count)
 	return count < 0 ? json_null() : json_integer(count);
 }
 
-int output_json_ping(const struct cli *cli, const char *peer, int64_t number,
-	const struct control_ping *ping)
+int output_json_ping(
+	const struct cli *cli, const char *peer, int64_t number, const struct control_ping *ping)
 {
 	json_t *o = json_pack("{s:o,s:I,s:o,s:o,s:o}", "peer", text_or_null(peer), "seq",
 		(json_int_t)number, "rtt_ms",

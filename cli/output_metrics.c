@@ -91,8 +91,10 @@ static const struct count_metric counts[] = {
 	{"peer_transmit_packets_total", "counter", "Inner packets to the peer.", AT(tx_packets)},
 	{"peer_retransmits_total", "counter", "Items sent again.", AT(retransmits)},
 	{"peer_queue_drops_total", "counter", "Packets that the queue dropped.", AT(aqm_drops)},
-	{"peer_queue_marks_total", "counter", "Packets that the queue marked (ECN).", AT(aqm_marks)},
-	{"peer_fec_recovered_total", "counter", "Packets that FEC brought back.", AT(fec_recovered)},
+	{"peer_queue_marks_total", "counter", "Packets that the queue marked (ECN).",
+		AT(aqm_marks)},
+	{"peer_fec_recovered_total", "counter", "Packets that FEC brought back.",
+		AT(fec_recovered)},
 	{"peer_fec_wasted_total", "counter", "Repairs that were not needed.", AT(fec_wasted)},
 };
 

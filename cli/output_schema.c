@@ -60,9 +60,9 @@ static void put_number(json_t *schema, const struct config_row *row, bool *faile
 	if (row->words)
 		(void)json_array_append_new(any, json_pack("{s:o}", "enum", words_of(row)));
 	if (row->type == CONFIG_TYPE_DURATION)
-		(void)json_array_append_new(any,
-			json_pack("{s:s,s:s}", "type", "string", "pattern",
-				seconds ? "^[0-9]+(ms|s|m|h)?$" : "^[0-9]+(ms|s|m)?$"));
+		(void)json_array_append_new(
+			any, json_pack("{s:s,s:s}", "type", "string", "pattern",
+				     seconds ? "^[0-9]+(ms|s|m|h)?$" : "^[0-9]+(ms|s|m)?$"));
 	if (row->type == CONFIG_TYPE_RATE)
 		(void)json_array_append_new(any,
 			json_pack("{s:s,s:s}", "type", "string", "pattern", "^[0-9]+[kMGT]?$"));
@@ -285,15 +285,15 @@ static json_t *shape_schema(enum shape shape)
 	case REAL:
 		return json_pack("{s:[s,s],s:i}", "type", "number", "null", "minimum", 0);
 	case SHARE:
-		return json_pack("{s:[s,s],s:i,s:i}", "type", "number", "null", "minimum", 0,
-			"maximum", 1);
+		return json_pack(
+			"{s:[s,s],s:i,s:i}", "type", "number", "null", "minimum", 0, "maximum", 1);
 	case TRUTH:
 		return json_pack("{s:s}", "type", "boolean");
 	case TEXTS:
 		return json_pack("{s:s,s:{s:s}}", "type", "array", "items", "type", "string");
 	case STATE:
-		return json_pack("{s:[s,s,s,s,s]}", "enum", "down", "connecting", "up", "degraded",
-			"idle");
+		return json_pack(
+			"{s:[s,s,s,s,s]}", "enum", "down", "connecting", "up", "degraded", "idle");
 	case NETSTATE:
 		return json_pack("{s:[s,s,s]}", "enum", "down", "up", "degraded");
 	case SOURCE:
@@ -338,8 +338,8 @@ int output_schema_status(const struct cli *cli)
 	put(root, "$schema", json_string(DRAFT), &failed);
 	put(root, "title", json_string(CONTROL_STATUS_SCHEMA), &failed);
 	for (size_t i = 0; i < sizeof(status_fields) / sizeof(status_fields[0]); i++)
-		put_field(root, status_fields[i].path, shape_schema(status_fields[i].shape),
-			&failed);
+		put_field(
+			root, status_fields[i].path, shape_schema(status_fields[i].shape), &failed);
 	for (size_t i = 0; i < sizeof(peer_fields) / sizeof(peer_fields[0]); i++)
 		put_field(peer, peer_fields[i].path, shape_schema(peer_fields[i].shape), &failed);
 	put_field(root, "peers", json_pack("{s:s,s:o}", "type", "array", "items", peer), &failed);

@@ -582,8 +582,8 @@ void output_event(const struct cli *cli, const struct control_event *event)
 		(void)fputs("removed", cli->out);
 		break;
 	case CONTROL_EVENT_CONFIG:
-		(void)fprintf(cli->out, "configuration %lld is in force",
-			(long long)event->generation);
+		(void)fprintf(
+			cli->out, "configuration %lld is in force", (long long)event->generation);
 		break;
 	}
 	(void)fputc('\n', cli->out);

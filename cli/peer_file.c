@@ -22,7 +22,8 @@ enum {
 	FILE_MAX_BYTES = 1 << 20,
 };
 
-static const char HEADER[] = "# Written by kcpctl peer add --save; kcpctl peer del --save removes it.\n";
+static const char HEADER[] =
+	"# Written by kcpctl peer add --save; kcpctl peer del --save removes it.\n";
 
 bool peer_file_path(const char *config_file, const char *name, char path[PEER_FILE_PATH_BYTES])
 {

@@ -36,8 +36,8 @@ static struct top_peer *find(struct top_peer *peers, size_t count, const char *n
 	return NULL;
 }
 
-static void fill(struct top_peer *to, const struct control_peer *from, const struct top_peer *before,
-	double seconds)
+static void fill(struct top_peer *to, const struct control_peer *from,
+	const struct top_peer *before, double seconds)
 {
 	if (before)
 		*to = *before;
@@ -76,7 +76,8 @@ int top_model_update(struct top_model *m, const struct control_status *status, i
 		seconds = (double)(now_ms - m->looked_ms) / 1000;
 	for (size_t i = 0; i < status->peer_count; i++)
 		fill(&peers[i], &status->peers[i],
-			m->looked ? find(m->peers, m->count, status->peers[i].name) : NULL, seconds);
+			m->looked ? find(m->peers, m->count, status->peers[i].name) : NULL,
+			seconds);
 	free(m->peers);
 	m->peers = peers;
 	m->count = status->peer_count;

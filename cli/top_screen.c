@@ -202,7 +202,7 @@ static void put_cell(struct pen *pen, const struct top_peer *p, int cell)
 		label = "par>", value = percent(p->parity_out, text), part = p->parity_out;
 		break;
 	case 8:
-		label = "left", value = percent(p->residual_in, text), part = p->residual_in * 5;
+		label = "resid<", value = percent(p->residual_in, text), part = p->residual_in * 5;
 		break;
 	default:
 		label = "resent", value = per_second(p->resent_per_s, text);
@@ -333,19 +333,20 @@ void top_screen_plain(const struct cli *cli, const struct top_model *m)
 	char a[OUTPUT_CELL_BYTES], b[OUTPUT_CELL_BYTES];
 
 	(void)fprintf(cli->out, "%-20s %-10s %10s %10s %8s %8s %8s %8s %8s %8s %8s %8s\n", "PEER",
-		"STATE", "RX", "TX", "RTT", "QUEUE", "LOSS<", "LOSS>", "PARITY<", "PARITY>", "LEFT",
-		"RESENT");
+		"STATE", "RX", "TX", "RTT", "QUEUE", "LOSS<", "LOSS>", "PARITY<", "PARITY>",
+		"RESID<", "RESENT");
 	for (size_t i = 0; i < m->count; i++) {
 		const struct top_peer *p = &m->peers[i];
 		pen.column = 0;
 		put_padded(&pen, p->name, 20, false);
 		(void)fprintf(cli->out, " %-10s %10s %10s", control_state_str(p->state),
 			bits(p->rx_bps, a), bits(p->tx_bps, b));
-		(void)fprintf(cli->out, " %8s %8s", output_ms(p->rtt_ms, a),
-			output_ms(p->queue_ms, b));
-		(void)fprintf(cli->out, " %8s %8s", percent(p->loss_in, a), percent(p->loss_out, b));
-		(void)fprintf(cli->out, " %8s %8s", percent(p->parity_in, a),
-			percent(p->parity_out, b));
+		(void)fprintf(
+			cli->out, " %8s %8s", output_ms(p->rtt_ms, a), output_ms(p->queue_ms, b));
+		(void)fprintf(
+			cli->out, " %8s %8s", percent(p->loss_in, a), percent(p->loss_out, b));
+		(void)fprintf(
+			cli->out, " %8s %8s", percent(p->parity_in, a), percent(p->parity_out, b));
 		(void)fprintf(cli->out, " %8s %8s\n", percent(p->residual_in, a),
 			per_second(p->resent_per_s, b));
 	}

@@ -72,10 +72,12 @@ static void put_cases(const struct cli *cli, const char *set)
 	}
 	for (size_t i = 0; i < count; i++) {
 		size_t len = strcspn(table[i].verb, " ");
-		if (!is_group(table, i) || (i && !strncmp(table[i - 1].verb, table[i].verb, len + 1)))
+		if (!is_group(table, i) ||
+			(i && !strncmp(table[i - 1].verb, table[i].verb, len + 1)))
 			continue;
 		(void)fprintf(cli->out, "\t%.*s) %s=\"", (int)len, table[i].verb, set);
-		for (size_t k = i; k < count && !strncmp(table[k].verb, table[i].verb, len + 1); k++)
+		for (size_t k = i; k < count && !strncmp(table[k].verb, table[i].verb, len + 1);
+			k++)
 			(void)fprintf(cli->out, " %s", table[k].verb + len + 1);
 		(void)fputs("\" ;;\n", cli->out);
 	}
@@ -106,7 +108,8 @@ static void put_groups(const struct cli *cli)
 
 	for (size_t i = 0; i < count; i++) {
 		size_t len = strcspn(table[i].verb, " ");
-		if (!is_group(table, i) || (i && !strncmp(table[i - 1].verb, table[i].verb, len + 1)))
+		if (!is_group(table, i) ||
+			(i && !strncmp(table[i - 1].verb, table[i].verb, len + 1)))
 			continue;
 		(void)fprintf(cli->out, "%s%.*s", any ? "|" : "", (int)len, table[i].verb);
 		any = true;
@@ -242,7 +245,8 @@ static void put_fish_verb(const struct cli *cli, const struct command *command)
 	char first[32], condition[160];
 	const char *second = strchr(command->verb, ' ');
 
-	(void)snprintf(first, sizeof(first), "%.*s", (int)strcspn(command->verb, " "), command->verb);
+	(void)snprintf(
+		first, sizeof(first), "%.*s", (int)strcspn(command->verb, " "), command->verb);
 	if (second) {
 		(void)fprintf(cli->out,
 			"complete -c kcpctl -f -n __fish_use_subcommand -a %s\n"
@@ -258,15 +262,16 @@ static void put_fish_verb(const struct cli *cli, const struct command *command)
 			first);
 		put_quoted(cli, command->help);
 		(void)fputc('\n', cli->out);
-		(void)snprintf(condition, sizeof(condition),
-			" -n '__fish_seen_subcommand_from %s'", first);
+		(void)snprintf(condition, sizeof(condition), " -n '__fish_seen_subcommand_from %s'",
+			first);
 	}
 	for (size_t i = 0; i < count; i++) {
 		if (command->options & rows[i].id)
 			put_fish_option(cli, &rows[i], condition);
 	}
 	if (kind_of(command) == KIND_PEER)
-		(void)fprintf(cli->out, "complete -c kcpctl -f%s -a '(__kcpctl_peers)'\n", condition);
+		(void)fprintf(
+			cli->out, "complete -c kcpctl -f%s -a '(__kcpctl_peers)'\n", condition);
 	else if (kind_of(command) == KIND_FILE)
 		(void)fprintf(cli->out, "complete -c kcpctl -F%s\n", condition);
 	else if (!strcmp(command->verb, "completion"))

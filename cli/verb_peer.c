@@ -43,7 +43,8 @@ static int check_name(const struct cli *cli, const char *name)
 	if (config_name_ok(name))
 		return EXIT_OK;
 	return cli_fail(cli, EXIT_USAGE, "E-CLI-4", NULL,
-		"\"%.80s\" is no name for a peer: 1 to 63 of A-Z a-z 0-9 . _ -, not beginning with . or -",
+		"\"%.80s\" is no name for a peer: 1 to 63 of A-Z a-z 0-9 . _ -, not beginning with "
+		". or -",
 		name);
 }
 
@@ -100,8 +101,8 @@ static void put_warnings(const struct cli *cli, const struct control_answer *ans
 	control_strings_fini(&warnings);
 }
 
-static int tell(const struct cli *cli, const struct client *client, const struct control_answer *answer,
-	const char *name, const char *done, const char *saved)
+static int tell(const struct cli *cli, const struct client *client,
+	const struct control_answer *answer, const char *name, const char *done, const char *saved)
 {
 	if (cli->options.json)
 		return output_json(cli, answer->result);
@@ -112,8 +113,7 @@ static int tell(const struct cli *cli, const struct client *client, const struct
 	cli_put_text(cli->out, client->network);
 	(void)fputs(": peer ", cli->out);
 	cli_put_text(cli->out, name);
-	(void)fprintf(
-		cli->out, changed ? " %s" : " %s already, nothing to do", done);
+	(void)fprintf(cli->out, changed ? " %s" : " %s already, nothing to do", done);
 	if (saved) {
 		(void)fputs(", ", cli->out);
 		cli_put_text(cli->out, saved);
@@ -146,8 +146,8 @@ static int save(struct client *client, const struct control_request *request,
 		bool named = strncmp(given, CONFIG_CREDENTIAL_PREFIX,
 				     strlen(CONFIG_CREDENTIAL_PREFIX)) == 0;
 		if (!named && !realpath(given, psk))
-			return cli_fail(cli, EXIT_OTHER, "E-KEY-3", NULL,
-				"there is no file %.300s", given);
+			return cli_fail(
+				cli, EXIT_OTHER, "E-KEY-3", NULL, "there is no file %.300s", given);
 		draft.preshared_key_file = named ? given : psk;
 	}
 	if (!peer_file_path(file, draft.name, path))
@@ -178,7 +178,8 @@ int verb_peer_add(struct cli *cli, const char *const *args, int count)
 	(void)count;
 	if (!status && o->preshared_key_file && !(o->given & OPTION_SAVE))
 		status = cli_fail(cli, EXIT_USAGE, "E-CLI-3", NULL,
-			"--preshared-key-file needs --save: the daemon reads keys from files that its "
+			"--preshared-key-file needs --save: the daemon reads keys from files that "
+			"its "
 			"configuration names");
 	if (!status && o->public_key && strlen(o->public_key) >= sizeof(request.public_key))
 		status = cli_fail(cli, EXIT_USAGE, "E-CLI-4", NULL,
@@ -240,7 +241,8 @@ int verb_peer_del(struct cli *cli, const char *const *args, int count)
 			!(cli->options.given & OPTION_QUIET)) {
 			(void)fputs("kcpctl: it still stands in ", cli->err);
 			cli_put_text(cli->err, file);
-			(void)fputs(" or what that includes, and comes back with a reload\n", cli->err);
+			(void)fputs(
+				" or what that includes, and comes back with a reload\n", cli->err);
 		}
 	}
 	client_close(&client);

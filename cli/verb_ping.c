@@ -89,9 +89,8 @@ static bool pause_until(const struct cli *cli, int64_t at_ms)
 
 static int ask(struct client *client, const char *peer, struct control_ping *ret_ping)
 {
-	struct control_request request = {.method = CONTROL_PING,
-		.size = client->cli->options.size,
-		.timeout_ms = WAIT_MS};
+	struct control_request request = {
+		.method = CONTROL_PING, .size = client->cli->options.size, .timeout_ms = WAIT_MS};
 	struct control_answer answer;
 	int status;
 

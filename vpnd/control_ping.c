@@ -146,7 +146,8 @@ void control_verbs_tell_watchers(struct control_server *s)
 	}
 	cpu_share_begin(&s->share);
 	if (s->ops.states(s->ops.ctx, &states) == 0) {
-		int count = control_watch_update(&s->watch, &states, s->network, wall_ms(), &changes);
+		int count =
+			control_watch_update(&s->watch, &states, s->network, wall_ms(), &changes);
 		if (count >= 0)
 			tell_all(s, changes, count);
 		free(changes);

@@ -307,8 +307,8 @@ static void log_change(struct control_server *s, const struct ucred *peer,
 	log_info(s->log, "control: %s%s%s%s by uid %d, pid %d%s%s",
 		control_method_str(request->method), request->dry_run ? " (dry run)" : "",
 		request->peers.count ? " " : "",
-		request->peers.count ? request->peers.items[0] : "", (int)peer->uid,
-		(int)peer->pid, rc ? ": " : "", rc ? err->text : "");
+		request->peers.count ? request->peers.items[0] : "", (int)peer->uid, (int)peer->pid,
+		rc ? ": " : "", rc ? err->text : "");
 }
 
 static void answer_change(struct control_server *s, struct control_client *c,
@@ -496,7 +496,8 @@ static void dispatch(
 	case CONTROL_HELLO:
 	case CONTROL_VERSION:
 		if (request->id[0])
-			control_verbs_say(s, c, control_answer_hello(request->id, s->version, s->network, NULL));
+			control_verbs_say(s, c,
+				control_answer_hello(request->id, s->version, s->network, NULL));
 		return;
 	case CONTROL_METHOD_UP:
 	case CONTROL_METHOD_DOWN:

@@ -33,16 +33,16 @@ struct control_server {
 	struct ucred reloader_peer;
 	struct cpu_share share; /* what clients may cost the packets */
 	struct control_document document;
-	struct loop_timer work; /* goes on when there is something of the share again */
-	struct control_watch watch; /* what watchers were told */
+	struct loop_timer work;	     /* goes on when there is something of the share again */
+	struct control_watch watch;  /* what watchers were told */
 	struct loop_timer watch_due; /* to look again; armed while somebody watches */
 	struct loop_timer ping_due;  /* some probe counts as lost; armed while one waits */
 	bool watch_look;	     /* `watch_due` came */
 	bool pinging;		     /* some client waits for an answer to a probe */
-	bool reload_waits;	/* some client waits for its turn to reload */
-	bool attention;		/* a client did something since the last look after a round */
-	uint64_t log_seen;	/* the ring's next_seq at that look */
-	bool changed;		/* states may have changed since the waits were looked at */
+	bool reload_waits;	     /* some client waits for its turn to reload */
+	bool attention;		     /* a client did something since the last look after a round */
+	uint64_t log_seen;	     /* the ring's next_seq at that look */
+	bool changed;		     /* states may have changed since the waits were looked at */
 	struct control_server_stats stats;
 };
 

@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void put(struct control_event *event, enum control_event_kind kind, const char *name, int state,
-	int was, int64_t now_ms)
+static void put(struct control_event *event, enum control_event_kind kind, const char *name,
+	int state, int was, int64_t now_ms)
 {
 	*event = (struct control_event){.kind = kind,
 		.time_ms = now_ms,

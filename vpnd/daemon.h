@@ -53,18 +53,18 @@ struct daemon {
 	struct loop_timer rest;	   /* gives back the memory of queues; armed while there is some */
 	struct control_server *control;
 	struct notify notify;
-	struct list peers;	  /* struct peer */
-	struct list *status_next; /* the first that is not in the status document yet */
-	struct list *found;	  /* by the last daemon_peer(); NULL = none */
-	struct mono up_at;	  /* since when the link is up */
-	bool resting;		  /* `rest` is armed */
-	bool reloading;		  /* the helper reads the configuration */
-	bool reload_dry;	  /* that is only to say what would change */
+	struct list peers;		  /* struct peer */
+	struct list *status_next;	  /* the first that is not in the status document yet */
+	struct list *found;		  /* by the last daemon_peer(); NULL = none */
+	struct mono up_at;		  /* since when the link is up */
+	bool resting;			  /* `rest` is armed */
+	bool reloading;			  /* the helper reads the configuration */
+	bool reload_dry;		  /* that is only to say what would change */
 	struct runtime_peers peers_given; /* by order, over the files */
 	struct runtime_peers peers_next;  /* the same once the change under way is done */
 	struct control_request change;	  /* peer.add or peer.del; else a reload */
-	bool reload_signal;	  /* SIGHUP wanted it: the log hears what comes of it */
-	bool reload_again;	  /* SIGHUP came meanwhile */
+	bool reload_signal;		  /* SIGHUP wanted it: the log hears what comes of it */
+	bool reload_again;		  /* SIGHUP came meanwhile */
 	bool helper_back;     /* it answers again: what it missed is to be done after this round */
 	bool network_changed; /* to be told to the wire after this round */
 	bool slept;	      /* the host was suspended: the same */
@@ -153,8 +153,8 @@ int daemon_change_peer(struct daemon *daemon, const struct control_request *requ
 	struct control_reload *result, struct control_error *err);
 
 /** For daemon_reload.c: lets the helper read the files, with `next` (taken) laid over them. As daemon_reload(). */
-int daemon_begin_change(struct daemon *daemon, struct runtime_peers *next, bool dry_run,
-	struct control_error *err);
+int daemon_begin_change(
+	struct daemon *daemon, struct runtime_peers *next, bool dry_run, struct control_error *err);
 
 /** The order under way would change just what it says. @return 0, or a negative errno with `err` filled */
 int daemon_judge_change(struct daemon *daemon, const struct config *after,

@@ -24,8 +24,8 @@ static int exists(const char *name, struct control_error *err)
 {
 	control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_PEER_EXISTS,
 		"there is a peer \"%.63s\" with other settings", name);
-	control_error_hint(err, "kcpctl peer show %.63s shows them; kcpctl peer del %.63s removes it",
-		name, name);
+	control_error_hint(err,
+		"kcpctl peer show %.63s shows them; kcpctl peer del %.63s removes it", name, name);
 	return -EEXIST;
 }
 
@@ -129,7 +129,8 @@ void daemon_tell_destinations(
 			if (broker_add_destination(
 				    daemon->broker, &peer->allowed_ips.items[k], &fault) < 0)
 				(void)control_strings_addf(&result->warnings, "%s peer %s: %s; %s",
-					CONTROL_CODE_PEER_ROUTE, peer->name, fault.text, fault.hint);
+					CONTROL_CODE_PEER_ROUTE, peer->name, fault.text,
+					fault.hint);
 		}
 	}
 }
@@ -146,8 +147,8 @@ int daemon_ping(struct daemon *daemon, const char *name, int64_t size, uint64_t 
 		return -ENOENT;
 	}
 	if (!daemon->wire) {
-		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_FAILED,
-			"the daemon is stopping");
+		control_error_set(
+			err, CONTROL_ERROR_OTHER, CONTROL_CODE_FAILED, "the daemon is stopping");
 		return -ESHUTDOWN;
 	}
 	int error = daemon->wire->ops->ping(daemon->wire, peer, (uint32_t)size, ret_ping);

@@ -54,8 +54,7 @@ static int load(struct daemon *daemon, int fd, struct config **ret, struct contr
 
 	reader.overlay = &overlay;
 	if (!error)
-		error = broker_load_record(
-			fd, daemon->config->file, &reader, ret, report, &fault);
+		error = broker_load_record(fd, daemon->config->file, &reader, ret, report, &fault);
 	free(text);
 	if (!report)
 		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_MEMORY, "out of memory");
@@ -331,8 +330,8 @@ static void on_read(void *ctx, int fd, const struct fault *fault)
 	}
 }
 
-int daemon_begin_change(struct daemon *daemon, struct runtime_peers *next, bool dry_run,
-	struct control_error *err)
+int daemon_begin_change(
+	struct daemon *daemon, struct runtime_peers *next, bool dry_run, struct control_error *err)
 {
 	struct fault fault = {0};
 	int error = -ESHUTDOWN;

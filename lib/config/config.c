@@ -314,9 +314,9 @@ static int walk_all(struct loader *l)
 		if (!l->trees[i].root)
 			continue;
 		char *folder = folder_of(l->findings.sources[i].path);
-		int error =
-			folder ? config_walk(l, l->trees[i].root, folder, i > 0, i == l->overlay_tree)
-			       : -ENOMEM;
+		int error = folder ? config_walk(l, l->trees[i].root, folder, i > 0,
+					     i == l->overlay_tree)
+				   : -ENOMEM;
 		free(folder);
 		if (error)
 			return error;

@@ -135,7 +135,7 @@ struct config_given {
 struct config_peer {
 	char *name;
 	bool enabled;
-	bool runtime; /* of the overlay, not of a file */
+	bool runtime;			      /* of the overlay, not of a file */
 	uint8_t public_key[CONFIG_KEY_BYTES]; /* zeros on the kcp-go wire */
 	char *public_key_text;		      /* base64; NULL on the kcp-go wire */
 	char *preshared_key_file;	      /* as struct config_identity says; NULL = none */

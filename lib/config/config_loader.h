@@ -45,9 +45,8 @@ struct finding_place loader_file(unsigned source);
  * @overlay   true: not a file, but what is laid over them
  * @return    0 (also with findings) or -ENOMEM
  */
-int config_walk(
-	struct loader *loader, const struct tree_node *root, const char *folder, bool included,
-	bool overlay);
+int config_walk(struct loader *loader, const struct tree_node *root, const char *folder,
+	bool included, bool overlay);
 
 /**
  * Everything that concerns more than one key: requirements, keys, MTU, FEC, overlaps. Fills what is

@@ -94,8 +94,8 @@ static void show_peer(struct show *s, const struct config_peer *peer)
 		bool own = (row->flags & CONFIG_ROW_PEER) != 0;
 		const void *field = config_row_peer_field(row, fields);
 		if (own == (i < count) && is_shown(s, row, &peer->given, field))
-			show_value(s, row, own ? row->key + strlen("peers.NAME.") : row->key,
-				field);
+			show_value(
+				s, row, own ? row->key + strlen("peers.NAME.") : row->key, field);
 	}
 	leave_section(s);
 	close_object(s);
@@ -106,7 +106,8 @@ int config_show_json(const struct config *config, bool effective, char **ret_tex
 	size_t count = 0;
 	const struct config_row *rows = config_schema_rows(&count);
 	struct config *fields = (struct config *)(uintptr_t)config; /* only read */
-	struct show s = {.effective = effective, .wire = (enum config_wire)config->wire, .depth = 1};
+	struct show s = {
+		.effective = effective, .wire = (enum config_wire)config->wire, .depth = 1};
 	char *text = NULL;
 	size_t len = 0;
 

@@ -98,8 +98,8 @@ static void write_item(
 	} else {
 		const struct config_cidrs *list = field;
 		bool v6 = list->items[index].family == 6;
-		(void)fprintf(
-			out, v6 || json ? "\"%s\"" : "%s", ip_prefix_format(&list->items[index], cidr));
+		(void)fprintf(out, v6 || json ? "\"%s\"" : "%s",
+			ip_prefix_format(&list->items[index], cidr));
 	}
 }
 

@@ -456,9 +456,8 @@ static void walk_map(struct walk *w, const struct tree_node *map, const struct p
 		walk_entry(w, node, path);
 }
 
-int config_walk(
-	struct loader *loader, const struct tree_node *root, const char *folder, bool included,
-	bool overlay)
+int config_walk(struct loader *loader, const struct tree_node *root, const char *folder,
+	bool included, bool overlay)
 {
 	struct walk w = {.loader = loader,
 		.folder = folder,

@@ -55,8 +55,9 @@ static const struct control_code_row ROWS[] = {
 	{CONTROL_CODE_SOCKET, "The daemon could not make its control socket."},
 	{CONTROL_CODE_RUNNING, "Another daemon serves that network already."},
 
-	{CONTROL_CODE_PEER_EXISTS, "There is a peer of that name with other settings. Change it in "
-				   "its file and reload, or delete it first: kcpctl peer del NAME."},
+	{CONTROL_CODE_PEER_EXISTS,
+		"There is a peer of that name with other settings. Change it in "
+		"its file and reload, or delete it first: kcpctl peer del NAME."},
 	{CONTROL_CODE_PEER_FILE,
 		"The peer's file could not be written or removed, or holds more than that peer. "
 		"The text says which file and why. Nothing was changed."},
@@ -74,9 +75,10 @@ static const struct control_code_row ROWS[] = {
 				 "inside it. kcpctl status PEER says what it is waiting for."},
 	{CONTROL_CODE_PING_LOST, "No probe came back in time. The session may be about to end, the "
 				 "loss is high, or the size is more than the path carries."},
-	{CONTROL_CODE_PING_SIZE, "A probe of that size cannot be sent: on the native wire a datagram "
-				 "has 96 to 9000 bytes of UDP payload, and no more than the outgoing "
-				 "interface takes. The kcp-go wire has no probes of a chosen size."},
+	{CONTROL_CODE_PING_SIZE,
+		"A probe of that size cannot be sent: on the native wire a datagram "
+		"has 96 to 9000 bytes of UDP payload, and no more than the outgoing "
+		"interface takes. The kcp-go wire has no probes of a chosen size."},
 
 	{"E-DOC-1", "vpnd needs /dev/net/tun for its interface. Load the module (sudo modprobe "
 		    "tun); in a container, pass the device in (--device /dev/net/tun)."},
@@ -103,8 +105,9 @@ static const struct control_code_row ROWS[] = {
 		     "others they had. Set it, and have it kept (systemd-timesyncd, chrony)."},
 	{"E-DOC-12", "Others than root and one group may read or write a file with keys or with "
 		     "the configuration. Use: chmod 0600 FILE."},
-	{"E-DOC-13", "Two networks on this host have the same private key. Peers take the two for "
-		     "one that moves to and fro. Make one of them a key of its own: kcpctl key gen."},
+	{"E-DOC-13",
+		"Two networks on this host have the same private key. Peers take the two for "
+		"one that moves to and fro. Make one of them a key of its own: kcpctl key gen."},
 	{"E-DOC-14", "The peer's key is not the one in the file here, or ours is not the one in "
 		     "its file. Compare `kcpctl key pub FILE` there with peers.NAME.public_key "
 		     "here, and the other way round; a preshared or network key must be the same."},
@@ -116,10 +119,12 @@ static const struct control_code_row ROWS[] = {
 	{"E-DOC-18", "Something could not be looked at, so it may be wrong all the same. Mostly "
 		     "doctor needs root for it: sudo kcpctl doctor."},
 
-	{"E-VPND-1", "The kernel refused what the daemon cannot do without (an event loop, signals)."},
+	{"E-VPND-1",
+		"The kernel refused what the daemon cannot do without (an event loop, signals)."},
 	{"E-VPND-2", "Memory ran out."},
-	{"E-VPND-3", "The peer has enabled: false in its file, and an order cannot change that. Set "
-		     "it to true there, then: kcpctl reload."},
+	{"E-VPND-3",
+		"The peer has enabled: false in its file, and an order cannot change that. Set "
+		"it to true there, then: kcpctl reload."},
 	{"E-TUN-1", "/dev/net/tun is not there. Load the module (sudo modprobe tun); in a "
 		    "container, pass the device in."},
 	{"E-TUN-2", "Making an interface needs root, or CAP_NET_ADMIN and access to /dev/net/tun."},
@@ -139,22 +144,27 @@ static const struct control_code_row ROWS[] = {
 	{"E-NET-7", "The host's route to an address could not be found."},
 	{"E-NET-8", "Changes of addresses and routes cannot be watched; the daemon would learn too "
 		    "late of another network."},
-	{"E-UDP-1", "Another program uses the UDP port. ss -lunp shows which. Is the daemon running "
-		    "already? Otherwise choose another port."},
-	{"E-UDP-2", "The host does not have the address that `listen` names. Use one of its own, or "
-		    "[::] for all."},
+	{"E-UDP-1",
+		"Another program uses the UDP port. ss -lunp shows which. Is the daemon running "
+		"already? Otherwise choose another port."},
+	{"E-UDP-2",
+		"The host does not have the address that `listen` names. Use one of its own, or "
+		"[::] for all."},
 	{"E-UDP-3", "The port or fwmark needs root. Choose a port from 1024 up, or start as root."},
 	{"E-UDP-4", "The host has no IPv6. Use an IPv4 address."},
 	{"E-UDP-5", "The kernel refused to make or set up the UDP socket; the text says why."},
 	{"E-UDP-6", "The host has no way to that address. ip route get shows the route."},
-	{"E-PRIV-1", "A tunnel takes CAP_NET_ADMIN, and the daemon was started without it. Start it as "
-		     "root, or give it that right."},
+	{"E-PRIV-1",
+		"A tunnel takes CAP_NET_ADMIN, and the daemon was started without it. Start it as "
+		"root, or give it that right."},
 	{"E-PRIV-2", "The user that is to handle packets is root under another name. Give it a "
 		     "number and a group of its own."},
 	{"E-PRIV-3", "Capabilities could not be given up."},
-	{"E-PRIV-4", "The helper process, which changes addresses and routes, could not be started."},
-	{"E-PRIV-5", "The helper process is gone, or does not answer in time. Restart the daemon if "
-		     "that lasts."},
+	{"E-PRIV-4",
+		"The helper process, which changes addresses and routes, could not be started."},
+	{"E-PRIV-5",
+		"The helper process is gone, or does not answer in time. Restart the daemon if "
+		"that lasts."},
 	{"E-PRIV-6", "The helper was asked for something that the configuration does not ask for, "
 		     "and refused. If nobody edited files meanwhile, please report this."},
 	{"E-PRIV-7", "What the helper read could not be handed over to the daemon."},

@@ -20,11 +20,11 @@ enum control_event_kind {
 /** At the beginning of a watch each state is told once, without what was before. */
 struct control_event {
 	enum control_event_kind kind;
-	int64_t time_ms; /* wall clock, since 1970 */
-	char name[CONTROL_NAME_BYTES];	/* of the network or the peer */
-	int state;	    /* enum control_state; CONTROL_UNKNOWN = none */
-	int was;	    /* the same, before; CONTROL_UNKNOWN = not known */
-	int64_t generation; /* CONTROL_EVENT_CONFIG; else CONTROL_UNKNOWN */
+	int64_t time_ms;	       /* wall clock, since 1970 */
+	char name[CONTROL_NAME_BYTES]; /* of the network or the peer */
+	int state;		       /* enum control_state; CONTROL_UNKNOWN = none */
+	int was;		       /* the same, before; CONTROL_UNKNOWN = not known */
+	int64_t generation;	       /* CONTROL_EVENT_CONFIG; else CONTROL_UNKNOWN */
 };
 
 /** "network", "peer", "added", "removed", "config". */

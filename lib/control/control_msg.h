@@ -67,16 +67,16 @@ struct control_request {
 	enum control_method method;
 	/* up, down: which; empty = all. status, wait: one or none. peer.add, peer.del, ping: one */
 	struct control_strings peers;
-	bool wait;		      /* up: answer when the peers are up */
-	bool for_down;		      /* wait: for down, not for up */
-	bool dry_run;		      /* reload: only say what would change */
-	bool follow;		      /* log: send what comes later, too */
+	bool wait;	  /* up: answer when the peers are up */
+	bool for_down;	  /* wait: for down, not for up */
+	bool dry_run;	  /* reload: only say what would change */
+	bool follow;	  /* log: send what comes later, too */
 	int64_t lines;	  /* log: at most this many of the last lines, 0..CONTROL_LOG_LINES_MAX */
 	int64_t protocol; /* hello: the client's; CONTROL_UNKNOWN = not said */
 	char public_key[CONTROL_NAME_BYTES]; /* peer.add: base64; "" = none (kcp-go wire) */
 	struct control_strings endpoints;    /* peer.add: "host:port" */
 	struct control_strings allowed_ips;  /* peer.add */
-	int64_t size;	    /* ping: of the probe's datagram in bytes of UDP payload; 0 = as small as can be */
+	int64_t size; /* ping: of the probe's datagram in bytes of UDP payload; 0 = as small as can be */
 	int64_t timeout_ms; /* ping: when it counts as lost, 1..CONTROL_PING_MS_MAX */
 };
 
@@ -94,8 +94,8 @@ struct control_reload {
 
 /** What came of one probe. */
 struct control_ping {
-	double rtt_ms;	  /* CONTROL_UNKNOWN = nothing came back in time */
-	int64_t size;	  /* of its datagram, bytes of UDP payload; CONTROL_UNKNOWN on the kcp-go wire */
+	double rtt_ms; /* CONTROL_UNKNOWN = nothing came back in time */
+	int64_t size; /* of its datagram, bytes of UDP payload; CONTROL_UNKNOWN on the kcp-go wire */
 	int64_t path_mtu; /* bytes of UDP payload, as known now */
 };
 

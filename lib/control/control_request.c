@@ -299,8 +299,10 @@ static int read_request(json_t *root, struct control_request *request, struct co
 int control_request_decode(const char *line, size_t len, struct control_request *ret_request,
 	struct control_error *err)
 {
-	struct control_request request = {
-		.id = "null", .lines = CONTROL_LOG_LINES_MAX, .protocol = CONTROL_UNKNOWN, .timeout_ms = CONTROL_PING_MS};
+	struct control_request request = {.id = "null",
+		.lines = CONTROL_LOG_LINES_MAX,
+		.protocol = CONTROL_UNKNOWN,
+		.timeout_ms = CONTROL_PING_MS};
 	json_error_t why;
 	json_t *root;
 	int rc;
@@ -361,8 +363,8 @@ static json_t *params_of(const struct control_request *request)
 		failed |= json_object_set_new(params, "allowed_ips",
 				  control_json_strings(&request->allowed_ips)) != 0;
 	if ((allowed & PARAM_SIZE) && request->size > 0)
-		failed |= json_object_set_new(params, "size", control_json_count(request->size)) !=
-			  0;
+		failed |=
+			json_object_set_new(params, "size", control_json_count(request->size)) != 0;
 	if ((allowed & PARAM_TIMEOUT) && request->timeout_ms > 0)
 		failed |= json_object_set_new(params, "timeout_ms",
 				  control_json_count(request->timeout_ms)) != 0;

@@ -226,7 +226,8 @@ struct kcpvpn_native {
 	struct kcpvpn_native_stats stats; /* of both halves, but for what is asked of others */
 	struct native_data_node data;
 	uint64_t pings_sent;
-	struct native_ping pings[KCPVPN_NATIVE_PINGS_MAX]; /* the n-th stands at n modulo the size */
+	struct native_ping
+		pings[KCPVPN_NATIVE_PINGS_MAX]; /* the n-th stands at n modulo the size */
 };
 
 /* ---- of the whole layer ------------------------------------------------------------------------------------------ */

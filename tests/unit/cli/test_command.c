@@ -529,7 +529,8 @@ Test(command, help_needs_nothing)
 	expect("help", 0, "status [PEER]", "");
 	expect("--help", 0, "Exit: 0 ok", "");
 	expect("status -h", 0, "kcpctl status [PEER] [--json] [--check]", "");
-	expect("help peer", 0, "kcpctl peer add NAME [--public-key KEY] [--endpoint HOST:PORT]", "");
+	expect("help peer", 0, "kcpctl peer add NAME [--public-key KEY] [--endpoint HOST:PORT]",
+		"");
 	expect("help E-CONN-1", 0, "E-CONN-1\n", "");
 	expect("help e-cfg-12", 0, "E-CFG-12\n", "");
 	expect("help E-XYZ-1", 2, "", "no error has the code");

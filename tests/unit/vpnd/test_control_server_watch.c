@@ -131,7 +131,8 @@ Test(control_server_watch, ping_errors)
 {
 	int fd = dial();
 
-	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\",\"params\":{\"peer\":\"x\"}}\n");
+	tell(fd,
+		"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\",\"params\":{\"peer\":\"x\"}}\n");
 	has(hear(fd), "E-CTL-2");
 	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\"}\n");
 	has(hear(fd), "E-CTL-6");
@@ -146,19 +147,23 @@ Test(control_server_watch, peer_orders_reach_the_daemon)
 	int fd = dial();
 	const char *text;
 
-	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"peer.add\",\"params\":{\"peer\":\"lap\","
-		 "\"public_key\":\"K=\",\"endpoints\":[],\"allowed_ips\":[\"10.1.0.0/16\",\"10.2.0.1\"]}}\n");
+	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"peer.add\",\"params\":{\"peer\":"
+		 "\"lap\","
+		 "\"public_key\":\"K=\",\"endpoints\":[],\"allowed_ips\":[\"10.1.0.0/"
+		 "16\",\"10.2.0.1\"]}}\n");
 	text = hear(fd);
 	has(text, "\"changed\":true,\"warnings\":[\"no route\"]");
 	cr_assert_str_eq(rig.changed_peer, "lap");
 	cr_assert_str_eq(rig.changed_key, "K=");
 	cr_assert_eq(rig.changed_ips, 2);
-	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"peer.del\",\"params\":{\"peer\":\"lap\"}}\n");
+	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"peer.del\",\"params\":{\"peer\":"
+		 "\"lap\"}}\n");
 	has(hear(fd), "\"changed\":true");
 	cr_assert_eq(rig.peer_changes, 2);
 	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"peer.del\"}\n");
 	has(hear(fd), "needs a peer");
-	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"peer.add\",\"params\":{\"peer\":\"lap\","
+	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"peer.add\",\"params\":{\"peer\":"
+		 "\"lap\","
 		 "\"allowed_ips\":[7]}}\n");
 	has(hear(fd), "wrong type");
 	cr_assert_eq(rig.peer_changes, 2);
@@ -172,7 +177,8 @@ Test(control_server_watch, a_peer_order_that_takes_its_time)
 	struct control_error none = {0};
 
 	rig.reload_rc = -EINPROGRESS;
-	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"peer.add\",\"params\":{\"peer\":\"lap\"}}\n");
+	tell(fd, "{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"peer.add\",\"params\":{\"peer\":"
+		 "\"lap\"}}\n");
 	cr_assert_str_eq(hear(fd), "");
 	control_strings_add(&done.added, "lap");
 	control_server_reloaded(rig.server, 0, &done, &none);
