@@ -13,7 +13,8 @@
 enum {
 	INTERVAL_MS = 1000,
 	COUNT_USUAL = 4,
-	WAIT_MS = 2000, /* for one answer */
+	WAIT_MS = 2000,	  /* for one answer */
+	DAEMON_MS = 5000, /* for the daemon's own */
 };
 
 struct tally {
@@ -75,16 +76,16 @@ static void put_summary(const struct cli *cli, const char *peer, const struct ta
 }
 
 /* Waits for the next second, or the end. @return false when it is over */
-static bool pause_until(const struct cli *cli, int64_t at_ms)
+static bool pause_until(int64_t whole_ms, int64_t at_ms)
 {
 	int64_t left;
 
 	while (!stopped && (left = at_ms - cli_now_ms()) > 0) {
-		if (cli_now_ms() >= cli->deadline_ms)
+		if (cli_now_ms() >= whole_ms)
 			return false;
 		(void)poll(NULL, 0, (int)(left < 100 ? left : 100));
 	}
-	return !stopped && cli_now_ms() < cli->deadline_ms;
+	return !stopped && cli_now_ms() < whole_ms;
 }
 
 static int ask(struct client *client, const char *peer, struct control_ping *ret_ping)
@@ -107,6 +108,14 @@ static int ask(struct client *client, const char *peer, struct control_ping *ret
 	return status;
 }
 
+/* It may go on for ever; a daemon that hangs may not. */
+static void bound(struct cli *cli, int64_t whole_ms)
+{
+	int64_t at_ms = cli_now_ms() + WAIT_MS + DAEMON_MS;
+
+	cli->deadline_ms = at_ms < whole_ms ? at_ms : whole_ms;
+}
+
 int verb_ping(struct cli *cli, const char *const *args, int arg_count)
 {
 	const struct cli_options *o = &cli->options;
@@ -120,14 +129,17 @@ int verb_ping(struct cli *cli, const char *const *args, int arg_count)
 	if (strlen(args[0]) == 0 || strlen(args[0]) >= CONTROL_NAME_BYTES)
 		return cli_fail(cli, EXIT_NOT_FOUND, CONTROL_CODE_NO_PEER,
 			"a name has 1 to 63 bytes", "no peer \"%.80s\"", args[0]);
+	int64_t whole_ms = cli->deadline_ms;
+	bound(cli, whole_ms);
 	status = client_open(cli, &client);
 	if (status)
 		return status;
 	stopped = 0;
 	(void)sigaction(SIGINT, &action, NULL);
 	int64_t next_ms = cli_now_ms();
-	while (!status && (wanted == 0 || tally.sent < wanted) && pause_until(cli, next_ms)) {
+	while (!status && (wanted == 0 || tally.sent < wanted) && pause_until(whole_ms, next_ms)) {
 		struct control_ping ping;
+		bound(cli, whole_ms);
 		next_ms = cli_now_ms() + INTERVAL_MS;
 		status = ask(&client, args[0], &ping);
 		if (status)

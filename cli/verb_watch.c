@@ -7,6 +7,10 @@
 
 #include <errno.h>
 
+enum {
+	ANSWER_MS = 5000, /* that the daemon watches */
+};
+
 static int put_events(const struct cli *cli, const struct control_answer *answer)
 {
 	struct control_event event;
@@ -33,15 +37,19 @@ int verb_watch(struct cli *cli, const char *const *args, int count)
 	struct control_request request = {.method = CONTROL_WATCH};
 	struct control_answer answer;
 	struct client client;
-	int status = client_open(cli, &client);
+	int64_t whole_ms = cli->deadline_ms;
+	int64_t answer_ms = cli_now_ms() + ANSWER_MS;
 
 	(void)args;
 	(void)count;
+	cli->deadline_ms = answer_ms < whole_ms ? answer_ms : whole_ms;
+	int status = client_open(cli, &client);
 	if (status)
 		return status;
 	status = client_call(&client, &request, &answer);
 	if (!status)
 		control_answer_fini(&answer);
+	cli->deadline_ms = whole_ms; /* nothing may happen for as long as it likes */
 	while (!status) {
 		status = client_next(&client, &answer);
 		if (status)

@@ -156,6 +156,18 @@ touch "$DIR/end"
 check "a daemon that goes: exit status" [ $? = 1 ]
 check "and its error" grep -q 'E-CONN-6' "$DIR/err"
 
+# ---- schemas ----
+kcpctl() { "$BIN/kcpctl" "$@"; }
+kcpctl config schema >"$DIR/config.schema" || fail "config schema"
+for file in "$ROOT"/configs/*.yaml; do
+	kcpctl config show -o json "$file" >"$DIR/config.json" 2>/dev/null || { fail "$(basename "$file") is shown"; continue; }
+	check "$(basename "$file") is what the schema says" python3 -c 'import json, sys, jsonschema
+schema = json.load(open(sys.argv[1]))
+jsonschema.Draft7Validator.check_schema(schema)
+jsonschema.validate(json.load(open(sys.argv[2])), schema)' "$DIR/config.schema" "$DIR/config.json"
+done
+unset -f kcpctl
+
 # ---- completion ----
 mkdir "$DIR/bin"
 cat >"$DIR/bin/kcpctl" <<SH
