@@ -167,6 +167,7 @@ int broker_load_record(int fd, const char *file, const struct config_reader *bas
 		config_record_borrow(&record, bytes, len);
 	struct config_reader reader = config_record_replayer(&record);
 	reader.public_half = base ? base->public_half : NULL;
+	reader.overlay = base ? base->overlay : NULL;
 	int error = config_load(file, &reader, ret_config, report);
 	config_record_fini(&record);
 	if (bytes)
@@ -227,6 +228,14 @@ void broker_keep_config(struct broker *broker)
 	struct broker_request request = {.verb = BROKER_KEEP_CONFIG};
 
 	(void)broker_ask(broker, &request, NULL, NULL);
+}
+
+int broker_add_destination(
+	struct broker *broker, const struct ip_prefix *prefix, struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_DESTINATION, .prefix = *prefix};
+
+	return broker_ask(broker, &request, NULL, fault);
 }
 
 int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, int *ret_fd,

@@ -103,7 +103,7 @@ int broker_read_config(struct broker *broker, broker_read_fn done, void *ctx, st
  *
  * @fd          stays the caller's; what it holds is wiped
  * @file        its name, for messages
- * @base        gives `public_half` and nothing else; NULL = none
+ * @base        gives `public_half` and `overlay`, and nothing else; NULL = none
  * @ret_config, @report  as config_load()
  * @return      as config_load(); or a negative errno with `*fault` filled (else its `err` is 0)
  */
@@ -112,6 +112,10 @@ int broker_load_record(int fd, const char *file, const struct config_reader *bas
 
 /** Says that the configuration read last is in force now: from here on the older one allows nothing. */
 void broker_keep_config(struct broker *broker);
+
+/** A peer given at run time has these inner addresses: routes to them may be asked for. @return 0 or a negative errno */
+int broker_add_destination(
+	struct broker *broker, const struct ip_prefix *prefix, struct fault *fault);
 
 /**
  * Opens a UDP socket with buffers that the worker may not ask for, non-blocking and close-on-exec.

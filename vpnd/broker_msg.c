@@ -60,6 +60,7 @@ static const uint8_t USES[BROKER_VERBS] = {
 	[BROKER_ROUTE_ADD] = USES_PREFIX | USES_ROUTE,
 	[BROKER_ROUTE_REMOVE] = USES_PREFIX | USES_ROUTE,
 	[BROKER_UDP_SOCKET] = USES_ENDPOINT,
+	[BROKER_DESTINATION] = USES_PREFIX,
 };
 
 void broker_request_write(const struct broker_request *request, uint8_t out[BROKER_REQUEST_BYTES])

@@ -23,6 +23,7 @@ enum broker_verb {
 	BROKER_READ_CONFIG,    /* answered with a descriptor: the record of what was read */
 	BROKER_KEEP_CONFIG,    /* the one read last is in force */
 	BROKER_UDP_SOCKET,     /* endpoint; answered with a descriptor */
+	BROKER_DESTINATION,    /* prefix: inner addresses of a peer that an order brought */
 	BROKER_END,	       /* remove what is on the host; the last request */
 	BROKER_VERBS,
 };

@@ -6,6 +6,10 @@
  * own protocol numbers: it can only undo.
  * The numbers are remembered since the start, so that routes of a configuration long gone can still be withdrawn.
  *
+ * Peers given at run time stand in no file, so the worker names their addresses. What it could do with that if it were taken
+ * over is to draw networks into the tunnel; so it gets no default route nor a half of one, there is an end to their number, and
+ * the helper logs each (broker_server.c), which the worker cannot prevent.
+ *
  * Rules need no keys: they are wiped as soon as the helper has handed them over.
  */
 #include "vpnd/broker_rules.h"
@@ -14,6 +18,7 @@
 #include "vpnd/netlink.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 static void note_protocol(struct broker_rules *rules, const struct config *config)
 {
@@ -33,7 +38,8 @@ void broker_rules_fini(struct broker_rules *rules)
 {
 	config_free(rules->in_force);
 	config_free(rules->latest);
-	rules->in_force = rules->latest = NULL;
+	free(rules->destinations);
+	*rules = (struct broker_rules){0};
 }
 
 void broker_rules_offer(struct broker_rules *rules, struct config *config)
@@ -108,6 +114,39 @@ static bool names_destination(struct broker_rules *rules, const struct config *c
 	return false;
 }
 
+static bool was_given(const struct broker_rules *rules, const struct ip_prefix *destination)
+{
+	for (size_t i = 0; i < rules->destination_count; i++) {
+		if (ip_prefix_equal(&rules->destinations[i], destination))
+			return true;
+	}
+	return false;
+}
+
+int broker_rules_add_destination(
+	struct broker_rules *rules, const struct ip_prefix *prefix, struct fault *fault)
+{
+	if (prefix->length < BROKER_DESTINATION_LENGTH_MIN)
+		return fault_set(fault, -EPERM, "E-PRIV-6",
+			"put the peer into a file, by hand or with --save",
+			"the helper makes no route for a peer given at run time to a network as "
+			"large as /%u",
+			prefix->length);
+	if (was_given(rules, prefix))
+		return 0;
+	if (rules->destination_count == BROKER_DESTINATIONS_MAX)
+		return fault_set(fault, -EPERM, "E-PRIV-6",
+			"put the peer into a file, by hand or with --save",
+			"the helper makes no more routes for peers given at run time");
+	struct ip_prefix *grown =
+		reallocarray(rules->destinations, rules->destination_count + 1, sizeof(*grown));
+	if (!grown)
+		return fault_set(fault, -ENOMEM, "E-PRIV-6", NULL, "out of memory");
+	grown[rules->destination_count++] = *prefix;
+	rules->destinations = grown;
+	return 0;
+}
+
 static bool names_route(struct broker_rules *rules, const struct config *config,
 	const struct broker_request *request)
 {
@@ -117,7 +156,8 @@ static bool names_route(struct broker_rules *rules, const struct config *config,
 		return false;
 	uint32_t table = config->routes.table > 0 ? (uint32_t)config->routes.table
 						  : (uint32_t)NETLINK_TABLE_MAIN;
-	return request->table == table && names_destination(rules, config, &request->prefix);
+	return request->table == table && (names_destination(rules, config, &request->prefix) ||
+						  was_given(rules, &request->prefix));
 }
 
 static int refuse(struct fault *fault, const char *what)
@@ -156,6 +196,7 @@ int broker_rules_judge(
 	case BROKER_ADDRESS_REMOVE:
 	case BROKER_READ_CONFIG:
 	case BROKER_KEEP_CONFIG:
+	case BROKER_DESTINATION:
 	case BROKER_END:
 		return 0;
 	case BROKER_VERBS:

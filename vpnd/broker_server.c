@@ -105,6 +105,20 @@ static int read_config(struct broker_server *server, int *ret_fd, struct fault *
 	return 0;
 }
 
+static int add_destination(
+	struct broker_server *server, const struct ip_prefix *prefix, struct fault *fault)
+{
+	char text[IP_PREFIX_TEXT_BYTES];
+	size_t before = server->rules.destination_count;
+	int error = broker_rules_add_destination(&server->rules, prefix, fault);
+
+	if (server->rules.destination_count > before)
+		log_info(server->log,
+			"routes to %s may be made: a peer given at run time has these addresses",
+			ip_prefix_format(prefix, text));
+	return error;
+}
+
 static int serve(struct broker_server *server, const struct broker_request *request, int *ret_fd,
 	struct fault *fault)
 {
@@ -130,6 +144,8 @@ static int serve(struct broker_server *server, const struct broker_request *requ
 		return 0;
 	case BROKER_UDP_SOCKET:
 		return udp_socket_prepare(&request->endpoint, ret_fd, fault);
+	case BROKER_DESTINATION:
+		return add_destination(server, &request->prefix, fault);
 	case BROKER_END:
 		server->ending = true;
 		control_socket_remove(&server->control);

@@ -597,6 +597,9 @@ void daemon_free(struct daemon *daemon)
 	if (daemon->loop)
 		packet_path_fini(&daemon->path);
 	loop_free(daemon->loop);
+	runtime_peers_fini(&daemon->peers_given);
+	runtime_peers_fini(&daemon->peers_next);
+	control_request_fini(&daemon->change);
 	config_free(daemon->config);
 	free(daemon);
 }

@@ -4,6 +4,7 @@
  *      daemon.c          start, stop, one round of the loop, peers
  *      daemon_control.c  what the verbs of kcpctl do
  *      daemon_reload.c   another configuration, all or nothing
+ *      daemon_peers.c    peers that come and go by order
  *      daemon_status.c   the status document
  *      daemon_mtu.c      the MTU of the device
  */
@@ -19,6 +20,7 @@
 #include "vpnd/notify.h"
 #include "vpnd/options.h"
 #include "vpnd/packet_path.h"
+#include "vpnd/runtime_peers.h"
 #include "vpnd/wire.h"
 
 struct broker;
@@ -51,15 +53,18 @@ struct daemon {
 	struct loop_timer rest;	   /* gives back the memory of queues; armed while there is some */
 	struct control_server *control;
 	struct notify notify;
-	struct list peers;	  /* struct peer */
-	struct list *status_next; /* the first that is not in the status document yet */
-	struct list *found;	  /* by the last daemon_peer(); NULL = none */
-	struct mono up_at;	  /* since when the link is up */
-	bool resting;		  /* `rest` is armed */
-	bool reloading;		  /* the helper reads the configuration */
-	bool reload_dry;	  /* that is only to say what would change */
-	bool reload_signal;	  /* SIGHUP wanted it: the log hears what comes of it */
-	bool reload_again;	  /* SIGHUP came meanwhile */
+	struct list peers;		  /* struct peer */
+	struct list *status_next;	  /* the first that is not in the status document yet */
+	struct list *found;		  /* by the last daemon_peer(); NULL = none */
+	struct mono up_at;		  /* since when the link is up */
+	bool resting;			  /* `rest` is armed */
+	bool reloading;			  /* the helper reads the configuration */
+	bool reload_dry;		  /* that is only to say what would change */
+	struct runtime_peers peers_given; /* by order, over the files */
+	struct runtime_peers peers_next;  /* the same once the change under way is done */
+	struct control_request change;	  /* peer.add or peer.del; else a reload */
+	bool reload_signal;		  /* SIGHUP wanted it: the log hears what comes of it */
+	bool reload_again;		  /* SIGHUP came meanwhile */
 	bool helper_back;     /* it answers again: what it missed is to be done after this round */
 	bool network_changed; /* to be told to the wire after this round */
 	bool slept;	      /* the host was suspended: the same */
@@ -139,11 +144,37 @@ struct control_ops daemon_control_ops(struct daemon *daemon);
  */
 int daemon_reload(struct daemon *daemon, bool dry_run, struct control_error *err);
 
-/** The same; the log hears of the outcome. While one is under way another one follows it. */
+/**
+ * Adds or removes a peer by order.
+ *
+ * @return 0 if there is nothing to do; else as daemon_reload()
+ */
+int daemon_change_peer(struct daemon *daemon, const struct control_request *request,
+	struct control_reload *result, struct control_error *err);
+
+/** For daemon_reload.c: lets the helper read the files, with `next` (taken) laid over them. As daemon_reload(). */
+int daemon_begin_change(
+	struct daemon *daemon, struct runtime_peers *next, bool dry_run, struct control_error *err);
+
+/** The order under way would change just what it says. @return 0, or a negative errno with `err` filled */
+int daemon_judge_change(struct daemon *daemon, const struct config *after,
+	const struct config_diff *diff, struct control_error *err);
+
+/** Lets the helper know the addresses of peers that no file names. */
+void daemon_tell_destinations(
+	struct daemon *daemon, const struct config *after, struct control_reload *result);
+
+/** The same as daemon_reload(); the log hears of the outcome. While one is under way another one follows it. */
 void daemon_reload_by_signal(struct daemon *daemon);
 
 /** Fills the status document but for its peers. @return 0 or a negative errno with `err` filled */
 int daemon_status(struct daemon *daemon, struct control_status *status, struct control_error *err);
+
+/** Probes, see control_ops. */
+int daemon_ping(struct daemon *daemon, const char *name, int64_t size, uint64_t *ret_ping,
+	struct control_error *err);
+bool daemon_pong(struct daemon *daemon, const char *name, uint64_t ping, bool final,
+	struct control_ping *ret_ping);
 
 /** Adds one peer to it. */
 int daemon_status_peer(struct daemon *daemon, const char *name, struct control_status *status,

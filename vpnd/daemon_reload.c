@@ -46,11 +46,16 @@ static int load(struct daemon *daemon, int fd, struct config **ret, struct contr
 	struct control_error *err)
 {
 	struct config_report *report = calloc(1, sizeof(*report));
+	struct config_reader reader = *key_reader();
+	struct config_overlay overlay;
 	struct fault fault = {0};
-	int error = report ? broker_load_record(
-				     fd, daemon->config->file, key_reader(), ret, report, &fault)
-			   : -ENOMEM;
+	char *text = NULL;
+	int error = report ? runtime_peers_overlay(&daemon->peers_next, &text, &overlay) : -ENOMEM;
 
+	reader.overlay = &overlay;
+	if (!error)
+		error = broker_load_record(fd, daemon->config->file, &reader, ret, report, &fault);
+	free(text);
 	if (!report)
 		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_MEMORY, "out of memory");
 	else if (fault.err < 0)
@@ -249,8 +254,17 @@ static int take_over(struct daemon *daemon, int fd, bool dry_run, struct control
 	}
 	describe(&diff, result);
 	bool changes = diff.peer_count + diff.global_count > 0;
-	if (!dry_run)
+	error = daemon_judge_change(daemon, after, &diff, err);
+	if (error == 0 && !dry_run) {
+		daemon_tell_destinations(daemon, after, result);
 		error = apply(daemon, after, &diff, result, err);
+	}
+	if (error == 0 && !dry_run) {
+		runtime_peers_leave_to_files(&daemon->peers_next, after);
+		runtime_peers_fini(&daemon->peers_given);
+		daemon->peers_given = daemon->peers_next;
+		daemon->peers_next = (struct runtime_peers){0};
+	}
 	if (error == 0 && !dry_run)
 		broker_keep_config(daemon->broker);
 	if (error == 0 && !dry_run && changes)
@@ -299,6 +313,8 @@ static void on_read(void *ctx, int fd, const struct fault *fault)
 		error = take_over(daemon, fd, daemon->reload_dry, &result, &err);
 	if (fd >= 0)
 		close(fd);
+	runtime_peers_fini(&daemon->peers_next);
+	control_request_fini(&daemon->change);
 	result.generation = daemon->generation;
 	notify_ready(&daemon->notify);
 	daemon->reloading = false;
@@ -314,24 +330,45 @@ static void on_read(void *ctx, int fd, const struct fault *fault)
 	}
 }
 
-int daemon_reload(struct daemon *daemon, bool dry_run, struct control_error *err)
+int daemon_begin_change(
+	struct daemon *daemon, struct runtime_peers *next, bool dry_run, struct control_error *err)
 {
 	struct fault fault = {0};
+	int error = -ESHUTDOWN;
 
-	if (daemon->reloading)
-		return -EBUSY;
-	if (!daemon->wire)
-		return stopping(err);
-	int error = broker_read_config(daemon->broker, on_read, daemon, &fault);
+	if (daemon->wire)
+		error = broker_read_config(daemon->broker, on_read, daemon, &fault);
+	else
+		(void)stopping(err);
 	if (error < 0) {
-		daemon_fault_error(&fault, err);
+		if (daemon->wire)
+			daemon_fault_error(&fault, err);
+		runtime_peers_fini(next);
+		control_request_fini(&daemon->change);
 		return error;
 	}
+	runtime_peers_fini(&daemon->peers_next);
+	daemon->peers_next = *next;
 	daemon->reloading = true;
 	daemon->reload_dry = dry_run;
 	daemon->reload_signal = false;
 	notify_reloading(&daemon->notify);
 	return -EINPROGRESS;
+}
+
+int daemon_reload(struct daemon *daemon, bool dry_run, struct control_error *err)
+{
+	struct runtime_peers next;
+
+	if (daemon->reloading)
+		return -EBUSY;
+	control_request_fini(&daemon->change);
+	if (runtime_peers_copy(&daemon->peers_given, &next)) {
+		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_MEMORY, "out of memory");
+		return -ENOMEM;
+	}
+	runtime_peers_restore(&next);
+	return daemon_begin_change(daemon, &next, dry_run, err);
 }
 
 void daemon_reload_by_signal(struct daemon *daemon)

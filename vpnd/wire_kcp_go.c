@@ -371,6 +371,8 @@ static const struct wire_ops OPS = {
 	.peer_loss = kcp_go_peer_loss,
 	.peer_status = kcp_go_peer_status,
 	.status = kcp_go_status,
+	.ping = kcp_go_ping,
+	.pong = kcp_go_pong,
 	.free = wire_free,
 };
 

@@ -700,6 +700,22 @@ static void wire_free(struct wire *base)
 	free(wire);
 }
 
+static int ping(struct wire *base, struct peer *peer, uint32_t size_bytes, uint64_t *ret_ping)
+{
+	const struct native_wire *wire = (const struct native_wire *)base;
+	const struct native_peer *p = peer->wire;
+
+	return p ? kcpvpn_peer_ping(p->handle, size_bytes, native_now(wire), ret_ping) : -ENOTCONN;
+}
+
+static int64_t pong(const struct wire *base, const struct peer *peer, uint64_t number)
+{
+	const struct native_peer *p = peer->wire;
+
+	(void)base;
+	return p ? kcpvpn_peer_pong(p->handle, number) : -1;
+}
+
 static const struct wire_ops OPS = {
 	.peer_start = peer_start,
 	.peer_stop = peer_stop,
@@ -716,6 +732,8 @@ static const struct wire_ops OPS = {
 	.peer_loss = native_peer_loss,
 	.peer_status = native_peer_status,
 	.status = native_status,
+	.ping = ping,
+	.pong = pong,
 	.free = wire_free,
 };
 

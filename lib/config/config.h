@@ -135,6 +135,7 @@ struct config_given {
 struct config_peer {
 	char *name;
 	bool enabled;
+	bool runtime;			      /* of the overlay, not of a file */
 	uint8_t public_key[CONFIG_KEY_BYTES]; /* zeros on the kcp-go wire */
 	char *public_key_text;		      /* base64; NULL on the kcp-go wire */
 	char *preshared_key_file;	      /* as struct config_identity says; NULL = none */
@@ -289,6 +290,36 @@ int config_endpoint_parse(const char *text, struct config_endpoint *ret_endpoint
  * @return     0 or -ENOMEM
  */
 int config_show(const struct config *config, bool effective, char **ret_text);
+
+/** What messages call the overlay. */
+#define CONFIG_OVERLAY_FILE "(peers given at run time)"
+
+/** A peer to be written. Strings are lent. */
+struct config_draft {
+	const char *name;
+	const char *public_key;		/* "" or NULL = none */
+	const char *preshared_key_file; /* NULL = none */
+	const char *const *endpoints;
+	size_t endpoint_count;
+	const char *const *allowed_ips;
+	size_t allowed_ip_count;
+};
+
+/**
+ * Writes peers as a file for peers.d, or an overlay. Whatever the texts hold, they come back as these texts: nothing in them
+ * can make another key of it.
+ *
+ * @ret_text  the caller frees it
+ * @return    0 or -ENOMEM
+ */
+int config_peers_write(const struct config_draft *drafts, size_t count, char **ret_text);
+
+/**
+ * The same as JSON, one object: keys as in the file, durations and addresses as texts.
+ *
+ * @return  0 or -ENOMEM
+ */
+int config_show_json(const struct config *config, bool effective, char **ret_text);
 
 /** What a reload changes for a peer; flags. */
 enum config_peer_effect {

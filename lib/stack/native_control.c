@@ -72,7 +72,9 @@ static void act_on(struct kcpvpn_peer *peer, struct native_reply *reply,
 	case SESSION_CONTROL_CLOSE:
 		reply->closed = true;
 		return;
-	case SESSION_CONTROL_PONG: /* that something authentic came is all it means */
+	case SESSION_CONTROL_PONG: /* mostly, that something authentic came is all it means */
+		native_ping_answered(peer, tlv->token, now);
+		return;
 	case SESSION_CONTROL_PADDING:
 	case SESSION_CONTROL_OPTIONAL:
 		return;

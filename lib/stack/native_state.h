@@ -23,6 +23,7 @@
 #include "session/answer_cache.h"
 #include "session/attempt.h"
 #include "session/init_guard.h"
+#include "session/session_control.h"
 #include "session/token_bucket.h"
 #include "stack/native.h"
 #include "stack/native_data.h"
@@ -185,6 +186,15 @@ struct native_secrets {
 	struct handshake_keys keys;
 };
 
+/** A probe that the program asked for. */
+struct native_ping {
+	struct kcpvpn_peer *peer; /* NULL = never used, or the peer is gone */
+	uint64_t number;
+	uint8_t token[SESSION_CONTROL_TOKEN_BYTES];
+	struct mono sent_at;
+	int64_t took_us; /* -1 = no answer yet */
+};
+
 struct kcpvpn_native {
 	struct kcpvpn_native_config config; /* its key pointers are NULL */
 	struct rand_source random;
@@ -215,6 +225,9 @@ struct kcpvpn_native {
 	struct token_bucket call_budget;
 	struct kcpvpn_native_stats stats; /* of both halves, but for what is asked of others */
 	struct native_data_node data;
+	uint64_t pings_sent;
+	struct native_ping
+		pings[KCPVPN_NATIVE_PINGS_MAX]; /* the n-th stands at n modulo the size */
 };
 
 /* ---- of the whole layer ------------------------------------------------------------------------------------------ */
@@ -227,6 +240,12 @@ void native_peer_raise(struct kcpvpn_peer *peer, unsigned events);
 
 /** Looks whether the peer's state is another than was told last, and tells. Call after anything it depends on changed. */
 void native_peer_judge(struct kcpvpn_peer *peer);
+
+/** A PONG came. */
+void native_ping_answered(struct kcpvpn_peer *peer, const uint8_t *token, struct mono now);
+
+/** The peer is about to go. */
+void native_ping_forget(struct kcpvpn_peer *peer);
 
 /** @public_key  KCPVPN_NATIVE_KEY_BYTES   @return NULL if no peer has it */
 struct kcpvpn_peer *native_peer_by_key(

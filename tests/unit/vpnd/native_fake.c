@@ -300,3 +300,14 @@ void kcpvpn_native_stats(const struct kcpvpn_native *native, struct kcpvpn_nativ
 	(void)native;
 	*ret_stats = (struct kcpvpn_native_stats){.drop_unknown_peer = 2};
 }
+
+int kcpvpn_peer_ping(
+	struct kcpvpn_peer *peer, uint32_t size_bytes, int64_t now_us, uint64_t *ret_ping)
+{
+	return -ENOTCONN;
+}
+
+int64_t kcpvpn_peer_pong(const struct kcpvpn_peer *peer, uint64_t ping)
+{
+	return -1;
+}
