@@ -109,6 +109,7 @@ enum {
 	CONFIG_PEERS_MAX = 65536,
 	CONFIG_DEVICES_MAX = 256, /* peers with a device of their own */
 	CONFIG_DNS_MAX = 16,	  /* servers, and domains */
+	CONFIG_EXEMPT_MAX = 64,	  /* of full_tunnel.exempt */
 };
 
 /** Where a peer may be found: a name to resolve or a numeric address, not yet resolved. */

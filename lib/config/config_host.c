@@ -207,6 +207,9 @@ static void check_full_tunnel(struct loader *l)
 	const struct config *config = l->config;
 	struct ip_prefix prefix;
 
+	if (config->full_tunnel.exempt.count > CONFIG_EXEMPT_MAX)
+		findings_error(&l->findings, CONFIG_E_LIMIT, loader_place(l, "full_tunnel.exempt"),
+			NULL, "full_tunnel.exempt has more than %d items", CONFIG_EXEMPT_MAX);
 	for (size_t i = 0; i < config->full_tunnel.exempt.count; i++) {
 		const char *text = config->full_tunnel.exempt.items[i];
 		if (strcmp(text, "lan") == 0 ||
