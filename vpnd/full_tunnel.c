@@ -19,7 +19,7 @@
  *
  * The goto stands for "not fwmark M" in front of each rule, which would turn round all that the rule asks.
  *
- * Sockets that are bound to a device are not held by this (see packet_guard.c): with a kill switch the packet filter says
+ * Sockets that are bound to a device are not held by this (see netlink_guard.c): with a kill switch the packet filter says
  * the same once more. Its LAN is the main table's at the time; when that changes the daemon brings it up to date, and while
  * there is no daemon a new LAN is not let through.
  *
@@ -32,7 +32,7 @@
 
 #include "vpnd/fault.h"
 #include "vpnd/netlink.h"
-#include "vpnd/packet_guard.h"
+#include "vpnd/netlink_guard.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -249,15 +249,15 @@ int full_tunnel_guard(
 	static const char *const LOCAL[LOCAL_COUNT] = {
 		"224.0.0.0/4", "255.255.255.255/32", "fe80::/10", "ff00::/8"};
 	struct ip_prefix exempt[CONFIG_EXEMPT_MAX];
-	char table[PACKET_GUARD_NAME_BYTES];
-	struct packet_guard guard = {.table = table,
+	char table[NETLINK_GUARD_NAME_BYTES];
+	struct netlink_guard guard = {.table = table,
 		.device = config->interface.name,
 		.fwmark = config_fwmark(config),
 		.exempt = exempt};
 
 	(void)snprintf(table, sizeof(table), "vpnd-%s", config->name);
 	if (!on || config->full_tunnel.mode != CONFIG_FULL_TUNNEL_KILL_SWITCH)
-		return packet_guard_remove(table, fault);
+		return netlink_guard_remove(table, fault);
 	struct lan *lan = calloc(1, sizeof(*lan));
 	if (!lan)
 		return fault_set(fault, -ENOMEM, "E-VPND-2", NULL, "out of memory");
@@ -277,7 +277,7 @@ int full_tunnel_guard(
 	guard.lan = lan->list;
 	guard.lan_count = lan->count;
 	if (!error)
-		error = packet_guard_set(&guard, fault);
+		error = netlink_guard_set(&guard, fault);
 	free(lan);
 	return error;
 }

@@ -16,7 +16,7 @@
  *
  * Sources: Linux, include/uapi/linux/netfilter/nf_tables.h, net/netfilter/nfnetlink.c; nft --debug=netlink.
  */
-#include "vpnd/packet_guard.h"
+#include "vpnd/netlink_guard.h"
 
 #include "vpnd/fault.h"
 
@@ -52,7 +52,7 @@ struct batch {
 	uint32_t sequence;
 	uint32_t awaited; /* the message whose acknowledgement is the transaction's */
 	bool failed;
-	const struct packet_guard *guard;
+	const struct netlink_guard *guard;
 	struct nl_msg *rule;
 	struct nlattr *expressions;
 };
@@ -315,7 +315,7 @@ static void accept_icmp6(struct batch *batch, uint8_t first, uint8_t last)
 
 static void put_rules(struct batch *batch)
 {
-	const struct packet_guard *guard = batch->guard;
+	const struct netlink_guard *guard = batch->guard;
 
 	accept_mark(batch);
 	accept_device(batch, "lo");
@@ -393,7 +393,7 @@ static int failed(int err, const char *what, struct fault *fault)
 		"cannot %s the packet filter of the kill switch: %s", what, strerror(-err));
 }
 
-int packet_guard_set(const struct packet_guard *guard, struct fault *fault)
+int netlink_guard_set(const struct netlink_guard *guard, struct fault *fault)
 {
 	struct batch batch = {.bytes = malloc(BATCH_BYTES), .guard = guard};
 
@@ -411,7 +411,7 @@ int packet_guard_set(const struct packet_guard *guard, struct fault *fault)
 	return error ? failed(error, "put up", fault) : 0;
 }
 
-int packet_guard_remove(const char *table, struct fault *fault)
+int netlink_guard_remove(const char *table, struct fault *fault)
 {
 	struct batch batch = {.bytes = malloc(BATCH_BYTES)};
 	if (!batch.bytes)

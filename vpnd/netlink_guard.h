@@ -2,8 +2,8 @@
  * A table of the host's packet filter (nftables) that lets nothing out but the tunnel's own datagrams, what goes into the
  * tunnel, and what is exempt. It belongs to no process, so it outlasts a killed daemon.
  */
-#ifndef VPND_PACKET_GUARD_H
-#define VPND_PACKET_GUARD_H
+#ifndef VPND_NETLINK_GUARD_H
+#define VPND_NETLINK_GUARD_H
 
 #include "core/ip_prefix.h"
 
@@ -14,10 +14,10 @@
 struct fault;
 
 enum {
-	PACKET_GUARD_NAME_BYTES = 80, /* of the table, with its final zero */
+	NETLINK_GUARD_NAME_BYTES = 80, /* of the table, with its final zero */
 };
 
-struct packet_guard {
+struct netlink_guard {
 	const char *table;		/* its name; nobody else's */
 	const char *device;		/* what leaves there goes into the tunnel */
 	uint32_t fwmark;		/* of the tunnel's datagrams; not 0 */
@@ -28,9 +28,9 @@ struct packet_guard {
 };
 
 /** Puts it up, in place of an older one, in one step. @return 0 or a negative errno with `*fault` filled */
-int packet_guard_set(const struct packet_guard *guard, struct fault *fault);
+int netlink_guard_set(const struct netlink_guard *guard, struct fault *fault);
 
 /** Removes it if it is there. @return 0 or a negative errno with `*fault` filled */
-int packet_guard_remove(const char *table, struct fault *fault);
+int netlink_guard_remove(const char *table, struct fault *fault);
 
 #endif
