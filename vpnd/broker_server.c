@@ -282,6 +282,8 @@ static void clean_up(struct broker_server *server)
 	const struct kcpvpn_endpoint none = {0};
 	struct fault fault = {0};
 
+	if (server->dns == BROKER_DNS_RESOLVED)
+		server->dns = BROKER_DNS_NOBODY; /* what it was told went with the device */
 	if (unset_resolvers(server, &fault) < 0)
 		log_warn(server->log, "%s %s", fault.code, fault.text);
 	if (server->tunnel_on &&

@@ -322,6 +322,9 @@ int resolved_unset(int ifindex, struct fault *fault)
 		return error == -ENOENT ? error : failed(error, NULL, fault);
 	(void)begin(bus, ifindex);
 	error = manager(bus, "RevertLink", "i");
+	if (error == -EREMOTEIO &&
+		strcmp(bus->error_name, "org.freedesktop.resolve1.NoSuchLink") == 0)
+		error = 0; /* and with the link it forgot */
 	if (error == -EREMOTEIO && is_absent(bus))
 		error = -ENOENT;
 	else if (error)
