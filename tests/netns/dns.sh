@@ -136,7 +136,8 @@ fi
 # ---- in a network that is not the host's, its services are not told about a link of theirs with the same number ----
 bus foreign
 write_a 'dns: {servers: [10.99.0.2]}'
-VPND_UNDER=(unshare --mount bash "$RUN_DIR/with_sbin.sh")
+# shellcheck disable=SC2016
+VPND_UNDER=(unshare --mount sh -c 'mount --bind "$0/run" /run && exec "$@"' "$RUN_DIR")
 start
 expect "calls of a daemon in a namespace of its own" "$(said foreign | wc -l)" == 0
 check "it ends in order" stop TERM 15
