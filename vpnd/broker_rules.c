@@ -154,10 +154,23 @@ static bool names_route(struct broker_rules *rules, const struct config *config,
 		request->protocol != config->routes.protocol ||
 		(int64_t)request->metric != config->routes.metric)
 		return false;
-	uint32_t table = config->routes.table > 0 ? (uint32_t)config->routes.table
-						  : (uint32_t)NETLINK_TABLE_MAIN;
-	return request->table == table && (names_destination(rules, config, &request->prefix) ||
-						  was_given(rules, &request->prefix));
+	return request->table == config_route_table(config, &request->prefix) &&
+	       (names_destination(rules, config, &request->prefix) ||
+		       was_given(rules, &request->prefix));
+}
+
+/* Which mark a socket has decides what routes it takes. */
+static bool names_mark(const struct config *config, uint32_t mark)
+{
+	return mark == 0 || (config && mark == config_fwmark(config));
+}
+
+/* Anything about a device is about the own one, or that of a peer which has one. */
+static bool names_device(const struct config *config, const char *peer)
+{
+	return peer[0] == '\0' ||
+	       (config && config->routes.selection == CONFIG_SELECTION_INTERFACE &&
+		       config_peer_find(config, peer));
 }
 
 static int refuse(struct fault *fault, const char *what)
@@ -169,6 +182,14 @@ static int refuse(struct fault *fault, const char *what)
 int broker_rules_judge(
 	struct broker_rules *rules, const struct broker_request *request, struct fault *fault)
 {
+	/* Devices stay until the peer's is closed: they may be taken back when no configuration names it any more. */
+	bool undoing =
+		request->verb == BROKER_ADDRESS_REMOVE || request->verb == BROKER_ROUTE_REMOVE;
+
+	if (!undoing && request->verb != BROKER_HOOK &&
+		!names_device(rules->in_force, request->name) &&
+		!names_device(rules->latest, request->name))
+		return refuse(fault, "touch a device");
 	switch (request->verb) {
 	case BROKER_ADDRESS_ADD:
 		if (names_address(rules->in_force, &request->prefix) ||
@@ -186,11 +207,25 @@ int broker_rules_judge(
 			return 0;
 		return refuse(fault, "remove a route");
 	case BROKER_UDP_SOCKET:
+		if (!names_mark(rules->in_force, request->value) &&
+			!names_mark(rules->latest, request->value))
+			return refuse(fault, "mark a socket");
 		if (request->endpoint.port == 0 ||
 			names_listener(rules->in_force, &request->endpoint) ||
 			names_listener(rules->latest, &request->endpoint))
 			return 0;
 		return refuse(fault, "open a port");
+	case BROKER_TUN:
+		if (request->name[0])
+			return 0;
+		return refuse(fault, "make a device");
+	case BROKER_HOOK:
+		if (request->name[0] == '\0' || config_peer_find(rules->in_force, request->name) ||
+			(rules->latest && config_peer_find(rules->latest, request->name)))
+			return 0;
+		return refuse(fault, "run a hook");
+	case BROKER_TUNNEL:
+	case BROKER_DNS: /* what is done about these stands in the configuration alone */
 	case BROKER_LINK:
 	case BROKER_MTU:
 	case BROKER_ADDRESS_REMOVE:

@@ -14,6 +14,7 @@
 #include "vpnd/fault.h"
 #include "vpnd/netlink.h"
 #include "vpnd/netlink_monitor.h"
+#include "vpnd/netns.h"
 #include "vpnd/peer.h"
 #include "vpnd/privileges.h"
 #include "vpnd/state_file.h"
@@ -83,6 +84,7 @@ static void on_state_changed(void *ctx, struct peer *peer)
 	struct daemon *daemon = ctx;
 
 	(void)peer;
+	daemon->peers_moved = true;
 	if (daemon->control)
 		control_server_state_changed(daemon->control);
 }
@@ -170,6 +172,7 @@ void daemon_peer_remove(struct daemon *daemon, struct peer *peer)
 		daemon->wire->ops->peer_stop(daemon->wire, peer,
 			daemon->stopping ? WIRE_STOP_SHUTDOWN : WIRE_STOP_REMOVED);
 	packet_path_flush(&daemon->path);
+	daemon_host_peer_gone(daemon, peer);
 	daemon_peer_disown(daemon, peer);
 	if (daemon->found == &peer->in_daemon)
 		daemon->found = NULL;
@@ -205,8 +208,15 @@ static void on_tun(struct loop_watch *watch, uint32_t events)
 
 int daemon_link_up(struct daemon *daemon, struct fault *fault)
 {
-	int error = device_up(&daemon->device, daemon->config, fault);
+	int error = daemon_host_before_up(daemon, fault);
 
+	if (error == 0)
+		error = device_up(&daemon->device, daemon->config, fault);
+	if (error == 0) {
+		error = daemon_host_up(daemon, fault);
+		if (error < 0)
+			(void)device_down(&daemon->device, daemon->config, NULL);
+	}
 	if (error < 0)
 		return error;
 	daemon->up_at = loop_now(daemon->loop);
@@ -218,11 +228,13 @@ int daemon_link_up(struct daemon *daemon, struct fault *fault)
 
 int daemon_link_down(struct daemon *daemon, struct fault *fault)
 {
+	daemon_host_before_down(daemon);
 	int error = device_down(&daemon->device, daemon->config, fault);
 
 	daemon->up_at = MONO_NEVER;
 	list_for_each (at, &daemon->peers)
 		daemon_peer_apply(daemon, list_entry(at, struct peer, in_daemon));
+	daemon_host_down(daemon);
 	return error;
 }
 
@@ -272,6 +284,7 @@ static void after_round(void *ctx, struct mono now)
 	}
 	if (daemon->network_changed) {
 		daemon->network_changed = false;
+		daemon_host_network_changed(daemon);
 		daemon->wire->ops->network_changed(daemon->wire, daemon->slept);
 		daemon->slept = false;
 	}
@@ -288,6 +301,7 @@ static void after_round(void *ctx, struct mono now)
 		daemon->resting = true;
 		loop_timer_arm(daemon->loop, &daemon->rest, mono_add_us(now, REST_US));
 	}
+	daemon_host_after_round(daemon);
 	if (daemon->control)
 		control_server_after_round(daemon->control);
 }
@@ -345,8 +359,10 @@ int daemon_wire_new(struct daemon *daemon, const struct config *config, struct w
 	struct fault *fault)
 {
 	const struct log *log = &daemon->logger->log;
-	int error;
+	int error = daemon_host_prepare_lookups(daemon, config, fault);
 
+	if (error < 0)
+		return error;
 	if (config->wire == CONFIG_WIRE_KCP_GO)
 		error = wire_kcp_go_new(daemon->loop, config, daemon->netlink, log,
 			&daemon->wire_events, ret_wire, fault);
@@ -354,7 +370,8 @@ int daemon_wire_new(struct daemon *daemon, const struct config *config, struct w
 		error = wire_native_new(daemon->loop, config, daemon_mtu_most(config),
 			daemon->netlink, daemon->state, log, &daemon->wire_events, ret_wire, fault);
 	if (error == 0)
-		(*ret_wire)->own_ifindex = daemon->device.tun.ifindex;
+		(*ret_wire)->own_ifindex =
+			daemon->inner ? -1 : daemon->device.tun.ifindex; /* not in this namespace */
 	return error;
 }
 
@@ -400,6 +417,7 @@ static int open_loop(struct daemon *daemon, struct fault *fault)
 	packet_path_init(&daemon->path, &daemon->device.tun, (uint16_t)config->interface.mtu_bytes,
 		loop_now(daemon->loop));
 	daemon_mtu_init(daemon);
+	daemon_host_init(daemon);
 	loop_set_on_resume(daemon->loop, on_resume, daemon, NULL);
 	error = loop_catch_signals(daemon->loop, on_signal, daemon);
 	if (error < 0)
@@ -411,16 +429,31 @@ static int open_loop(struct daemon *daemon, struct fault *fault)
 static int open_network(struct daemon *daemon, struct fault *fault)
 {
 	const struct config *config = daemon->config;
+	struct netlink_own own = {.protocol = (uint8_t)config->routes.protocol};
+	const char *netns = config->interface.netns;
+	int back = -1;
 	int error = netlink_new(&daemon->netlink, fault);
 
 	if (error == 0)
-		error = device_open(&daemon->device, config->interface.name,
-			config->interface.offload, daemon->netlink, &daemon->logger->log,
-			routes_wanted, daemon, fault);
+		error = netns_enter(netns, &back, fault);
+	if (error == 0 && netns)
+		error = netlink_new(&daemon->inner, fault);
 	if (error == 0)
-		error = netlink_monitor_new(daemon->loop, daemon->device.tun.ifindex,
-			(uint8_t)config->routes.protocol, on_network_changed, daemon,
-			&daemon->monitor, fault);
+		error = device_open(&daemon->device, config->interface.name,
+			config->interface.offload, netns ? daemon->inner : daemon->netlink,
+			&daemon->logger->log, routes_wanted, daemon, fault);
+	if (error == 0)
+		own.ifindex = daemon->device.tun.ifindex;
+	if (error == 0 && netns)
+		error = netlink_monitor_new(daemon->loop, &own, NULL, daemon_host_lost, daemon,
+			&daemon->inner_monitor, fault);
+	netns_leave(back);
+	own.ifindex = netns ? 0 : own.ifindex;
+	if (error == 0)
+		error = netlink_monitor_new(daemon->loop, &own, on_network_changed,
+			netns ? NULL : daemon_host_lost, daemon, &daemon->monitor, fault);
+	if (config->routes.selection == CONFIG_SELECTION_INTERFACE)
+		daemon->device.peer_ifindex = daemon_host_peer_ifindex;
 	return error;
 }
 
@@ -429,6 +462,7 @@ static int start_helper(struct daemon *daemon, struct fault *fault)
 {
 	const struct broker_setup setup = {
 		.ifindex = daemon->device.tun.ifindex,
+		.device = daemon->device.tun.name,
 		.file = daemon->config->file,
 		.config = daemon->config,
 		.control = control_server_socket(daemon->control),
@@ -439,9 +473,9 @@ static int start_helper(struct daemon *daemon, struct fault *fault)
 	return broker_new(daemon->loop, &setup, &daemon->broker, fault);
 }
 
-static int open_udp(void *ctx, const struct kcpvpn_endpoint *local, int *ret_fd)
+static int open_udp(void *ctx, const struct kcpvpn_endpoint *local, uint32_t fwmark, int *ret_fd)
 {
-	return broker_udp_socket(ctx, local, ret_fd, NULL);
+	return broker_udp_socket(ctx, local, fwmark, ret_fd, NULL);
 }
 
 /* It may be in the middle of an order: what it missed is made good after the round. */
@@ -476,6 +510,10 @@ static int start(struct daemon *daemon, struct fault *fault)
 		if (error < 0)
 			return fault_set(fault, error, "E-VPND-2", NULL, "cannot add peer %s: %s",
 				config->peers[i].name, strerror(-error));
+		error = daemon_host_peer_added(
+			daemon, daemon_peer(daemon, config->peers[i].name), fault);
+		if (error < 0)
+			return error;
 	}
 	daemon->tun_watch = (struct loop_watch){.fd = daemon->device.tun.fd, .on_event = on_tun};
 	error = loop_watch_add(daemon->loop, &daemon->tun_watch, EPOLLIN);
@@ -585,6 +623,9 @@ void daemon_free(struct daemon *daemon)
 	}
 	state_file_free(daemon->state);
 	netlink_monitor_free(daemon->monitor);
+	netlink_monitor_free(daemon->inner_monitor);
+	if (daemon->loop)
+		loop_timer_disarm(daemon->loop, &daemon->restore);
 	if (daemon->loop)
 		loop_timer_disarm(daemon->loop, &daemon->mtu_due);
 	if (daemon->loop)
@@ -594,6 +635,7 @@ void daemon_free(struct daemon *daemon)
 	udp_socket_set_opener(NULL, NULL);
 	broker_free(daemon->broker);
 	netlink_free(daemon->netlink);
+	netlink_free(daemon->inner);
 	if (daemon->loop)
 		packet_path_fini(&daemon->path);
 	loop_free(daemon->loop);

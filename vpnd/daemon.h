@@ -7,6 +7,7 @@
  *      daemon_peers.c    peers that come and go by order
  *      daemon_status.c   the status document
  *      daemon_mtu.c      the MTU of the device
+ *      daemon_host.c     what is done to the host besides: full tunnel, resolvers, hooks, devices of peers
  */
 #ifndef VPND_DAEMON_H
 #define VPND_DAEMON_H
@@ -39,7 +40,9 @@ struct daemon {
 	struct loop *loop;
 	struct broker *broker;	 /* does what the worker may not */
 	struct netlink *netlink; /* for what needs no rights: asking */
+	struct netlink *inner;	 /* the same where the device is; NULL = that is here */
 	struct netlink_monitor *monitor;
+	struct netlink_monitor *inner_monitor;
 	struct device device;
 	struct loop_watch tun_watch;
 	struct packet_path path;
@@ -50,7 +53,10 @@ struct daemon {
 	bool mtu_probed;	   /* as a path was measured */
 	bool mtu_failed;	   /* could not be set the last time */
 	struct loop_timer mtu_due; /* to be made smaller */
-	struct loop_timer rest;	   /* gives back the memory of queues; armed while there is some */
+	struct loop_timer restore; /* of what somebody removed */
+	int64_t restore_us;	   /* how long that waited last */
+	struct mono restored_at;
+	struct loop_timer rest; /* gives back the memory of queues; armed while there is some */
 	struct control_server *control;
 	struct notify notify;
 	struct list peers;		  /* struct peer */
@@ -66,6 +72,8 @@ struct daemon {
 	bool reload_signal;		  /* SIGHUP wanted it: the log hears what comes of it */
 	bool reload_again;		  /* SIGHUP came meanwhile */
 	bool helper_back;     /* it answers again: what it missed is to be done after this round */
+	bool peers_moved;     /* the state of one, or of more, changed */
+	bool dns_failed;      /* the resolvers could not be told */
 	bool network_changed; /* to be told to the wire after this round */
 	bool slept;	      /* the host was suspended: the same */
 	bool stopping;
@@ -117,6 +125,51 @@ int daemon_link_up(struct daemon *daemon, struct fault *fault);
 
 /** @return 0, or the first error with `*fault` filled; the link is down for the daemon in any case */
 int daemon_link_down(struct daemon *daemon, struct fault *fault);
+
+/** Prepares what the others of daemon_host.c need. */
+void daemon_host_init(struct daemon *daemon);
+
+/** Runs pre_up, before the link comes up. @return 0 or a negative errno with `*fault` filled: it must not */
+int daemon_host_before_up(struct daemon *daemon, struct fault *fault);
+
+/** The link is up: rules, resolvers, hook. @return as daemon_host_before_up() */
+int daemon_host_up(struct daemon *daemon, struct fault *fault);
+
+/** The link is about to go down by order; it is down. */
+void daemon_host_before_down(struct daemon *daemon);
+void daemon_host_down(struct daemon *daemon);
+
+/**
+ * Another configuration is in force, and the helper knows.
+ *
+ * @was_full    whether the one before had a full tunnel
+ * @dns_before  its servers and search
+ */
+void daemon_host_changed(
+	struct daemon *daemon, bool was_full, const struct config_strings dns_before[2]);
+
+/** Names are to be asked outside the tunnel of this configuration. @return 0 or a negative errno with `*fault` filled */
+int daemon_host_prepare_lookups(
+	struct daemon *daemon, const struct config *config, struct fault *fault);
+
+/** Makes the peer's device, if it is to have one; and takes it away. */
+int daemon_host_peer_added(struct daemon *daemon, struct peer *peer, struct fault *fault);
+void daemon_host_peer_gone(struct daemon *daemon, struct peer *peer);
+
+/** A device_peer_ifindex_fn. @ctx  the daemon */
+int daemon_host_peer_ifindex(void *ctx, const char *name);
+
+/** Sets the MTU of peers' devices. */
+void daemon_host_set_mtu(struct daemon *daemon, uint16_t bytes);
+
+/** Tells hooks and devices what became of peers. After each round. */
+void daemon_host_after_round(struct daemon *daemon);
+
+/** The host's links, addresses or routes changed. */
+void daemon_host_network_changed(struct daemon *daemon);
+
+/** A netlink_lost_fn. @ctx  the daemon */
+void daemon_host_lost(void *ctx);
 
 /** Prepares what the others need. */
 void daemon_mtu_init(struct daemon *daemon);

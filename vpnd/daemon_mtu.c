@@ -55,6 +55,7 @@ static bool set(struct daemon *daemon, uint16_t bytes)
 		return false;
 	}
 	daemon->mtu_bytes = bytes;
+	daemon_host_set_mtu(daemon, bytes);
 	packet_path_set_mtu(&daemon->path, bytes);
 	return true;
 }

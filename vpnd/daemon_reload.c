@@ -161,9 +161,16 @@ static void apply_peers(struct daemon *daemon, const struct config *after,
 		const struct config_peer_change *change = &diff->peers[i];
 		struct peer *peer = change->after ? daemon_peer(daemon, change->after->name) : NULL;
 		int error = 0;
-		if (change->after && !peer)
+		if (change->after && !peer) {
+			struct fault fault = {0};
 			error = daemon_peer_add(daemon, change->after);
-		else if (peer && change->effects & CONFIG_PEER_ALLOWED_IPS)
+			struct peer *added =
+				error < 0 ? NULL : daemon_peer(daemon, change->after->name);
+			if (added && daemon_host_peer_added(daemon, added, &fault) < 0)
+				(void)control_strings_addf(
+					&result->warnings, "%s %s", fault.code, fault.text);
+		}
+		if (peer && change->effects & CONFIG_PEER_ALLOWED_IPS)
 			error = daemon_peer_own(daemon, peer);
 		if (error < 0) {
 			log_error(&daemon->logger->log, "peer %s: %s", change->after->name,
@@ -241,7 +248,9 @@ static int take_over(struct daemon *daemon, int fd, bool dry_run, struct control
 	struct control_error *err)
 {
 	struct config *before = daemon->config, *after;
+	bool was_full = before->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF;
 	struct config_diff diff;
+	struct fault fault = {0};
 
 	int error = load(daemon, fd, &after, result, err);
 	if (error < 0)
@@ -249,6 +258,13 @@ static int take_over(struct daemon *daemon, int fd, bool dry_run, struct control
 	error = config_diff(before, after, &diff);
 	if (error < 0) {
 		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_MEMORY, "out of memory");
+		config_free(after);
+		return error;
+	}
+	error = device_check_clashes(&daemon->device, before, after, &fault);
+	if (error < 0) {
+		daemon_fault_error(&fault, err);
+		config_diff_fini(&diff);
 		config_free(after);
 		return error;
 	}
@@ -265,8 +281,14 @@ static int take_over(struct daemon *daemon, int fd, bool dry_run, struct control
 		daemon->peers_given = daemon->peers_next;
 		daemon->peers_next = (struct runtime_peers){0};
 	}
-	if (error == 0 && !dry_run)
+	if (error == 0 && !dry_run) {
+		const struct config_strings dns[] = {before->dns.servers, before->dns.search};
 		broker_keep_config(daemon->broker);
+		daemon_host_changed(daemon, was_full, dns);
+		if (daemon->dns_failed)
+			(void)control_strings_add(&result->warnings,
+				"the host's resolvers could not be told; the log says why");
+	}
 	if (error == 0 && !dry_run && changes)
 		daemon->generation++;
 	config_diff_fini(&diff);

@@ -154,6 +154,10 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 		(void)control_strings_add(&status->warnings,
 			"the helper process is stuck: addresses, routes and the configuration "
 			"cannot be changed until it answers; restart vpnd if it does not");
+	if (daemon->dns_failed)
+		(void)control_strings_add(&status->warnings,
+			"the host's resolvers could not be told of dns.servers; "
+			"kcpctl log says why");
 	if (daemon->device.unclean)
 		(void)control_strings_addf(&status->warnings,
 			"addresses or routes of %s are not as they should be, since changing them "

@@ -80,8 +80,8 @@ void packet_path_fini(struct packet_path *path)
  * Tells the inner sender, at a bounded rate, in the name of the destination: the host refuses what comes in from one of
  * its own addresses, and the way back to the destination leads through this device, so that rp_filter lets it in.
  */
-static void send_icmp(struct packet_path *path, enum icmp_error error, uint16_t mtu_bytes,
-	const uint8_t *packet, const struct ip_header *header, struct mono now)
+static void send_icmp(struct packet_path *path, struct tun *tun, enum icmp_error error,
+	uint16_t mtu_bytes, const uint8_t *packet, const struct ip_header *header, struct mono now)
 {
 	uint8_t message[ICMP_ERROR_BYTES_MAX];
 	int64_t fresh =
@@ -102,7 +102,7 @@ static void send_icmp(struct packet_path *path, enum icmp_error error, uint16_t 
 		return;
 	struct iovec piece = {message, len};
 	path->icmp_tokens--;
-	if (tun_write(path->tun, &piece, 1) == 0)
+	if (tun_write(tun, &piece, 1) == 0)
 		path->counters.icmp_sent++;
 }
 
@@ -260,42 +260,45 @@ static void clamp_mss(struct super_packet *packet, uint8_t *bytes, uint16_t mtu_
 }
 
 /* Queues one packet from the host, which lies in the scratch buffer, or drops it and says why. */
-static void route_packet(struct packet_path *path, struct super_packet *packet, struct mono now)
+static void route_packet(struct packet_path *path, struct tun *tun, struct peer *peer,
+	struct super_packet *packet, struct mono now)
 {
 	const struct ip_header *header = &packet->ip;
-	struct peer *peer = allowed_ips_lookup(&path->owners, header->version, header->dst);
 
+	if (!peer)
+		peer = allowed_ips_lookup(&path->owners, header->version, header->dst);
 	if (!peer) {
 		if (is_group_or_local(header)) {
 			path->counters.multicast++;
 		} else {
 			path->counters.no_peer++;
-			send_icmp(path, ICMP_ERROR_NO_ROUTE, 0, packet->bytes, header, now);
+			send_icmp(path, tun, ICMP_ERROR_NO_ROUTE, 0, packet->bytes, header, now);
 		}
 		return;
 	}
 	if (!peer_wanted(peer)) {
 		peer->counters.drops[PEER_DROP_OUT_DOWN] += packet->segments;
-		send_icmp(path, ICMP_ERROR_PROHIBITED, 0, packet->bytes, header, now);
+		send_icmp(path, tun, ICMP_ERROR_PROHIBITED, 0, packet->bytes, header, now);
 		return;
 	}
 	uint16_t mtu_bytes = mtu_of(path, peer);
 	if (too_big(path, peer, mtu_bytes, packet)) {
 		peer->counters.drops[PEER_DROP_OUT_TOO_BIG] += packet->segments;
-		send_icmp(path, ICMP_ERROR_TOO_BIG, mtu_bytes, packet->bytes, header, now);
+		send_icmp(path, tun, ICMP_ERROR_TOO_BIG, mtu_bytes, packet->bytes, header, now);
 		return;
 	}
 	clamp_mss(packet, path->scratch, mtu_bytes);
 	queue_packet(path, peer, packet, now);
 }
 
-int packet_path_read_tun(struct packet_path *path, struct mono now)
+/* @peer  whose device it is; NULL = it serves all */
+static int read_tun(struct packet_path *path, struct tun *tun, struct peer *peer, struct mono now)
 {
 	for (int i = 0; i < PACKET_PATH_TUN_BATCH; i++) {
 		struct virtio_net_header header;
 		struct super_packet packet;
 		struct ip_header ip;
-		ssize_t n = tun_read(path->tun, path->scratch, sizeof(path->scratch), &header);
+		ssize_t n = tun_read(tun, path->scratch, sizeof(path->scratch), &header);
 		if (n == -EBADMSG)
 			continue;
 		if (n <= 0)
@@ -307,9 +310,19 @@ int packet_path_read_tun(struct packet_path *path, struct mono now)
 		else if (verdict != SUPER_OK)
 			path->counters.super[verdict]++;
 		else
-			route_packet(path, &packet, now);
+			route_packet(path, tun, peer, &packet, now);
 	}
 	return 0;
+}
+
+int packet_path_read_tun(struct packet_path *path, struct mono now)
+{
+	return read_tun(path, path->tun, NULL, now);
+}
+
+int packet_path_read_peer_tun(struct packet_path *path, struct peer *peer, struct mono now)
+{
+	return read_tun(path, &peer->tun, peer, now);
 }
 
 void packet_path_writable(struct packet_path *path, struct peer *peer)
@@ -420,39 +433,42 @@ static bool is_opening(const struct ip_header *header)
 }
 
 /* Each segment for itself: the device has no offloads, or not that one. @return 0 or the first failure */
-static int write_segments(struct packet_path *path, const struct super_packet *packet)
+static int write_segments(
+	struct packet_path *path, struct tun *tun, const struct super_packet *packet)
 {
 	int first_error = 0;
 
 	for (uint16_t i = 0; i < packet->segments; i++) {
 		size_t len = super_packet_write(packet, i, 1, true, path->segment);
 		struct iovec whole = {path->segment, len};
-		int error = tun_write(path->tun, &whole, 1);
+		int error = tun_write(tun, &whole, 1);
 		if (error < 0 && first_error == 0)
 			first_error = error;
 	}
 	return first_error;
 }
 
-static int write_packet(struct packet_path *path, const struct super_packet *packet)
+static int write_packet(
+	struct packet_path *path, struct tun *tun, const struct super_packet *packet)
 {
 	struct iovec whole = {(void *)(uintptr_t)packet->bytes, packet->length_bytes};
 	struct virtio_net_header header;
 
 	if (packet->kind == SUPER_PACKET_PLAIN)
-		return tun_write(path->tun, &whole, 1);
-	if (path->tun->headers && super_virtio_describe(packet, path->tun->udp, &header))
-		return tun_write_super(path->tun, &header, packet->bytes, packet->length_bytes);
-	return write_segments(path, packet);
+		return tun_write(tun, &whole, 1);
+	if (tun->headers && super_virtio_describe(packet, tun->udp, &header))
+		return tun_write_super(tun, &header, packet->bytes, packet->length_bytes);
+	return write_segments(path, tun, packet);
 }
 
 /* Of the packets of one peer that were put together. */
 static void on_merged(void *ctx, const struct super_packet *packet)
 {
 	struct packet_path *path = ctx;
-	struct peer_counters *counters = &path->merge_peer->counters;
+	struct peer *peer = path->merge_peer;
+	struct peer_counters *counters = &peer->counters;
 
-	if (write_packet(path, packet) < 0) {
+	if (write_packet(path, peer->tun.ifindex > 0 ? &peer->tun : path->tun, packet) < 0) {
 		counters->drops[PEER_DROP_IN_TUN] += packet->segments;
 		return;
 	}
@@ -485,6 +501,18 @@ static void deliver(struct packet_path *path, struct peer *peer, const struct su
 		path->merge_peer = NULL;
 }
 
+/* On a device of its own what is local to the link can be nobody's but the peer's: routing daemons speak from there. */
+static bool may_send(
+	const struct packet_path *path, const struct peer *peer, const struct ip_header *header)
+{
+	bool link_local =
+		header->version == 6 && header->src[0] == 0xfe && (header->src[1] & 0xc0) == 0x80;
+
+	if (peer->tun.ifindex > 0 && (path->unfiltered || link_local))
+		return true;
+	return allowed_ips_lookup(&path->owners, header->version, header->src) == peer;
+}
+
 void packet_path_received(struct packet_path *path, struct peer *peer, const struct iovec *pieces,
 	int count, size_t len)
 {
@@ -499,7 +527,7 @@ void packet_path_received(struct packet_path *path, struct peer *peer, const str
 		peer->counters.bad[verdict]++;
 		return;
 	}
-	if (allowed_ips_lookup(&path->owners, packet.ip.version, packet.ip.src) != peer) {
+	if (!may_send(path, peer, &packet.ip)) {
 		peer->counters.drops[PEER_DROP_IN_SOURCE]++;
 		return;
 	}

@@ -46,6 +46,7 @@ struct tun {
 	bool offload; /* the kernel hands over TCP super-packets with open checksums */
 	bool udp;     /* and those of UDP, and takes them (Linux 6.2) */
 	int ifindex;
+	int query_fd; /* a socket of the device's namespace; 0 = none */
 	char name[TUN_NAME_BYTES];
 	struct tun_counters counters;
 };
@@ -57,6 +58,16 @@ struct tun {
  * @return  0; -ENOENT or -ENODEV without /dev/net/tun; -EPERM; -EBUSY if the name is taken; -EINVAL for a bad name
  */
 int tun_open(struct tun *tun, const struct tun_options *options, struct fault *fault);
+
+/**
+ * Takes over a device that another process made with the options of `like`.
+ *
+ * @fd  taken, also on failure
+ */
+int tun_adopt(struct tun *tun, int fd, const struct tun *like, struct fault *fault);
+
+/** Tells the host whether anybody is at the other end: without, routing daemons look for another way at once. */
+int tun_set_carrier(const struct tun *tun, bool carrier);
 
 /** Whether the interface's link is up now: somebody else may have set it down. True if the kernel does not tell. */
 bool tun_is_up(const struct tun *tun);

@@ -20,6 +20,7 @@
 #include "config/config.h"
 #include "core/log.h"
 #include "vpnd/fault.h"
+#include "vpnd/outside_lookup.h"
 #include "vpnd/peer.h"
 #include "vpnd/state_file.h"
 #include "vpnd/wire_native_peer.h"
@@ -151,7 +152,8 @@ void native_peer_look(struct native_peer *p)
 	struct kcpvpn_endpoint remote = {0};
 
 	if (native_targets_where(p, &remote) &&
-		netlink_path(p->wire->netlink, &remote, 0, &path, NULL) < 0)
+		netlink_path(
+			p->wire->netlink, &remote, config_fwmark(p->wire->config), &path, NULL) < 0)
 		path = (struct netlink_path){0};
 	if (kcpvpn_endpoint_equal(&remote, &p->path_to) && !netlink_path_equal(&path, &p->path))
 		p->way_changed = true;
@@ -766,7 +768,12 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 	wire->batch = udp_batch_new(native.datagram_max_bytes);
 	if (wire->batch)
 		udp_batch_set_runs(wire->batch, true);
-	int error = wire->batch ? resolver_new(wire->loop, NULL, &wire->resolver) : -ENOMEM;
+	int error = wire->batch ? resolver_new(wire->loop,
+					  wire->config->full_tunnel.mode == CONFIG_FULL_TUNNEL_OFF
+						  ? NULL
+						  : outside_lookup,
+					  &wire->resolver)
+				: -ENOMEM;
 	if (error == 0)
 		error = kcpvpn_native_new(&native, native_now(wire), &wire->native);
 	if (error < 0)

@@ -84,6 +84,9 @@ bool loader_whole(const struct loader *loader);
 /** Refuses routes that would swallow the tunnel's own datagrams. @return 0 (also with findings) or -ENOMEM */
 int config_check_routes(struct loader *loader);
 
+/** What the host is to do: netns, full tunnel, DNS, hooks, devices of peers. */
+void config_check_host(struct loader *loader);
+
 /** Only the values of built rows; frees nothing. @return 0 or -ENOMEM */
 int config_set_defaults(struct config *config);
 
