@@ -404,7 +404,11 @@ int control_server_new(struct loop *loop, const struct control_server_config *co
 		control_server_set_admin_group(s, config->admin_group))
 		goto free_server;
 	s->read_gid = control_access_gid(s->read_group);
-	rc = control_socket_open(config->path, s->read_gid, &s->socket, err);
+	rc = 0;
+	if (config->passed_fd)
+		control_socket_adopt(*config->passed_fd, s->read_gid, &s->socket);
+	else
+		rc = control_socket_open(config->path, s->read_gid, &s->socket, err);
 	if (rc) {
 		free_strings(s);
 		free(s);

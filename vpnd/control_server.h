@@ -114,7 +114,9 @@ struct control_ops {
 };
 
 struct control_server_config {
-	const char *path;	 /* of the socket, at most 107 bytes */
+	const char *path; /* of the socket, at most 107 bytes */
+	const int *
+		passed_fd; /* listens already, in place of `path`: control_socket_adopt(); NULL = none */
 	const char *network;	 /* name of the network */
 	const char *version;	 /* of the daemon */
 	const char *read_group;	 /* control.group */

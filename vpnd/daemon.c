@@ -396,7 +396,11 @@ static int start_control(struct daemon *daemon)
 			path, sizeof(path), "/run/vpnd/%s/control.sock", daemon->config->name);
 		config.path = path;
 	}
+	if (daemon->options->passed_fd >= 0)
+		config.passed_fd = &daemon->options->passed_fd;
 	int error = control_server_new(daemon->loop, &config, &ops, &daemon->control, &err);
+	if (error == 0 && config.passed_fd)
+		daemon_manager_tell_socket(daemon, config.path);
 	if (error < 0) {
 		(void)fprintf(stderr, "vpnd: %s %s\n", err.code, err.text);
 		if (err.hint[0])
@@ -555,10 +559,7 @@ int daemon_new(const struct options *options, const struct privileges *privilege
 		error = start_control(daemon);
 		if (error < 0)
 			goto free_daemon;
-		error = notify_open(&daemon->notify);
-		if (error < 0)
-			log_warn(
-				&logger->log, "NOTIFY_SOCKET cannot be used: %s", strerror(-error));
+		daemon_manager_init(daemon);
 		error = open_network(daemon, &fault);
 	}
 	if (error == 0)
@@ -596,13 +597,13 @@ int daemon_run(struct daemon *daemon)
 		daemon->privileges->user);
 	if (daemon->privileges->borrowed)
 		log_warn(&daemon->logger->log, "%s", PRIVILEGES_BORROWED_TEXT);
-	notify_ready(&daemon->notify);
+	daemon_manager_begin(daemon);
 	int error = loop_run(daemon->loop);
 	if (error < 0) {
 		log_error(&daemon->logger->log, "the event loop failed: %s", strerror(-error));
 		daemon->exit_status = EXIT_STATUS_OTHER;
 	}
-	notify_stopping(&daemon->notify);
+	daemon_manager_end(daemon);
 	return daemon->exit_status;
 }
 

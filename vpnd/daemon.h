@@ -8,6 +8,7 @@
  *      daemon_status.c   the status document
  *      daemon_mtu.c      the MTU of the device
  *      daemon_host.c     what is done to the host besides: full tunnel, resolvers, hooks, devices of peers
+ *      daemon_manager.c  what a service manager hears
  */
 #ifndef VPND_DAEMON_H
 #define VPND_DAEMON_H
@@ -59,6 +60,7 @@ struct daemon {
 	struct loop_timer rest; /* gives back the memory of queues; armed while there is some */
 	struct control_server *control;
 	struct notify notify;
+	struct loop_timer alive;	  /* to be told to the service manager */
 	struct list peers;		  /* struct peer */
 	struct list *status_next;	  /* the first that is not in the status document yet */
 	struct list *found;		  /* by the last daemon_peer(); NULL = none */
@@ -170,6 +172,17 @@ void daemon_host_network_changed(struct daemon *daemon);
 
 /** A netlink_lost_fn. @ctx  the daemon */
 void daemon_host_lost(void *ctx);
+
+/** Prepares what the others need: finds the service manager, if there is one. */
+void daemon_manager_init(struct daemon *daemon);
+
+/** The control socket is the manager's; `usual` is where it would be without. */
+void daemon_manager_tell_socket(struct daemon *daemon, const char *usual);
+
+/** Everything is started; a reload is done, with whatever outcome; the end begins. */
+void daemon_manager_begin(struct daemon *daemon);
+void daemon_manager_reloaded(struct daemon *daemon);
+void daemon_manager_end(struct daemon *daemon);
 
 /** Prepares what the others need. */
 void daemon_mtu_init(struct daemon *daemon);

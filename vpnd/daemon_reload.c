@@ -338,7 +338,7 @@ static void on_read(void *ctx, int fd, const struct fault *fault)
 	runtime_peers_fini(&daemon->peers_next);
 	control_request_fini(&daemon->change);
 	result.generation = daemon->generation;
-	notify_ready(&daemon->notify);
+	daemon_manager_reloaded(daemon);
 	daemon->reloading = false;
 	if (daemon->reload_signal)
 		log_outcome(daemon, error, &result, &err);

@@ -125,6 +125,10 @@ static const struct control_code_row ROWS[] = {
 	{"E-VPND-3",
 		"The peer has enabled: false in its file, and an order cannot change that. Set "
 		"it to true there, then: kcpctl reload."},
+	{"E-VPND-5",
+		"The service manager passed something on that is not one Unix stream socket which "
+		"listens. The unit vpnd@.socket shows what is wanted; or start without a socket "
+		"unit."},
 	{"E-TUN-1", "/dev/net/tun is not there. Load the module (sudo modprobe tun); in a "
 		    "container, pass the device in."},
 	{"E-TUN-2", "Making an interface needs root, or CAP_NET_ADMIN and access to /dev/net/tun."},
