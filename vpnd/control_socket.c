@@ -264,7 +264,9 @@ static void explain(struct control_error *err, const char *path, int rc)
 	case -EROFS:
 		control_error_set(err, CONTROL_ERROR_PERMISSION, CONTROL_CODE_SOCKET,
 			"cannot listen on %s: %s", path, strerrordesc_np(-rc));
-		control_error_hint(err, "run it as root, or choose another place with --control");
+		control_error_hint(err,
+			"run it as root, or choose another place with --control; a unit takes "
+			"SupplementaryGroups= for another control.group");
 		return;
 	default:
 		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_SOCKET,
