@@ -231,6 +231,10 @@ install: all
 	install -m 0644 configs/vpnd.sysusers $(DESTDIR)$(SYSUSERSDIR)/vpnd.conf
 	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' scripts/kcpvpn.pc.in \
 		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/kcpvpn.pc
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	build/kcpctl completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kcpctl
+	build/kcpctl completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_kcpctl
+	build/kcpctl completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kcpctl.fish
 
 clean:
 	rm -rf build

@@ -100,6 +100,17 @@ struct wire_ops {
 		const struct wire *wire, const struct peer *peer, struct control_peer *status);
 	/** Fills what it knows of the whole: addresses listened on, warnings. */
 	void (*status)(const struct wire *wire, struct control_status *status);
+	/**
+	 * Sends a probe to a peer.
+	 *
+	 * @size_bytes  of its datagram in UDP payload; 0 = as small as can be
+	 * @ret_ping    for pong()
+	 * @return      0; -ENOTCONN without a session; -EMSGSIZE for a size that cannot be; -EOPNOTSUPP if sizes cannot be
+	 *              chosen; -EBUSY if another one waits for its answer and two cannot be told apart
+	 */
+	int (*ping)(struct wire *wire, struct peer *peer, uint32_t size_bytes, uint64_t *ret_ping);
+	/** @return microseconds that a probe and its answer took; -1 = it was not answered yet */
+	int64_t (*pong)(const struct wire *wire, const struct peer *peer, uint64_t ping);
 	/** Closes everything. All peers are stopped. */
 	void (*free)(struct wire *wire);
 };

@@ -33,6 +33,7 @@ static struct broker_request sample(enum broker_verb verb)
 		break;
 	case BROKER_ADDRESS_ADD:
 	case BROKER_ADDRESS_REMOVE:
+	case BROKER_DESTINATION:
 		request.prefix = prefix("10.1.2.3/24");
 		break;
 	case BROKER_UDP_SOCKET:

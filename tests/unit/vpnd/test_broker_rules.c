@@ -180,3 +180,39 @@ Test(broker_rules, every_destination_is_found_in_any_order)
 	}
 	broker_rules_fini(&rules);
 }
+
+Test(broker_rules, peers_given_at_run_time_get_routes_but_not_to_the_world)
+{
+	struct broker_rules rules;
+	struct ip_prefix prefix;
+	struct fault fault = {0};
+
+	broker_rules_init(&rules, parse(FIRST));
+	cr_assert_eq(ip_prefix_parse("10.9.0.0/16", &prefix), 0);
+	cr_assert_not(may_add(&rules, "10.9.0.0/16", 254, 50, 201));
+	cr_assert_eq(broker_rules_add_destination(&rules, &prefix, &fault), 0);
+	cr_assert(may_add(&rules, "10.9.0.0/16", 254, 50, 201));
+	cr_assert_not(may_add(&rules, "10.9.0.0/17", 254, 50, 201), "not a part");
+	cr_assert_not(may_add(&rules, "10.9.0.0/16", 255, 50, 201), "not in another table");
+	cr_assert_eq(broker_rules_add_destination(&rules, &prefix, &fault), 0, "again");
+	cr_assert_eq(rules.destination_count, 1);
+	for (const char *wide[] = {"0.0.0.0/0", "128.0.0.0/1", "10.0.0.0/7", "::/0", "2000::/3",
+		     NULL},
+			**text = wide;
+		*text; text++) {
+		cr_assert_eq(ip_prefix_parse(*text, &prefix), 0);
+		cr_assert_eq(
+			broker_rules_add_destination(&rules, &prefix, &fault), -EPERM, "%s", *text);
+		cr_assert_not(may_add(&rules, *text, 254, 50, 201));
+	}
+	for (unsigned i = 0; rules.destination_count < BROKER_DESTINATIONS_MAX; i++) {
+		prefix = (struct ip_prefix){4, 32, {11, 0, (uint8_t)(i >> 8), (uint8_t)i}};
+		cr_assert_eq(broker_rules_add_destination(&rules, &prefix, &fault), 0);
+	}
+	prefix = (struct ip_prefix){4, 32, {12}};
+	cr_assert_eq(
+		broker_rules_add_destination(&rules, &prefix, &fault), -EPERM, "there is an end");
+	broker_rules_keep(&rules);
+	cr_assert(may_add(&rules, "10.9.0.0/16", 254, 50, 201), "a reload does not change that");
+	broker_rules_fini(&rules);
+}
