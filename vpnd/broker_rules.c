@@ -14,6 +14,7 @@
 #include "vpnd/netlink.h"
 
 #include <errno.h>
+#include <string.h>
 
 static void note_protocol(struct broker_rules *rules, const struct config *config)
 {
@@ -115,8 +116,12 @@ static bool names_route(struct broker_rules *rules, const struct config *config,
 		request->protocol != config->routes.protocol ||
 		(int64_t)request->metric != config->routes.metric)
 		return false;
-	return request->table == config_route_table(config, &request->prefix) &&
-	       names_destination(rules, config, &request->prefix);
+	if (request->table != config_route_table(config, &request->prefix) ||
+		!names_destination(rules, config, &request->prefix))
+		return false;
+	/* by the device of a peer only what is that peer's */
+	return !request->name[0] ||
+	       strcmp(config->peers[rules->peer_hint].name, request->name) == 0;
 }
 
 /* Which mark a socket has decides what routes it takes. */
