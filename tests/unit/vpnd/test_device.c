@@ -438,7 +438,7 @@ static int lines_of(const char *text)
 	return count;
 }
 
-static int unheard_bare(
+static int unheard_peer(
 	void *ctx, int ifindex, const struct ip_prefix *address, struct fault *fault)
 {
 	(void)address;
@@ -446,7 +446,7 @@ static int unheard_bare(
 }
 
 static const struct host_net_ops UNHEARD = {
-	unheard_up, unheard_mtu, unheard_address, unheard_route, unheard_bare};
+	unheard_up, unheard_mtu, unheard_address, unheard_route, unheard_peer};
 
 Test(device, that_nobody_makes_changes_is_said_once)
 {
