@@ -438,10 +438,10 @@ static int lines_of(const char *text)
 	return count;
 }
 
-static int unheard_peer(
-	void *ctx, int ifindex, const struct ip_prefix *address, struct fault *fault)
+static int unheard_peer(void *ctx, int ifindex, const struct ip_prefix *address,
+	const struct ip_prefix *far, struct fault *fault)
 {
-	(void)address;
+	(void)address, (void)far;
 	return unheard_up(ctx, ifindex, true, fault);
 }
 
