@@ -18,6 +18,9 @@ BIRD=${BIRD:-$(command -v bird || echo /usr/sbin/bird)}
 FRRLIB=${FRRLIB:-/usr/lib/frr}
 BABELD=${BABELD:-$(command -v babeld || echo /usr/sbin/babeld)}
 ROUTERS=${ROUTERS:-bird frr babel}
+for program in "$BIRD" "$FRRLIB/zebra" "$FRRLIB/ospfd" "$BABELD"; do
+	[ -x "$program" ] || die "$program is missing; scripts/deps test-long installs it"
+done
 sites=(a b c)
 declare -A NS
 netns_new CORE core
