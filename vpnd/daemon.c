@@ -253,8 +253,7 @@ static void on_rest(struct loop_timer *timer, struct mono now)
 		return;
 	list_for_each (at, &daemon->peers)
 		packet_path_rest(&daemon->path, list_entry(at, struct peer, in_daemon), now);
-	pool_trim(&daemon->path.packets, 0);
-	pool_trim(&daemon->path.long_packets, 0);
+	packet_path_trim(&daemon->path);
 }
 
 static void after_round(void *ctx, struct mono now)
@@ -399,6 +398,7 @@ static int open_loop(struct daemon *daemon, struct fault *fault)
 			strerror(-error));
 	packet_path_init(&daemon->path, &daemon->device.tun, (uint16_t)config->interface.mtu_bytes,
 		loop_now(daemon->loop));
+	daemon->path.stages = profile_clock(daemon->profile);
 	daemon_mtu_init(daemon);
 	loop_set_on_resume(daemon->loop, on_resume, daemon, NULL);
 	error = loop_catch_signals(daemon->loop, on_signal, daemon);
@@ -508,8 +508,16 @@ int daemon_new(const struct options *options, const struct privileges *privilege
 	daemon->notify.fd = -1;
 	list_init(&daemon->peers);
 	daemon->status_next = &daemon->peers;
+	daemon->profile = profile_new();
 	daemon->wire_events = (struct wire_events){
-		daemon, on_received, on_owner, on_writable, on_state_changed, on_mtu_changed};
+		.ctx = daemon,
+		.stages = profile_clock(daemon->profile),
+		.received = on_received,
+		.owner = on_owner,
+		.writable = on_writable,
+		.state_changed = on_state_changed,
+		.mtu_changed = on_mtu_changed,
+	};
 	daemon_configure_log(daemon);
 	int error = open_loop(daemon, &fault);
 	/* First of all that another daemon may hold: "already running" says more than "the device is taken". */
@@ -565,6 +573,7 @@ int daemon_run(struct daemon *daemon)
 		daemon->exit_status = EXIT_STATUS_OTHER;
 	}
 	notify_stopping(&daemon->notify);
+	profile_tell(daemon->profile, &daemon->logger->log);
 	return daemon->exit_status;
 }
 
@@ -598,5 +607,6 @@ void daemon_free(struct daemon *daemon)
 		packet_path_fini(&daemon->path);
 	loop_free(daemon->loop);
 	config_free(daemon->config);
+	profile_free(daemon->profile);
 	free(daemon);
 }

@@ -19,6 +19,7 @@
 #include "vpnd/notify.h"
 #include "vpnd/options.h"
 #include "vpnd/packet_path.h"
+#include "vpnd/profile.h"
 #include "vpnd/wire.h"
 
 struct broker;
@@ -41,6 +42,7 @@ struct daemon {
 	struct device device;
 	struct loop_watch tun_watch;
 	struct packet_path path;
+	struct profile *profile; /* NULL = nobody asked for one */
 	struct wire *wire; /* NULL only while stopping, after a reload that could not be undone */
 	struct wire_events wire_events;
 	struct state_file *state;  /* where peers were, for wires that ask */

@@ -127,6 +127,9 @@ int loop_run(struct loop *loop);
  */
 int loop_turn(struct loop *loop, bool wait);
 
+/** Deadlines by the timer descriptor, as on a kernel before 5.11; for tests. */
+void loop_use_timer_fd(struct loop *loop);
+
 /** Makes loop_run() return after this round, also if called before it. */
 void loop_stop(struct loop *loop);
 

@@ -22,6 +22,7 @@ struct control_status;
 struct fault;
 struct iovec;
 struct peer;
+struct stage_clock;
 struct wire;
 
 /** Why a peer is stopped, as far as its other side may want to know. */
@@ -58,6 +59,7 @@ struct wire_events {
 	 */
 	void (*mtu_changed)(
 		void *ctx, struct peer *peer, uint32_t path, uint32_t most, uint32_t super);
+	struct stage_clock *stages; /* to be entered; NULL = nobody measures */
 };
 
 struct wire_ops {

@@ -751,6 +751,8 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 	int error = wire->batch ? resolver_new(wire->loop, NULL, &wire->resolver) : -ENOMEM;
 	if (error == 0)
 		error = kcpvpn_native_new(&native, native_now(wire), &wire->native);
+	if (error == 0)
+		kcpvpn_native_profile(wire->native, wire->wire.events->stages);
 	if (error < 0)
 		return fault_set(fault, error, "E-WIRE-2", NULL, "cannot set up the wire: %s",
 			strerror(-error));

@@ -9,6 +9,7 @@
  */
 #include "config/config.h"
 #include "core/log.h"
+#include "core/stage_clock.h"
 #include "vpnd/fault.h"
 #include "vpnd/wire_native_peer.h"
 
@@ -31,11 +32,15 @@ static bool any_address(const struct kcpvpn_endpoint *endpoint)
 static void on_socket(struct loop_watch *watch, uint32_t events)
 {
 	struct native_socket *socket = list_entry(watch, struct native_socket, watch);
+	struct stage_clock *stages = socket->wire->wire.events->stages;
 	const struct kcpvpn_datagram *batch;
 
 	(void)events;
 	for (int i = 0; i < RECEIVES_PER_EVENT || udp_socket_pending(&socket->udp); i++) {
+		enum stage before = stage_enter(stages, STAGE_UDP_RECEIVE);
 		size_t count = udp_socket_receive(&socket->udp, &batch);
+		stage_did(stages, count);
+		(void)stage_enter(stages, before);
 		if (count > 0)
 			kcpvpn_native_input(socket->wire->native, &socket->udp.kcpvpn, batch, count,
 				native_now(socket->wire));

@@ -12,14 +12,17 @@
 #include <stdint.h>
 
 enum {
-	POOL_CHUNK_SLOTS = 64, /* slots allocated at once */
-	POOL_ALIGN_BYTES = 64, /* slots start on a cache line */
+	POOL_CHUNK_SLOTS = 128, /* most slots allocated at once */
+	POOL_ALIGN_BYTES = 64,	/* slots start on a cache line */
 };
 
 struct pool {
 	struct list partial;	    /* chunks with a free slot */
 	struct list full;	    /* chunks without */
 	size_t slot_bytes;	    /* usable bytes of a slot */
+	size_t stride_bytes;	    /* from one slot to the next */
+	size_t chunk_bytes;	    /* power of two */
+	size_t chunk_slots;	    /* in a chunk */
 	size_t slots_max;	    /* bound on slots in use */
 	size_t slots_used;	    /* taken now */
 	size_t slots_allocated;	    /* in all chunks */

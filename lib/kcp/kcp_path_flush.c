@@ -20,7 +20,8 @@ static bool pick_class(struct kcp_path *path, struct mono now, enum kcp_path_cla
 	uint32_t len;
 
 	for (int i = 0; i < KCP_PATH_CLASSES; i++) {
-		if (kcp_path_front(path, order[i], &ref, &len, now) &&
+		if (kcp_path_waits(path, order[i]) &&
+			kcp_path_front(path, order[i], &ref, &len, now) &&
 			kcp_path_may_send(path, order[i], now)) {
 			*ret_class = order[i];
 			return true;
@@ -83,8 +84,7 @@ static bool send_one(struct kcp_path *path, struct mono now)
 	if (path->control)
 		kcp_path_write_control(&out);
 	kcp_path_write_flags(&out);
-	/* Opening may have settled things. */
-	if (item && pick_class(path, now, &class)) {
+	if (item) {
 		out.exempt = !kcp_path_gate_open(path, now);
 		kcp_path_write_class(&out, class);
 	}
@@ -170,9 +170,7 @@ static bool items_wait(const struct kcp_path *path, bool urgent_only)
 {
 	for (int i = 0; i < KCP_PATH_CLASSES; i++) {
 		if ((!urgent_only || kcp_path_exempt((enum kcp_path_class)i)) &&
-			kcp_refs_count(&path->queues.fresh[i]) +
-					kcp_refs_count(&path->queues.again[i]) >
-				0)
+			kcp_path_waits(path, (enum kcp_path_class)i))
 			return true;
 	}
 	return false;

@@ -10,6 +10,7 @@
 #include "stack/native_state.h"
 
 #include "core/pool.h"
+#include "core/stage_clock.h"
 #include "crypto/cipher_library.h"
 
 #include <assert.h>
@@ -137,6 +138,11 @@ void kcpvpn_native_free(struct kcpvpn_native *native)
 	answer_cache_fini(&native->answers);
 	free_tables(native);
 	free(native);
+}
+
+void kcpvpn_native_profile(struct kcpvpn_native *native, struct stage_clock *stages)
+{
+	native->data.tx.stages = stages;
 }
 
 void kcpvpn_native_public_key(
@@ -363,9 +369,11 @@ void kcpvpn_native_flush(struct kcpvpn_native *native, int64_t now_us)
 	struct list *dirty;
 
 	native->now = mono_at_us(now_us);
+	enum stage before = stage_enter(native->data.tx.stages, STAGE_SEND);
 	while ((dirty = list_pop(&native->dirty)) != NULL)
 		settle(list_entry(dirty, struct kcpvpn_peer, in_dirty), native->now);
 	native_tx_send(&native->data.tx);
+	(void)stage_enter(native->data.tx.stages, before);
 }
 
 void kcpvpn_native_on_deadline(struct kcpvpn_native *native, int64_t now_us)
@@ -373,6 +381,7 @@ void kcpvpn_native_on_deadline(struct kcpvpn_native *native, int64_t now_us)
 	struct wheel_timer *timer;
 
 	native->now = mono_at_us(now_us);
+	enum stage before = stage_enter(native->data.tx.stages, STAGE_SEND);
 	while ((timer = wheel_pop_due(&native->wheel, native->now)) != NULL) {
 		struct kcpvpn_peer *peer = list_entry(timer, struct kcpvpn_peer, timer);
 		native_handshake_on_deadline(peer, native->now);
@@ -383,6 +392,7 @@ void kcpvpn_native_on_deadline(struct kcpvpn_native *native, int64_t now_us)
 	native_handshake_work(native, native->now);
 	if (mono_due(answer_cache_next_deadline(&native->answers), native->now))
 		answer_cache_on_deadline(&native->answers, native->now);
+	(void)stage_enter(native->data.tx.stages, before);
 }
 
 int64_t kcpvpn_native_next_deadline(const struct kcpvpn_native *native)

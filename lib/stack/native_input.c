@@ -16,6 +16,7 @@
  * lies in it, so what is below it never came, and is judged by the span that the window would have.
  */
 #include "core/endian.h"
+#include "core/stage_clock.h"
 #include "crypto/handshake.h"
 #include "session/session_frame.h"
 #include "stack/native_state.h"
@@ -269,7 +270,10 @@ static void settle(struct kcpvpn_native *native, const struct kcpvpn_udp_port *p
 {
 	if (intake->count == 0)
 		return;
+	enum stage before = stage_enter(native->data.tx.stages, STAGE_OPEN);
+	stage_did(native->data.tx.stages, intake->count);
 	open_batch(intake->items, intake->count);
+	(void)stage_enter(native->data.tx.stages, before);
 	for (size_t i = 0; i < intake->count; i++)
 		read_data(native, port, intake, i, now);
 	intake->count = 0;
@@ -319,6 +323,7 @@ void kcpvpn_native_input(struct kcpvpn_native *native, const struct kcpvpn_udp_p
 
 	native->now = mono_at_us(now_us);
 	intake.count = 0;
+	enum stage before = stage_enter(native->data.tx.stages, STAGE_RECEIVE);
 	if (count > KCPVPN_BATCH_MAX)
 		count = KCPVPN_BATCH_MAX;
 	for (size_t i = 0; i < count; i++) {
@@ -328,4 +333,5 @@ void kcpvpn_native_input(struct kcpvpn_native *native, const struct kcpvpn_udp_p
 			native->stats.drop_type++;
 	}
 	settle(native, port, &intake, native->now);
+	(void)stage_enter(native->data.tx.stages, before);
 }

@@ -152,6 +152,11 @@ KCPVPN_API void kcpvpn_native_public_half(const uint8_t private_key[KCPVPN_NATIV
  */
 KCPVPN_API const char *kcpvpn_native_seal_with(bool libsodium);
 
+struct stage_clock;
+
+/** From now on the node enters its stages there (core/stage_clock.h). @stages  lent; NULL = no more */
+KCPVPN_API void kcpvpn_native_profile(struct kcpvpn_native *native, struct stage_clock *stages);
+
 /** The own public key. */
 KCPVPN_API void kcpvpn_native_public_key(
 	const struct kcpvpn_native *native, uint8_t ret_key[KCPVPN_NATIVE_KEY_BYTES]);

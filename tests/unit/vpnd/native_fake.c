@@ -300,3 +300,9 @@ void kcpvpn_native_stats(const struct kcpvpn_native *native, struct kcpvpn_nativ
 	(void)native;
 	*ret_stats = (struct kcpvpn_native_stats){.drop_unknown_peer = 2};
 }
+
+void kcpvpn_native_profile(struct kcpvpn_native *native, struct stage_clock *stages)
+{
+	(void)native;
+	(void)stages;
+}
