@@ -229,10 +229,11 @@ void broker_keep_config(struct broker *broker)
 	(void)broker_ask(broker, &request, NULL, NULL);
 }
 
-int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, int *ret_fd,
-	struct fault *fault)
+int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, bool joins,
+	int *ret_fd, struct fault *fault)
 {
-	struct broker_request request = {.verb = BROKER_UDP_SOCKET, .endpoint = *local};
+	struct broker_request request = {
+		.verb = BROKER_UDP_SOCKET, .value = joins, .endpoint = *local};
 
 	return broker_ask(broker, &request, ret_fd, fault);
 }

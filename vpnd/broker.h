@@ -117,10 +117,11 @@ void broker_keep_config(struct broker *broker);
  * Opens a UDP socket with buffers that the worker may not ask for, non-blocking and close-on-exec.
  *
  * @local    port 1..1023: bound to it, if the configuration listens there; else not bound, and only the family counts
+ * @joins    as in struct udp_socket_options (udp_socket.h)
  * @ret_fd   owned by the caller
  * @return   0 or a negative errno with `*fault` filled
  */
-int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, int *ret_fd,
-	struct fault *fault);
+int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, bool joins,
+	int *ret_fd, struct fault *fault);
 
 #endif

@@ -59,7 +59,7 @@ static const uint8_t USES[BROKER_VERBS] = {
 	[BROKER_ADDRESS_REMOVE] = USES_PREFIX,
 	[BROKER_ROUTE_ADD] = USES_PREFIX | USES_ROUTE,
 	[BROKER_ROUTE_REMOVE] = USES_PREFIX | USES_ROUTE,
-	[BROKER_UDP_SOCKET] = USES_ENDPOINT,
+	[BROKER_UDP_SOCKET] = USES_ENDPOINT | USES_VALUE,
 };
 
 void broker_request_write(const struct broker_request *request, uint8_t out[BROKER_REQUEST_BYTES])
@@ -99,7 +99,7 @@ static bool zero(const uint8_t *bytes, size_t len)
 
 static bool value_ok(const struct raw_request *raw)
 {
-	if (raw->verb == BROKER_LINK)
+	if (raw->verb == BROKER_LINK || raw->verb == BROKER_UDP_SOCKET)
 		return raw->value <= 1;
 	return raw->value >= MTU_MIN && raw->value <= MTU_MAX;
 }

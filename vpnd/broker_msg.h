@@ -22,8 +22,8 @@ enum broker_verb {
 	BROKER_ROUTE_REMOVE,   /* the same */
 	BROKER_READ_CONFIG,    /* answered with a descriptor: the record of what was read */
 	BROKER_KEEP_CONFIG,    /* the one read last is in force */
-	BROKER_UDP_SOCKET,     /* endpoint; answered with a descriptor */
-	BROKER_END,	       /* remove what is on the host; the last request */
+	BROKER_UDP_SOCKET, /* endpoint; value: 1 joins another socket; answered with a descriptor */
+	BROKER_END,	   /* remove what is on the host; the last request */
 	BROKER_VERBS,
 };
 

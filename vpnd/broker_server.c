@@ -129,7 +129,7 @@ static int serve(struct broker_server *server, const struct broker_request *requ
 		broker_rules_keep(&server->rules);
 		return 0;
 	case BROKER_UDP_SOCKET:
-		return udp_socket_prepare(&request->endpoint, ret_fd, fault);
+		return udp_socket_prepare(&request->endpoint, request->value != 0, ret_fd, fault);
 	case BROKER_END:
 		server->ending = true;
 		control_socket_remove(&server->control);

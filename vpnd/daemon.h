@@ -28,6 +28,7 @@ struct netlink_monitor;
 struct peer;
 struct privileges;
 struct state_file;
+struct workers;
 
 struct daemon {
 	const struct options *options;	     /* lent */
@@ -42,6 +43,7 @@ struct daemon {
 	struct device device;
 	struct loop_watch tun_watch;
 	struct packet_path path;
+	struct workers *workers; /* beside this thread; NULL = none */
 	struct profile *profile; /* NULL = nobody asked for one */
 	struct wire *wire; /* NULL only while stopping, after a reload that could not be undone */
 	struct wire_events wire_events;

@@ -12,6 +12,7 @@
 #include "vpnd/fault.h"
 #include "vpnd/key_reader.h"
 #include "vpnd/peer.h"
+#include "vpnd/workers.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -130,6 +131,7 @@ static void set_configs(struct daemon *daemon, const struct config *after)
 		if (next == end || strcmp(next->name, peer->name) != 0)
 			next = config_peer_find(after, peer->name);
 		peer_set_config(peer, next++); /* whoever has no place there was removed before */
+		workers_peer_copy(daemon->workers, peer);
 	}
 }
 
@@ -249,6 +251,8 @@ static int take_over(struct daemon *daemon, int fd, bool dry_run, struct control
 	}
 	describe(&diff, result);
 	bool changes = diff.peer_count + diff.global_count > 0;
+	/* Workers look into the configuration, too: they go on when all of it is another. */
+	workers_stop(daemon->workers);
 	if (!dry_run)
 		error = apply(daemon, after, &diff, result, err);
 	if (error == 0 && !dry_run)
@@ -257,6 +261,7 @@ static int take_over(struct daemon *daemon, int fd, bool dry_run, struct control
 		daemon->generation++;
 	config_diff_fini(&diff);
 	config_free(daemon->config == after ? before : after);
+	workers_go(daemon->workers);
 	return error;
 }
 

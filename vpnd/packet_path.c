@@ -439,6 +439,32 @@ void packet_path_pump(struct packet_path *path, struct mono now)
 	(void)stage_enter(path->stages, before);
 }
 
+void packet_path_put(struct packet_path *path, struct peer *peer, const void *message, size_t len,
+	struct mono now)
+{
+	const struct super_limits limits = {UINT16_MAX, UINT16_MAX};
+	struct super_packet packet;
+	struct ingress_packet *slot;
+
+	if (super_message_parse(message, len, &limits, &packet) != SUPER_OK)
+		return;
+	tidy_queue(path, peer, now);
+	slot = ingress_packet_take(len > slot_room(path) ? &path->long_packets : &path->packets);
+	if (!slot || len > slot->capacity) {
+		ingress_packet_return(slot);
+		path->counters.no_memory += packet.segments;
+		return;
+	}
+	memcpy(slot->data, message, len);
+	slot->len = (uint32_t)len;
+	slot->ip_at = (uint16_t)(packet.bytes - (const uint8_t *)message);
+	slot->segments = packet.segments;
+	(void)ingress_push(&peer->queue, slot, &packet.ip, now);
+	if (!list_linked(&peer->in_waiting))
+		list_add_tail(&path->waiting, &peer->in_waiting);
+	packet_path_writable(path, peer);
+}
+
 void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono now)
 {
 	(void)path;

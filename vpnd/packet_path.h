@@ -115,6 +115,10 @@ void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono n
 /** Gives back the memory that reading takes, and what of the pools is not used. */
 void packet_path_trim(struct packet_path *path);
 
+/** Queues a message for a peer that another thread took from the host, in the form that wire_ops.send takes. */
+void packet_path_put(struct packet_path *path, struct peer *peer, const void *message, size_t len,
+	struct mono now);
+
 /** A message of `peer` came: checks it and gives it to the host. */
 void packet_path_received(struct packet_path *path, struct peer *peer, const struct iovec *pieces,
 	int count, size_t len);

@@ -44,6 +44,7 @@ struct peer {
 	char name[CONFIG_NAME_MAX + 1];
 	struct ingress queue;
 	struct peer_counters counters;
+	struct peer *mirror;	 /* the same peer at the next worker (workers.h); NULL = none */
 	void *wire;		 /* the wire's own state */
 	struct mono tuned_at;	 /* when the queue was last told of the measured path */
 	struct mono expired_at;	 /* when what is too old was last looked for */

@@ -131,9 +131,10 @@ static const int KILLED[] = {
 static const int KILLED_PLAIN[] = {
 	SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(ptrace)};
 
-/* Requests that only read; TUNGETIFF tells the device's name of today. SIOCETHTOOL reads, too, without CAP_NET_ADMIN. */
+/* Requests that only read; TUNGETIFF tells the device's name of today. SIOCETHTOOL reads, too, without CAP_NET_ADMIN.
+   TUNSETQUEUE turns queues of our own device on and off. */
 static const unsigned IOCTLS[] = {FIONREAD, FIONBIO, TCGETS, TIOCGWINSZ, SIOCGIFFLAGS, SIOCGIFINDEX,
-	SIOCGIFNAME, SIOCGIFCONF, SIOCGIFADDR, SIOCGIFMTU, SIOCETHTOOL, TUNGETIFF};
+	SIOCGIFNAME, SIOCGIFCONF, SIOCGIFADDR, SIOCGIFMTU, SIOCETHTOOL, TUNGETIFF, TUNSETQUEUE};
 
 /* Descriptors' flags and copies, and locks; no signals to others (F_SETOWN), no leases. */
 static const unsigned FCNTLS[] = {

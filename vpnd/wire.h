@@ -59,6 +59,8 @@ struct wire_events {
 	 */
 	void (*mtu_changed)(
 		void *ctx, struct peer *peer, uint32_t path, uint32_t most, uint32_t super);
+	/** Another thread took a message from the host that only this one can send. NULL = there is no other. */
+	void (*handed)(void *ctx, struct peer *peer, const void *message, size_t len);
 	struct stage_clock *stages; /* to be entered; NULL = nobody measures */
 };
 

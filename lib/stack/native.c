@@ -29,7 +29,8 @@ enum {
 
 static bool config_valid(const struct kcpvpn_native_config *config)
 {
-	return config->private_key && config->realtime_us && config->random &&
+	return config->realtime_us && config->random && config->shards <= KCPVPN_SHARDS_MAX &&
+	       (config->shards <= 1 || config->tell) &&
 	       config->datagram_max_bytes >= KCPVPN_NATIVE_DATAGRAM_MIN_BYTES &&
 	       config->datagram_max_bytes <= KCPVPN_NATIVE_DATAGRAM_MAX_BYTES &&
 	       (config->super_max_bytes == 0 ||
@@ -52,15 +53,19 @@ static int init_tables(struct kcpvpn_native *native)
 	rand_fill(&native->random, key, sizeof(key));
 	native->by_key_hash = siphash_key_of(key);
 	native->by_key = calloc(KEY_BUCKETS_LEAST, sizeof(struct kcpvpn_peer *));
-	if (!native->by_key)
+	native->by_id = calloc(KEY_BUCKETS_LEAST, sizeof(struct kcpvpn_peer *));
+	if (!native->by_key || !native->by_id)
 		return -ENOMEM;
 	native->by_key_mask = KEY_BUCKETS_LEAST - 1;
+	int error = native_index_table_init(&native->indices);
+	if (error < 0 || native_is_follower(native))
+		return error;
 	native->shakes = calloc(NATIVE_SHAKES, sizeof(struct native_shake));
 	if (!native->shakes)
 		return -ENOMEM;
 	for (size_t i = 0; i < NATIVE_SHAKES; i++)
 		list_add_tail(&native->shakes_free, &native->shakes[i].node);
-	return native_index_table_init(&native->indices);
+	return 0;
 }
 
 static void free_tables(struct kcpvpn_native *native)
@@ -69,6 +74,7 @@ static void free_tables(struct kcpvpn_native *native)
 		native_index_table_fini(&native->indices);
 	free(native->shakes);
 	free(native->by_key);
+	free(native->by_id);
 	secret_pool_fini(&native->attempts);
 	secret_pool_fini(&native->sessions);
 	secret_pool_fini(&native->peer_keys);
@@ -76,7 +82,19 @@ static void free_tables(struct kcpvpn_native *native)
 	secret_pool_fini(&native->own_secrets);
 }
 
-int kcpvpn_native_new(const struct kcpvpn_native_config *config, int64_t now_us,
+/* Keys of the own: handshakes are the leader's. */
+static int init_secrets(struct kcpvpn_native *native, const struct kcpvpn_native_config *config)
+{
+	if (native_is_follower(native))
+		return 0;
+	native->secrets = secret_pool_take(&native->own_secrets);
+	if (!native->secrets)
+		return -ENOMEM;
+	return handshake_self_init(
+		&native->secrets->self, config->private_key, config->network_key);
+}
+
+static int make(const struct kcpvpn_native_config *config, unsigned shard, int64_t now_us,
 	struct kcpvpn_native **ret_native)
 {
 	if (!config_valid(config))
@@ -87,6 +105,7 @@ int kcpvpn_native_new(const struct kcpvpn_native_config *config, int64_t now_us,
 	if (!native)
 		return -ENOMEM;
 	native->config = *config;
+	native->shard = shard;
 	native->config.private_key = NULL;
 	native->config.network_key = NULL;
 	native->random = (struct rand_source){config->random, config->ctx};
@@ -107,12 +126,7 @@ int kcpvpn_native_new(const struct kcpvpn_native_config *config, int64_t now_us,
 	int error = init_tables(native);
 	if (error < 0)
 		goto free_native;
-	error = -ENOMEM;
-	native->secrets = secret_pool_take(&native->own_secrets);
-	if (!native->secrets)
-		goto free_native;
-	error = handshake_self_init(
-		&native->secrets->self, config->private_key, config->network_key);
+	error = init_secrets(native, config);
 	if (error < 0)
 		goto free_native;
 	error = native_data_node_init(native);
@@ -125,6 +139,19 @@ free_native:
 	free_tables(native);
 	free(native);
 	return error;
+}
+
+int kcpvpn_native_new(const struct kcpvpn_native_config *config, int64_t now_us,
+	struct kcpvpn_native **ret_native)
+{
+	return config->private_key ? make(config, 0, now_us, ret_native) : -EINVAL;
+}
+
+int kcpvpn_native_new_follower(const struct kcpvpn_native_config *config, unsigned shard,
+	int64_t now_us, struct kcpvpn_native **ret_native)
+{
+	return shard > 0 && shard < config->shards ? make(config, shard, now_us, ret_native)
+						   : -EINVAL;
 }
 
 void kcpvpn_native_free(struct kcpvpn_native *native)
@@ -183,27 +210,59 @@ static void link_by_key(struct kcpvpn_native *native, struct kcpvpn_peer *peer)
 	*bucket = peer;
 }
 
-static void unlink_by_key(struct kcpvpn_native *native, struct kcpvpn_peer *peer)
+/* By number, and by key if it has one. */
+static void link_peer(struct kcpvpn_native *native, struct kcpvpn_peer *peer)
 {
-	struct kcpvpn_peer **at = &native->by_key[key_bucket(native, peer->keys->public_key)];
+	struct kcpvpn_peer **bucket = &native->by_id[peer->id & native->by_key_mask];
 
+	peer->next_by_id = *bucket;
+	*bucket = peer;
+	if (peer->keys)
+		link_by_key(native, peer);
+}
+
+static void unlink_peer(struct kcpvpn_native *native, struct kcpvpn_peer *peer)
+{
+	struct kcpvpn_peer **at = &native->by_id[peer->id & native->by_key_mask];
+
+	while (*at != peer)
+		at = &(*at)->next_by_id;
+	*at = peer->next_by_id;
+	if (!peer->keys)
+		return;
+	at = &native->by_key[key_bucket(native, peer->keys->public_key)];
 	while (*at != peer)
 		at = &(*at)->next_by_key;
 	*at = peer->next_by_key;
 }
 
-static void grow_by_key(struct kcpvpn_native *native)
+struct kcpvpn_peer *native_peer_by_id(const struct kcpvpn_native *native, uint64_t id)
+{
+	struct kcpvpn_peer *peer = native->by_id[id & native->by_key_mask];
+
+	while (peer && peer->id != id)
+		peer = peer->next_by_id;
+	return peer;
+}
+
+static void grow_tables(struct kcpvpn_native *native)
 {
 	size_t mask = native->by_key_mask * 2 + 1;
-	struct kcpvpn_peer **buckets = calloc(mask + 1, sizeof(struct kcpvpn_peer *));
+	struct kcpvpn_peer **by_key = calloc(mask + 1, sizeof(struct kcpvpn_peer *));
+	struct kcpvpn_peer **by_id = calloc(mask + 1, sizeof(struct kcpvpn_peer *));
 
-	if (!buckets)
+	if (!by_key || !by_id) {
+		free(by_key);
+		free(by_id);
 		return;
+	}
 	free(native->by_key);
-	native->by_key = buckets;
+	free(native->by_id);
+	native->by_key = by_key;
+	native->by_id = by_id;
 	native->by_key_mask = mask;
 	list_for_each (at, &native->peers)
-		link_by_key(native, list_entry(at, struct kcpvpn_peer, in_peers));
+		link_peer(native, list_entry(at, struct kcpvpn_peer, in_peers));
 }
 
 /* ---- adding and removing ------------------------------------------------------------------------------------------ */
@@ -235,11 +294,51 @@ static void keep_config(struct kcpvpn_peer *peer, const struct kcpvpn_peer_confi
 	peer->config.preshared_key = NULL;
 }
 
+/* Prepares what needs no keys, and puts it into the tables. */
+static void enter(struct kcpvpn_native *native, struct kcpvpn_peer *peer,
+	const struct kcpvpn_peer_config *config)
+{
+	keep_config(peer, config);
+	list_init(&peer->in_ready);
+	list_init(&peer->in_dirty);
+	wheel_timer_init(&peer->timer);
+	peer->payload_at = MONO_NEVER;
+	peer->added_at = native->now;
+	native_handshake_init(peer);
+	native_data_init(peer);
+	if (native->peer_count > native->by_key_mask)
+		grow_tables(native);
+	list_add_tail(&native->peers, &peer->in_peers);
+	link_peer(native, peer);
+	native->peer_count++;
+}
+
+int kcpvpn_native_follow_peer(struct kcpvpn_native *follower, uint64_t id,
+	const struct kcpvpn_peer_config *config, int64_t now_us, struct kcpvpn_peer **ret_peer)
+{
+	follower->now = mono_at_us(now_us);
+	if (!native_is_follower(follower) || !peer_config_valid(config))
+		return -EINVAL;
+	if (native_peer_by_id(follower, id))
+		return -EEXIST;
+	if (follower->peer_count >= follower->config.peers_max)
+		return -ENOBUFS;
+	struct kcpvpn_peer *peer = calloc(1, sizeof(*peer));
+	if (!peer)
+		return -ENOMEM;
+	peer->native = follower;
+	peer->id = id;
+	peer->enabled = true;
+	enter(follower, peer, config);
+	*ret_peer = peer;
+	return 0;
+}
+
 int kcpvpn_native_add_peer(struct kcpvpn_native *native, const struct kcpvpn_peer_config *config,
 	int64_t now_us, struct kcpvpn_peer **ret_peer)
 {
 	native->now = mono_at_us(now_us);
-	if (!config->public_key || !peer_config_valid(config))
+	if (native_is_follower(native) || !config->public_key || !peer_config_valid(config))
 		return -EINVAL;
 	if (memcmp(config->public_key, native->secrets->self.public_key, HANDSHAKE_KEY_BYTES) ==
 			0 ||
@@ -259,19 +358,8 @@ int kcpvpn_native_add_peer(struct kcpvpn_native *native, const struct kcpvpn_pee
 		peer->keys, &native->secrets->self, config->public_key, config->preshared_key);
 	if (error < 0)
 		goto free_keys;
-	keep_config(peer, config);
-	list_init(&peer->in_ready);
-	list_init(&peer->in_dirty);
-	wheel_timer_init(&peer->timer);
-	peer->payload_at = MONO_NEVER;
-	peer->added_at = native->now;
-	native_handshake_init(peer);
-	native_data_init(peer);
-	if (native->peer_count > native->by_key_mask)
-		grow_by_key(native);
-	list_add_tail(&native->peers, &peer->in_peers);
-	link_by_key(native, peer);
-	native->peer_count++;
+	peer->id = ++native->last_peer_id;
+	enter(native, peer, config);
 	*ret_peer = peer;
 	return 0;
 
@@ -288,7 +376,7 @@ void kcpvpn_native_remove_peer(struct kcpvpn_native *native, struct kcpvpn_peer 
 	native_session_erase_all(peer);
 	native_data_fini(peer);
 	wheel_disarm(&native->wheel, &peer->timer);
-	unlink_by_key(native, peer);
+	unlink_peer(native, peer);
 	list_remove(&peer->in_peers);
 	list_remove(&peer->in_ready);
 	list_remove(&peer->in_dirty);
@@ -306,12 +394,17 @@ int kcpvpn_peer_configure(
 	struct mono now = mono_at_us(now_us);
 
 	peer->native->now = now;
-	if (!config->public_key || !peer_config_valid(config) ||
-		memcmp(config->public_key, peer->keys->public_key, HANDSHAKE_KEY_BYTES) != 0 ||
-		!same_secret(psk, peer->keys->psk))
+	if (!peer_config_valid(config))
+		return -EINVAL;
+	if (peer->keys && (!config->public_key ||
+				  memcmp(config->public_key, peer->keys->public_key,
+					  HANDSHAKE_KEY_BYTES) != 0 ||
+				  !same_secret(psk, peer->keys->psk)))
 		return -EINVAL;
 	keep_config(peer, config);
 	native_data_configured(peer, now);
+	if (native_is_follower(peer->native))
+		return 0;
 	/* The peer learns of another MTU by a handshake only. One that runs may tell what is old by now: then there is another
 	 * behind it. */
 	const struct native_session *session = native_session_sending(peer, now);
@@ -356,9 +449,11 @@ static void settle(struct kcpvpn_peer *peer, struct mono now)
 	struct kcpvpn_native *native = peer->native;
 
 	native_data_flush(peer, now);
+	native_follow_report(peer, now);
 	list_remove(&peer->in_dirty);
 	struct mono at =
 		mono_min(native_handshake_next_deadline(peer), native_data_next_deadline(peer));
+	at = mono_min(at, peer->data.follow.report_at);
 	if (mono_due(at, now))
 		at = mono_add_us(now, AGAIN_US);
 	wheel_arm(&native->wheel, &peer->timer, at);
@@ -423,6 +518,7 @@ void kcpvpn_native_close_port(
 
 	kcpvpn_native_flush(native, now_us);
 	native_handshake_port_gone(native, port);
+	native_follow_port_gone(native, port);
 	list_for_each (at, &native->peers) {
 		struct kcpvpn_peer *peer = list_entry(at, struct kcpvpn_peer, in_peers);
 		uint8_t kept = 0;

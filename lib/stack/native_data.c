@@ -102,6 +102,7 @@ void native_data_init(struct kcpvpn_peer *peer)
 		.loss_in = {.since = MONO_NEVER},
 	};
 	native_fec_init(&data->fec);
+	native_follow_init(&data->follow);
 	roam_init(&data->roam, peer->config.roaming);
 	path_mtu_init(&data->mtu);
 	liveness_init(&data->live, peer->config.keepalive_us, peer->config.dead_after_us);
@@ -228,6 +229,7 @@ void native_data_restart(struct kcpvpn_peer *peer, struct mono now)
 			data->path, NATIVE_RX_CREDIT_BYTES, peer->hs.limits.rx_credit_bytes);
 		kcp_path_resume(data->path, &data->memory, now);
 	}
+	peer->hs.shard_pn = 0;
 	native_fec_restart(peer);
 	used(peer, now);
 	native_peer_touch(peer);
@@ -276,12 +278,33 @@ void native_data_session_ready(
 	native_peer_touch(peer);
 }
 
+void native_data_follow(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	(void)native_data_have_path(peer);
+	data->running = true;
+	data->lost_at = MONO_NEVER;
+	native_path_apply_mtu(peer);
+	native_peer_judge(peer);
+	native_data_tell(peer, now);
+	native_peer_touch(peer);
+}
+
+void native_data_drop(struct kcpvpn_peer *peer)
+{
+	free_path(peer);
+	forget_numbers(&peer->data);
+	peer->data.memory = (struct kcp_lt_memory){0};
+}
+
 void native_data_session_lost(struct kcpvpn_peer *peer, struct mono now)
 {
 	struct native_data_state *data = &peer->data;
 
 	data->running = false;
-	data->lost_at = now;
+	/* When it is forgotten is the leader's to say. */
+	data->lost_at = native_is_follower(peer->native) ? MONO_NEVER : now;
 	data->wants_confirm = false;
 	data->confirm_at = MONO_NEVER;
 	liveness_stop(&data->live);

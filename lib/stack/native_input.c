@@ -25,7 +25,6 @@
 
 enum {
 	SHARD_MASK = NATIVE_INDEX_STEP - 1,
-	SHARDS = 1,
 	WORD_DATA = 0x010c,
 	DATA_LEAST_BYTES = SEAL_OVERHEAD_BYTES + SESSION_FRAME_PLAINTEXT_BYTES_MIN,
 	SMALL_SPAN = (NATIVE_WINDOW_SMALL_WORDS - 1) * REPLAY_WORD_BITS,
@@ -123,7 +122,7 @@ static void take_data(struct kcpvpn_native *native, struct intake *intake,
 		stats->drop_index++;
 		return;
 	}
-	if ((load_le32(d->data + 4) & SHARD_MASK) >= SHARDS) {
+	if ((load_le32(d->data + 4) & SHARD_MASK) != native->shard) {
 		stats->drop_shard++;
 		return;
 	}
@@ -295,6 +294,8 @@ static bool take(struct kcpvpn_native *native, const struct kcpvpn_udp_port *por
 		take_data(native, intake, d, now);
 		return true;
 	}
+	if (native_is_follower(native))
+		return false;
 	if (word == HANDSHAKE_WORD_INIT && d->len == HANDSHAKE_INIT_BYTES) {
 		/* Only queued, so DATA may go on being collected: a flood of these costs no batches. */
 		native_respond_init(native, &from, d->data, now);

@@ -55,6 +55,7 @@ void native_handshake_forget_pair(struct kcpvpn_peer *peer, struct mono now)
 	for (size_t i = 0; i < NATIVE_SLOTS; i++)
 		native_session_free(hs->slots[i]);
 	native_attempts_erase(peer);
+	native_lead_forget(peer);
 	hs->has_pair = false;
 	renew_instance(peer);
 	if (!again)
@@ -153,6 +154,7 @@ void kcpvpn_peer_down(struct kcpvpn_peer *peer, enum kcpvpn_close reason, int64_
 	/* Everything of it is dropped, so what comes later is another instance. Numbers of handshakes go on. */
 	native_data_fini(peer);
 	native_data_init(peer);
+	native_lead_forget(peer);
 	renew_instance(peer);
 	hs->has_pair = false;
 	hs->has_limits = false;

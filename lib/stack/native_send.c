@@ -91,6 +91,7 @@ int kcpvpn_peer_send(struct kcpvpn_peer *peer, const void *packet, size_t len, i
 	if (error < 0)
 		return error == -ENOMEM ? -ENOBUFS : error;
 	peer->payload_at = now;
+	native_follow_used(peer, now);
 	native_peer_touch(peer);
 	return 0;
 }

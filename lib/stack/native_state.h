@@ -28,6 +28,7 @@
 #include "stack/native_data.h"
 #include "stack/native_index.h"
 #include "stack/native_params.h"
+#include "stack/native_shards.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -87,6 +88,8 @@ struct native_session {
 	uint16_t own_tun_mtu;	       /* told in its handshake */
 	struct native_params params;   /* of the peer: in effect from the confirmation on */
 	struct native_address address; /* responder: where the INIT came from */
+	uint64_t leader_serial;	       /* of a follower: what the leader calls it */
+	uint8_t shards;		       /* in use; 0 = followers have not heard of it */
 	uint8_t mac1
 		[HANDSHAKE_MAC_BYTES]; /* responder: of the INIT, whose answer is kept under it */
 	struct seal_key send;	       /* shard 0 */
@@ -131,6 +134,7 @@ struct native_handshake_state {
 	uint64_t pair_own;     /* instances of the confirmed sessions */
 	uint64_t pair_peer;
 	uint64_t last_seq; /* largest init_seq used */
+	uint64_t shard_pn; /* largest number that a follower told of its shard */
 	uint64_t
 		committed_seq; /* of the peer's INITs: largest confirmed, at least a bound by our clock */
 	struct native_params limits; /* the peer's, as confirmed last */
@@ -148,7 +152,9 @@ struct native_handshake_state {
 
 struct kcpvpn_peer {
 	struct kcpvpn_native *native;
+	uint64_t id;			 /* in messages between leader and followers */
 	struct kcpvpn_peer *next_by_key; /* in the node's table */
+	struct kcpvpn_peer *next_by_id;
 	struct list in_peers;
 	struct list in_ready;
 	struct list in_dirty;
@@ -194,7 +200,7 @@ struct kcpvpn_native {
 	struct list ready; /* peers with events for the program */
 	struct list dirty; /* peers to be flushed, whose timer is to be armed anew */
 	uint32_t peer_count;
-	struct kcpvpn_peer **by_key;
+	struct kcpvpn_peer **by_key, **by_id; /* of one size; a follower knows no keys */
 	size_t by_key_mask;
 	struct siphash_key by_key_hash;
 	struct native_index_table indices;
@@ -213,9 +219,19 @@ struct kcpvpn_native {
 	struct list rekeys; /* peers to be called now: a session would end otherwise */
 	bool calls_first;   /* whose turn it is: ours or the INITs of others */
 	struct token_bucket call_budget;
+	unsigned shard;	       /* own; above 0: this is a follower */
+	uint64_t last_peer_id; /* leader */
+	struct native_shard_port ports[KCPVPN_SHARD_PORTS_MAX]; /* follower */
+	size_t port_count;
 	struct kcpvpn_native_stats stats; /* of both halves, but for what is asked of others */
 	struct native_data_node data;
 };
+
+/** A follower has no handshakes: what needs them is told to the leader. */
+static inline bool native_is_follower(const struct kcpvpn_native *native)
+{
+	return native->shard > 0;
+}
 
 /* ---- of the whole layer ------------------------------------------------------------------------------------------ */
 
@@ -227,6 +243,9 @@ void native_peer_raise(struct kcpvpn_peer *peer, unsigned events);
 
 /** Looks whether the peer's state is another than was told last, and tells. Call after anything it depends on changed. */
 void native_peer_judge(struct kcpvpn_peer *peer);
+
+/** Leader and follower: by the number in messages. @return NULL if there is none */
+struct kcpvpn_peer *native_peer_by_id(const struct kcpvpn_native *native, uint64_t id);
 
 /** @public_key  KCPVPN_NATIVE_KEY_BYTES   @return NULL if no peer has it */
 struct kcpvpn_peer *native_peer_by_key(

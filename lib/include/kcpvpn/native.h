@@ -30,6 +30,7 @@
 struct iovec;
 struct kcpvpn_native;
 struct kcpvpn_peer;
+struct kcpvpn_shard_message;
 
 #ifndef KCPVPN_NEVER
 #define KCPVPN_NEVER INT64_MAX /* a deadline that is not armed */
@@ -56,10 +57,18 @@ struct kcpvpn_native_config {
 	/* Longest super-packet that the program takes, as length of its IP packet: 1280..65535; 0 = it takes none. */
 	uint32_t super_max_bytes;
 	bool handshake_limits_off; /* for benchmarks: no load detection, no buckets */
+	uint8_t shards; /* that sessions have at most; 0 or 1: this is all there is of the node (kcpvpn/native_shards.h) */
 	/* Microseconds since 1970. Need not be right and may jump: it only makes handshake numbers grow over restarts. */
 	int64_t (*realtime_us)(void *ctx);
 	void (*random)(void *ctx, void *buf, size_t len); /* unpredictable bytes; must not fail */
-	void *ctx;					  /* of both */
+	/**
+	 * With shards: a message is to be taken to a follower (of a follower: to its leader, `shard` is 0), in the order in
+	 * which they are told. Called from within any function. It is copied, and may hold keys.
+	 *
+	 * @return  false: it cannot be taken. A follower tells it again later; what a leader tells has to be taken
+	 */
+	bool (*tell)(void *ctx, unsigned shard, const struct kcpvpn_shard_message *message);
+	void *ctx; /* of all these */
 };
 
 enum kcpvpn_padding {

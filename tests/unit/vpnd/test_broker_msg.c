@@ -36,6 +36,7 @@ static struct broker_request sample(enum broker_verb verb)
 		request.prefix = prefix("10.1.2.3/24");
 		break;
 	case BROKER_UDP_SOCKET:
+		request.value = 1;
 		request.endpoint.family = 6;
 		request.endpoint.port = 443;
 		request.endpoint.scope_id = 3;
@@ -104,6 +105,7 @@ Test(broker_msg, values_out_of_range_are_no_request)
 		uint32_t value;
 	} rows[] = {
 		{BROKER_LINK, 0, 2},
+		{BROKER_UDP_SOCKET, 0, 2},
 		{BROKER_MTU, 0, 67},
 		{BROKER_MTU, 0, 65536},
 		{BROKER_MTU, 0, 0},

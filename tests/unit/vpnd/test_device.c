@@ -64,7 +64,7 @@ static void setup(struct bench *b)
 	cr_assert_eq(unshare(CLONE_NEWNET), 0, "needs root: network namespaces");
 	cr_assert_eq(netlink_new(&b->netlink, &b->fault), 0);
 	cr_assert_eq(
-		device_open(&b->device, "dev0", false, b->netlink, &b->log, wanted, b, &b->fault),
+		device_open(&b->device, "dev0", false, 1, b->netlink, &b->log, wanted, b, &b->fault),
 		0, "%s", b->fault.text);
 }
 

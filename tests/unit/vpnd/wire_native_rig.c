@@ -180,8 +180,8 @@ int wire_rig_make(struct wire_rig *b, const char *global, const char *const *pee
 	struct fault fault = {0};
 
 	b->config = wire_rig_parse(global, peers);
-	return wire_native_new(b->loop, b->config, 1400, b->netlink, b->state, &b->log, &b->events,
-		&b->wire, &fault);
+	return wire_native_new(b->loop, b->config, 1400, NULL, b->netlink, b->state, &b->log,
+		&b->events, &b->wire, &fault);
 }
 
 void wire_rig_open(struct wire_rig *b)
