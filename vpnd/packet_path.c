@@ -478,8 +478,8 @@ void packet_path_trim(struct packet_path *path)
 {
 	ingress_packet_return(path->spare);
 	path->spare = NULL;
-	pool_trim(&path->packets, 0);
-	pool_trim(&path->long_packets, 0);
+	pool_trim_unused(&path->packets, 0);
+	pool_trim_unused(&path->long_packets, 0);
 }
 
 /* The message as one run of bytes: as it lies, or put together in the scratch buffer. NULL if it is too long. */

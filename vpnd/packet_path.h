@@ -112,7 +112,7 @@ void packet_path_writable(struct packet_path *path, struct peer *peer);
  */
 void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono now);
 
-/** Gives back the memory that reading takes, and what of the pools is not used. */
+/** To be called once in a while: gives back the memory that reading takes, and what of the pools was not used since the last time. */
 void packet_path_trim(struct packet_path *path);
 
 /** Queues a message for a peer that another thread took from the host, in the form that wire_ops.send takes. */

@@ -111,7 +111,8 @@ void *pool_take(struct pool *pool)
 		chunk = list_entry(pool->partial.next, struct pool_chunk, node);
 	}
 	size_t number = chunk->free[--chunk->free_count];
-	pool->slots_used++;
+	if (++pool->slots_used > pool->slots_peak)
+		pool->slots_peak = pool->slots_used;
 	if (chunk->free_count == 0) {
 		list_remove(&chunk->node);
 		list_add_head(&pool->full, &chunk->node);
@@ -154,4 +155,13 @@ void pool_trim(struct pool *pool, size_t keep_slots)
 		free(chunk);
 		pool->slots_allocated -= pool->chunk_slots;
 	}
+}
+
+void pool_trim_unused(struct pool *pool, size_t keep_slots)
+{
+	/* Chunks go whole, and those in use are seldom full: one more than the slots fill. */
+	size_t peak = pool->slots_peak + pool->chunk_slots;
+
+	pool_trim(pool, peak > keep_slots && pool->slots_peak > 0 ? peak : keep_slots);
+	pool->slots_peak = pool->slots_used;
 }

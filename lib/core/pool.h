@@ -25,6 +25,7 @@ struct pool {
 	size_t chunk_slots;	    /* in a chunk */
 	size_t slots_max;	    /* bound on slots in use */
 	size_t slots_used;	    /* taken now */
+	size_t slots_peak;	    /* most taken at once since the last pool_trim_unused() */
 	size_t slots_allocated;	    /* in all chunks */
 	uint64_t chunk_allocations; /* chunks ever allocated: stands still in steady state */
 	uint64_t exhausted;	    /* takes refused */
@@ -53,5 +54,11 @@ void pool_return(struct pool *pool, void *slot);
 
 /** Frees chunks that are wholly unused but `keep_slots` worth of them. */
 void pool_trim(struct pool *pool, size_t keep_slots);
+
+/**
+ * The same, but keeps what was in use since the last call: called once in a while it gives nothing back that a transfer with pauses
+ * would take again at once.
+ */
+void pool_trim_unused(struct pool *pool, size_t keep_slots);
 
 #endif

@@ -348,6 +348,9 @@ void kcp_path_set_bulk_deadline(
 /** A round-trip time known from elsewhere (the handshake), for as long as none was measured. */
 void kcp_path_hint_rtt(struct kcp_path *path, int64_t rtt_us);
 
+/** So many shards of the peer send by the same way now, with this one; 1 at first. */
+void kcp_path_set_shards(struct kcp_path *path, uint32_t shards);
+
 /** There is more to send than the path takes, and its rate has been found. */
 bool kcp_path_saturated(const struct kcp_path *path);
 
@@ -369,7 +372,7 @@ int64_t kcp_path_srtt_us(const struct kcp_path *path); /* 0 = not yet known */
 int64_t kcp_path_rttvar_us(const struct kcp_path *path);
 int64_t kcp_path_min_rtt_us(const struct kcp_path *path); /* 0 = not yet known */
 uint64_t kcp_path_rate_bps(
-	const struct kcp_path *path); /* the path was seen to carry; 0 = unknown */
+	const struct kcp_path *path);		      /* the path was seen to carry; 0 = unknown */
 bool kcp_path_contested(const struct kcp_path *path); /* others keep a queue on it */
 uint64_t kcp_path_window_bytes(const struct kcp_path *path);
 uint64_t kcp_path_in_flight_bytes(const struct kcp_path *path);

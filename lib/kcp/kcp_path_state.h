@@ -51,6 +51,7 @@ struct kcp_path {
 
 	/* sending */
 	struct kcp_sent sent;
+	uint32_t shards; /* that send by this way; 0 and 1: this one */
 	struct kcp_budget budget;
 	struct kcp_table lanes; /* struct kcp_lane */
 	struct kcp_dgram_out dgrams;

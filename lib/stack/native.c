@@ -382,6 +382,7 @@ void kcpvpn_native_remove_peer(struct kcpvpn_native *native, struct kcpvpn_peer 
 	list_remove(&peer->in_dirty);
 	native->peer_count--;
 	secret_pool_return(&native->peer_keys, peer->keys);
+	free(peer->data.share);
 	free(peer->targets);
 	free(peer);
 }

@@ -91,9 +91,11 @@ void native_data_init(struct kcpvpn_peer *peer)
 {
 	struct native_data_state *data = &peer->data;
 	struct native_data_counters counters = data->counters;
+	struct native_share *share = data->share;
 
 	*data = (struct native_data_state){
 		.counters = counters,
+		.share = share,
 		.confirm_at = MONO_NEVER,
 		.trim_at = MONO_NEVER,
 		.lost_at = MONO_NEVER,
@@ -198,6 +200,7 @@ bool native_data_have_path(struct kcpvpn_peer *peer)
 	native_output_io(peer, &io);
 	if (kcp_path_new(&config, &io, &data->path) < 0)
 		return false;
+	kcp_path_set_shards(data->path, data->sending_shards);
 	kcp_path_resume(data->path, &data->memory, peer->native->now);
 	return true;
 }
@@ -421,8 +424,8 @@ static void trim(struct kcpvpn_peer *peer, struct mono now)
 	data->trim_at = mono_min(data->trim_at, forget_at);
 	if (holds(data))
 		used(peer, now);
-	pool_trim(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
-	pool_trim(&peer->native->data.fec_slots, NATIVE_KEEP_SLOTS);
+	pool_trim_unused(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
+	pool_trim_unused(&peer->native->data.fec_slots, NATIVE_KEEP_SLOTS);
 }
 
 void native_data_on_deadline(struct kcpvpn_peer *peer, struct mono now)
@@ -450,6 +453,8 @@ void native_data_flush(struct kcpvpn_peer *peer, struct mono now)
 
 	if (path_mtu_take_change(&data->mtu))
 		native_path_apply_mtu(peer);
+	if (data->share)
+		native_lead_share(peer, now);
 	if (!data->running || !native_data_have_path(peer))
 		return;
 	/* Bulk takes all that pace allows: what it owes to repairs goes first. */

@@ -105,6 +105,8 @@ struct native_data_state {
 	struct native_loss_in loss_in;
 	struct native_fec_state fec;
 	struct native_follow follow; /* of a follower's peer */
+	struct native_share *share;  /* of a leader's; NULL = it has no other shards */
+	uint8_t sending_shards;	     /* of the peer that send now, as far as is known; 0 = 1 */
 	struct native_data_counters counters;
 	uint32_t link_mtu_bytes;  /* as told; 0 = not known */
 	uint32_t inner_mtu_bytes; /* as last told to the program */

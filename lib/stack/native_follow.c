@@ -68,6 +68,7 @@ void native_follow_report(struct kcpvpn_peer *peer, struct mono now)
 			{
 				.sealed = cur ? cur->data.sealed : 0,
 				.next_pn = data->path ? kcp_path_next_pn(data->path) : 0,
+				.out_bytes = data->counters.out_bytes,
 			},
 	};
 	follow->told_at = now;
@@ -337,6 +338,11 @@ void native_follow_hear(struct kcpvpn_native *follower, const struct native_shar
 		path_mtu_follow(&peer->data.mtu, (uint16_t)message->size,
 			(message->flags & NATIVE_SHARD_WAITING) != 0);
 		native_path_apply_mtu(peer);
+		break;
+	case NATIVE_SHARD_SHARE:
+		peer->data.sending_shards = (uint8_t)message->size;
+		if (peer->data.path)
+			kcp_path_set_shards(peer->data.path, message->size);
 		break;
 	case NATIVE_SHARD_BEYOND:
 		peer->data.follow.beyond = (uint8_t)message->size;

@@ -8,11 +8,15 @@
  * go on with the session before. Otherwise the other side's followers would get DATA on a session that theirs has not
  * confirmed yet, and on every rekey some datagrams would be lost.
  *
+ * How many shards send matters to each: they share one way, and are to take no more of it than one would (kcp_lt.c). It is counted
+ * here, by what followers report, and told when it changes. A shard that sends little beside the busiest is none.
+ *
  * Keys of shards are derived here: T itself leaves shard 0 for nobody.
  */
 #include "crypto/handshake.h"
 #include "stack/native_state.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static unsigned own_shards(const struct kcpvpn_native *native)
@@ -45,6 +49,54 @@ static void tell_all(struct kcpvpn_peer *peer, struct native_shard_message *mess
 		tell(peer->native, shard, message);
 }
 
+/* @return false without memory: then each shard takes itself for the only one */
+static bool have_share(struct kcpvpn_peer *peer)
+{
+	struct native_data_state *data = &peer->data;
+
+	if (data->share)
+		return true;
+	data->share = calloc(1, sizeof(*data->share));
+	if (data->share)
+		data->share->since = peer->native->now;
+	return data->share;
+}
+
+static unsigned count_sending(struct native_share *share)
+{
+	uint64_t most = 0;
+	unsigned count = 0;
+
+	for (size_t i = 0; i < KCPVPN_SHARDS_MAX; i++)
+		if (share->bytes[i] - share->before[i] > most)
+			most = share->bytes[i] - share->before[i];
+	for (size_t i = 0; i < KCPVPN_SHARDS_MAX; i++) {
+		uint64_t sent = share->bytes[i] - share->before[i];
+		count += sent >= NATIVE_SHARE_BYTES && sent >= most / NATIVE_SHARE_PART;
+		share->before[i] = share->bytes[i];
+	}
+	return count > 1 ? count : 1;
+}
+
+void native_lead_share(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+	struct native_share *share = data->share;
+	struct native_shard_message message = message_of(peer, NATIVE_SHARD_SHARE);
+
+	if (mono_diff_us(now, share->since) < NATIVE_SHARE_US)
+		return;
+	share->since = now;
+	share->bytes[0] = data->counters.out_bytes;
+	message.size = count_sending(share);
+	if (message.size == (data->sending_shards ? data->sending_shards : 1))
+		return;
+	data->sending_shards = (uint8_t)message.size;
+	if (data->path)
+		kcp_path_set_shards(data->path, message.size);
+	tell_all(peer, &message);
+}
+
 void native_lead_session(struct native_session *session, bool send)
 {
 	struct kcpvpn_peer *peer = session->peer;
@@ -54,6 +106,8 @@ void native_lead_session(struct native_session *session, bool send)
 	if (session->params.shards < count)
 		count = session->params.shards;
 	session->shards = (uint8_t)count;
+	if (count > 1)
+		(void)have_share(peer);
 	for (unsigned shard = 1; shard < count; shard++) {
 		struct native_shard_message message = message_of(peer, NATIVE_SHARD_SESSION);
 		message.flags = send ? NATIVE_SHARD_SEND : 0;
@@ -175,6 +229,10 @@ static void take_report(
 		peer->payload_at = now;
 	for (unsigned i = 0; message->flags & NATIVE_SHARD_LOST && i < PATH_MTU_LOSSES; i++)
 		path_mtu_lost(&data->mtu, message->size, now);
+	if (data->share && message->shard < KCPVPN_SHARDS_MAX) {
+		data->share->bytes[message->shard] = message->numbers.out_bytes;
+		native_lead_share(peer, now);
+	}
 	if (message->numbers.next_pn > peer->hs.shard_pn)
 		peer->hs.shard_pn = message->numbers.next_pn;
 	/* The session in use is the one that most is sealed with; one too early is no harm. */

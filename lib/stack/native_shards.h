@@ -58,6 +58,7 @@ struct native_shard_session {
 struct native_shard_numbers {
 	uint64_t sealed; /* under the key in use */
 	uint64_t next_pn;
+	uint64_t out_bytes; /* all that left, in UDP payload */
 };
 
 struct native_shard_message {
@@ -89,6 +90,13 @@ struct native_follow {
 	uint8_t losses; /* of full-size datagrams in a row */
 };
 
+/** Of a peer of a leader: what its shards send, to tell how many of them do. Allocated with the first session that has several. */
+struct native_share {
+	uint64_t bytes[KCPVPN_SHARDS_MAX];  /* in all, as last told */
+	uint64_t before[KCPVPN_SHARDS_MAX]; /* at `since` */
+	struct mono since;
+};
+
 /** Of a follower: a port and what the leader calls it. */
 struct native_shard_port {
 	const struct kcpvpn_udp_port *leader, *own;
@@ -96,6 +104,11 @@ struct native_shard_port {
 
 enum {
 	NATIVE_REPORT_US = 100000, /* between two reports of a peer */
+	NATIVE_SHARE_US =
+		250000, /* how often shards that send are counted; more than twice that of reports */
+	NATIVE_SHARE_PART =
+		8, /* who sends less than so much of what the busiest does is not counted, */
+	NATIVE_SHARE_BYTES = 16384, /* nor who sends so little in that time */
 	NATIVE_MOVED_US =
 		100000, /* between two sightings elsewhere that are told, and two calls for a session */
 };
@@ -115,6 +128,8 @@ void native_lead_erase(struct native_session *session);
 void native_lead_endpoint(struct kcpvpn_peer *peer, bool new_path);
 /** The path MTU may be another. */
 void native_lead_mtu(struct kcpvpn_peer *peer);
+/** Time went by: looks how many shards send. Cheap. */
+void native_lead_share(struct kcpvpn_peer *peer, struct mono now);
 /** Everything of it goes; its sessions have been erased. */
 void native_lead_forget(struct kcpvpn_peer *peer);
 

@@ -84,3 +84,29 @@ Test(pool, refuses_beyond_its_bound)
 	pool_return(&pool, c);
 	pool_fini(&pool);
 }
+
+Test(pool, what_was_used_of_late_is_kept)
+{
+	enum {
+		MANY = 4 * POOL_CHUNK_SLOTS,
+	};
+	struct pool pool;
+	void *slots[MANY];
+
+	pool_init(&pool, 64, MANY);
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < MANY; i++)
+			slots[i] = pool_take(&pool);
+		for (size_t i = 0; i < MANY; i++)
+			pool_return(&pool, slots[i]);
+		pool_trim_unused(&pool, 0);
+	}
+	cr_assert_eq(pool.chunk_allocations, (MANY + pool.chunk_slots - 1) / pool.chunk_slots);
+	pool_return(&pool, pool_take(&pool));
+	pool_trim_unused(&pool, 0);
+	cr_assert_leq(pool.slots_allocated, 2 * pool.chunk_slots);
+	cr_assert_gt(pool.slots_allocated, 0u);
+	pool_trim_unused(&pool, 0);
+	cr_assert_eq(pool.slots_allocated, 0);
+	pool_fini(&pool);
+}

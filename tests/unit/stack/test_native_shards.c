@@ -3,6 +3,7 @@
  * The network of the rig watches that no counter comes twice and that nobody sends on a session that its own side has not
  * confirmed.
  */
+#include "kcp/kcp_path_state.h"
 #include "native_pair.h"
 #include "stack/native_state.h"
 
@@ -402,5 +403,34 @@ Test(native_shards, a_follower_takes_no_handshakes_and_no_other_shards_data)
 	kcpvpn_native_stats(follower, &stats);
 	cr_assert_eq(stats.drop_shard, 15);
 	cr_assert_eq(stats.drop_tag, 1);
+	native_pair_fini(&pair);
+}
+
+/* Who sends much is counted, by all; whoever has little to say is not. */
+Test(native_shards, shards_that_send_know_of_each_other)
+{
+	static const struct {
+		unsigned packets[3]; /* a millisecond, of each shard */
+		unsigned want;
+	} rows[] = {{{4, 4, 0}, 2}, {{4, 4, 4}, 3}, {{0, 4, 0}, 1}, {{4, 0, 2}, 2}, {{4, 0, 0}, 1}};
+	struct native_pair pair;
+
+	open_pair(&pair, 31, 3, 3, 100, 3000);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, SECOND_US));
+	native_pair_run(&pair, SECOND_US);
+	for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+		for (uint32_t ms = 0; ms < 1000; ms++) {
+			for (unsigned s = 0; s < 3; s++)
+				for (unsigned i = 0; i < rows[row].packets[s]; i++)
+					(void)give(&pair, 0, s, ms);
+			native_pair_run(&pair, 1000);
+		}
+		for (unsigned s = 0; s < 3; s++) {
+			const struct native_data_state *data = &peer_at(&pair, 0, s)->data;
+			cr_assert_eq(
+				data->sending_shards, rows[row].want, "row %zu shard %u", row, s);
+			cr_assert_eq(data->path->budget.lt.shards, rows[row].want);
+		}
+	}
 	native_pair_fini(&pair);
 }
