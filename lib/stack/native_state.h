@@ -53,8 +53,10 @@ enum {
 	NATIVE_ADDRESSES = KCPVPN_NATIVE_TARGETS_MAX + 1, /* of a peer: the proven one, targets */
 	/* The first INIT of a peer may be so much older than our knowing it: calls were under way, and clocks differ. */
 	NATIVE_SEQ_SLACK_US = 60000000,
-	NATIVE_SHAKES = 192,	 /* handshake datagrams that may wait for the processor */
-	NATIVE_SHAKES_RESP = 64, /* of them kept for answers to our own calls */
+	NATIVE_CALL_ROUND_US = 20000000, /* all peers have had their turn in the line of calls */
+	NATIVE_CALL_LEAST_US = 1000,	 /* unless this stands between two of them */
+	NATIVE_SHAKES = 192,		 /* handshake datagrams that may wait for the processor */
+	NATIVE_SHAKES_RESP = 64,	 /* of them kept for answers to our own calls */
 };
 
 #define NATIVE_REKEY_DATAGRAMS ((uint64_t)1 << 40) /* of a shard under one key */
