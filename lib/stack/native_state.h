@@ -35,10 +35,12 @@
 #include <stdint.h>
 
 enum {
-	NATIVE_REKEY_INITIATOR_US = 120000000, /* age at which who called calls again */
-	NATIVE_REKEY_JITTER_US = 5000000,      /* added to it at random, so that peers spread */
-	NATIVE_REKEY_RESPONDER_US = 150000000, /* age at which the other side steps in */
-	NATIVE_HARD_STOP_US = 180000000,       /* nothing is sent or taken under an older key */
+	NATIVE_REKEY_INITIATOR_US = 120000000,	   /* age at which who called calls again */
+	NATIVE_REKEY_JITTER_US = 5000000,	   /* added to it at random, so that peers spread */
+	NATIVE_REKEY_RESPONDER_US = 150000000,	   /* age at which the other side steps in */
+	NATIVE_REKEY_IDLE_INITIATOR_US = 30000000, /* later by so much while it carried nothing */
+	NATIVE_REKEY_IDLE_RESPONDER_US = 15000000,
+	NATIVE_HARD_STOP_US = 180000000,   /* nothing is sent or taken under an older key */
 	NATIVE_PREV_US = 30000000,	   /* silence after which a replaced session is erased */
 	NATIVE_NEXT_US = 15000000,	   /* so long a session waits to be confirmed */
 	NATIVE_PENDING_US = 5000000,	   /* and so long only a higher number replaces it */
