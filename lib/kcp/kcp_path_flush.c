@@ -72,8 +72,9 @@ static bool send_one(struct kcp_path *path, struct mono now)
 	bool bases = bases_due(path, now);
 	bool item = pick_class(path, now, &class);
 
-	if (!rack && !bases && !item && !path->control && !path->wask && !path->wins &&
-		!path->probe)
+	bool more = bases || item || path->control || path->wask || path->wins || path->probe;
+
+	if (!rack && !more)
 		return false;
 	if (!kcp_path_open_datagram(&out, path, now))
 		return false;
@@ -91,6 +92,7 @@ static bool send_one(struct kcp_path *path, struct mono now)
 	if (path->probe)
 		kcp_path_write_probe(&out);
 	ride_rack(&out);
+	kcp_seen_left(&path->seen, out.flags & KCP_PATH_OUT_RACK, more, now);
 	if (out.used == 0) /* what was to go is gone; the buffer must be used */
 		kcp_path_write_padding(&out, false);
 	kcp_path_close_datagram(&out);

@@ -25,6 +25,12 @@ _Static_assert((int)KCPVPN_NATIVE_DATAGRAM_MIN_BYTES == (int)NATIVE_DATAGRAM_LEA
 enum {
 	KEY_BUCKETS_LEAST = 16, /* power of two */
 	AGAIN_US = 1000,	/* least wait for a deadline that has passed already */
+	MANY_PEERS = 256,
+	/* Deadlines of many peers that are farther away than this come together, at multiples of the grain. */
+	FAR_US = 1000000,
+	FAR_GRAIN_US = 1 << 14,
+	/* A timer that has so long to run is left where it is when its deadline moves away. */
+	STILL_US = 100000,
 };
 
 static bool config_valid(const struct kcpvpn_native_config *config)
@@ -446,19 +452,37 @@ struct kcpvpn_peer *kcpvpn_native_next_event(struct kcpvpn_native *native, unsig
 	return peer;
 }
 
+/*
+ * With many peers the timers cost more than what they are for. What is far away is a keepalive, a rekey, memory to be given
+ * back: nobody sees 16 ms there, and then many peers share a wake-up. And each datagram moves some deadline away; to follow it
+ * would touch the neighbours in the wheel, which nobody has looked at for long. The timer then comes early once, and finds
+ * that nothing is due.
+ */
+static void arm(struct kcpvpn_peer *peer, struct mono at, struct mono now)
+{
+	bool many = peer->native->peer_count >= MANY_PEERS;
+	const struct wheel_timer *timer = &peer->timer;
+
+	if (mono_due(at, now))
+		at = mono_add_us(now, AGAIN_US);
+	if (many && !mono_is_never(at)) {
+		if (mono_diff_us(at, now) > FAR_US)
+			at = mono_at_us((at.us | (FAR_GRAIN_US - 1)) + 1);
+		if (timer->slot && !mono_before(at, timer->at) &&
+			mono_diff_us(timer->at, now) > STILL_US)
+			return;
+	}
+	wheel_arm(&peer->native->wheel, &peer->timer, at);
+}
+
 static void settle(struct kcpvpn_peer *peer, struct mono now)
 {
-	struct kcpvpn_native *native = peer->native;
-
 	native_data_flush(peer, now);
 	native_follow_report(peer, now);
 	list_remove(&peer->in_dirty);
 	struct mono at =
 		mono_min(native_handshake_next_deadline(peer), native_data_next_deadline(peer));
-	at = mono_min(at, peer->data.follow.report_at);
-	if (mono_due(at, now))
-		at = mono_add_us(now, AGAIN_US);
-	wheel_arm(&native->wheel, &peer->timer, at);
+	arm(peer, mono_min(at, peer->data.follow.report_at), now);
 }
 
 void kcpvpn_native_flush(struct kcpvpn_native *native, int64_t now_us)

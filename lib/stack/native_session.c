@@ -275,20 +275,34 @@ void native_session_erase_all(struct kcpvpn_peer *peer)
 
 /* ---- deadlines ---------------------------------------------------------------------------------------------------- */
 
+static bool carried(const struct kcpvpn_peer *peer, const struct native_session *cur)
+{
+	return !mono_is_never(peer->payload_at) && !mono_before(peer->payload_at, cur->made_at);
+}
+
 /* Whether the session in use is worth another: somebody wants the peer to be reached at all times, or it was used. */
 static bool rekey_wanted(const struct kcpvpn_peer *peer, const struct native_session *cur)
 {
 	if (attempt_running(&peer->hs.schedule) || !native_peer_callable(peer))
 		return false;
-	return peer->config.persistent ||
-	       (!mono_is_never(peer->payload_at) && !mono_before(peer->payload_at, cur->made_at));
+	return peer->config.persistent || carried(peer, cur);
 }
 
+/*
+ * Keys that sealed nothing but signs of life give nothing away when they are stolen, and a gateway's idle peers are most of its
+ * handshakes. So such a session lives longer, by less than what leaves time enough before its end; with the first message it
+ * is as old as it is.
+ */
 static struct mono rekey_at(const struct kcpvpn_peer *peer, const struct native_session *cur)
 {
 	if (!rekey_wanted(peer, cur))
 		return MONO_NEVER;
-	return cur->data.sealed >= NATIVE_REKEY_DATAGRAMS ? cur->confirmed_at : cur->rekey_at;
+	if (cur->data.sealed >= NATIVE_REKEY_DATAGRAMS)
+		return cur->confirmed_at;
+	if (carried(peer, cur))
+		return cur->rekey_at;
+	return mono_add_us(cur->rekey_at,
+		cur->initiator ? NATIVE_REKEY_IDLE_INITIATOR_US : NATIVE_REKEY_IDLE_RESPONDER_US);
 }
 
 static struct mono prev_ends(const struct native_session *prev, const struct native_session *cur)

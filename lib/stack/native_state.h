@@ -36,10 +36,12 @@
 #include <stdint.h>
 
 enum {
-	NATIVE_REKEY_INITIATOR_US = 120000000, /* age at which who called calls again */
-	NATIVE_REKEY_JITTER_US = 5000000,      /* added to it at random, so that peers spread */
-	NATIVE_REKEY_RESPONDER_US = 150000000, /* age at which the other side steps in */
-	NATIVE_HARD_STOP_US = 180000000,       /* nothing is sent or taken under an older key */
+	NATIVE_REKEY_INITIATOR_US = 120000000,	   /* age at which who called calls again */
+	NATIVE_REKEY_JITTER_US = 5000000,	   /* added to it at random, so that peers spread */
+	NATIVE_REKEY_RESPONDER_US = 150000000,	   /* age at which the other side steps in */
+	NATIVE_REKEY_IDLE_INITIATOR_US = 30000000, /* later by so much while it carried nothing */
+	NATIVE_REKEY_IDLE_RESPONDER_US = 15000000,
+	NATIVE_HARD_STOP_US = 180000000,   /* nothing is sent or taken under an older key */
 	NATIVE_PREV_US = 30000000,	   /* silence after which a replaced session is erased */
 	NATIVE_NEXT_US = 15000000,	   /* so long a session waits to be confirmed */
 	NATIVE_PENDING_US = 5000000,	   /* and so long only a higher number replaces it */
@@ -54,8 +56,10 @@ enum {
 	NATIVE_ADDRESSES = KCPVPN_NATIVE_TARGETS_MAX + 1, /* of a peer: the proven one, targets */
 	/* The first INIT of a peer may be so much older than our knowing it: calls were under way, and clocks differ. */
 	NATIVE_SEQ_SLACK_US = 60000000,
-	NATIVE_SHAKES = 192,	 /* handshake datagrams that may wait for the processor */
-	NATIVE_SHAKES_RESP = 64, /* of them kept for answers to our own calls */
+	NATIVE_CALL_ROUND_US = 20000000, /* all peers have had their turn in the line of calls */
+	NATIVE_CALL_LEAST_US = 1000,	 /* unless this stands between two of them */
+	NATIVE_SHAKES = 192,		 /* handshake datagrams that may wait for the processor */
+	NATIVE_SHAKES_RESP = 64,	 /* of them kept for answers to our own calls */
 };
 
 #define NATIVE_REKEY_DATAGRAMS ((uint64_t)1 << 40) /* of a shard under one key */
