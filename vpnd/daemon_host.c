@@ -21,6 +21,7 @@
 #include "vpnd/outside_lookup.h"
 #include "vpnd/peer.h"
 #include "vpnd/resolver.h"
+#include "vpnd/workers.h"
 
 #include <errno.h>
 #include <string.h>
@@ -58,7 +59,9 @@ static bool where_is(struct daemon *daemon, struct peer *peer, struct kcpvpn_end
 	bool known = false;
 
 	if (row) {
+		workers_stop(daemon->workers);
 		daemon->wire->ops->peer_status(daemon->wire, peer, row);
+		workers_go(daemon->workers);
 		known = resolver_parse_numeric(row->endpoint, ret_endpoint) == 0;
 	}
 	control_status_fini(&status);

@@ -285,6 +285,7 @@ int daemon_states(struct daemon *daemon, struct control_states *ret_states)
 		return -ENOMEM;
 	states.network = link_state(daemon);
 	states.generation = daemon->generation;
+	workers_stop(daemon->workers);
 	list_for_each (at, &daemon->peers) {
 		const struct peer *peer = list_entry(at, struct peer, in_daemon);
 		states.peers[states.count++] = (struct control_peer_state){
@@ -297,6 +298,7 @@ int daemon_states(struct daemon *daemon, struct control_states *ret_states)
 			(state == CONTROL_DEGRADED || state == CONTROL_CONNECTING))
 			states.network = CONTROL_DEGRADED;
 	}
+	workers_go(daemon->workers);
 	*ret_states = states;
 	return 0;
 }
