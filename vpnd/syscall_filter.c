@@ -132,13 +132,12 @@ static const int KILLED[] = {
 static const int KILLED_PLAIN[] = {
 	SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(ptrace)};
 
-/* Requests that only read; TUNGETIFF tells the device's name of today. SIOCETHTOOL reads, too, without CAP_NET_ADMIN.
-   TUNSETQUEUE turns queues of our own device on and off. */
+/* Requests that only read; TUNGETIFF tells the device's name of today. SIOCETHTOOL reads, too, without CAP_NET_ADMIN. */
 static const unsigned IOCTLS[] = {FIONREAD, FIONBIO, TCGETS, TIOCGWINSZ, SIOCGIFFLAGS, SIOCGIFINDEX,
-	SIOCGIFNAME, SIOCGIFCONF, SIOCGIFADDR, SIOCGIFMTU, SIOCETHTOOL, TUNGETIFF, TUNSETQUEUE};
+	SIOCGIFNAME, SIOCGIFCONF, SIOCGIFADDR, SIOCGIFMTU, SIOCETHTOOL, TUNGETIFF};
 
-/* Whether anybody is at the other end of a device. */
-static const unsigned IOCTLS_WORKER[] = {TUNSETCARRIER};
+/* Of own devices: whether anybody is at the other end, and which queues get packets. */
+static const unsigned IOCTLS_WORKER[] = {TUNSETCARRIER, TUNSETQUEUE};
 
 /* Devices of peers; the kernel asks for CAP_NET_ADMIN besides. */
 static const unsigned IOCTLS_HELPER[] = {TUNSETIFF, TUNSETOFFLOAD, TUNSETCARRIER};
