@@ -174,6 +174,7 @@ FUZZ_MAIN := $(if $(filter fuzz,$(PROFILE)),,$(B)/obj/tests/fuzz/replay_main.o)
 # What of vpnd a target is about, as it stands outside the library.
 FUZZ_VPND_broker := $(addprefix $(B)/obj/vpnd/,broker_msg.o broker_rules.o config_record.o fault.o)
 $(B)/tests/fuzz-broker: $(FUZZ_VPND_broker)
+$(B)/tests/fuzz-name_answers: $(addprefix $(B)/obj/vpnd/,dns_message.o dbus_message.o)
 $(B)/tests/fuzz-%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(ARCHIVES_all)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)

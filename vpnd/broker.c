@@ -178,9 +178,11 @@ static int address(
 	return ask_about(ctx, ifindex, &request, fault);
 }
 
-/* The helper adds those of a peer's device bare in any case. */
-static int bare_address(void *ctx, int ifindex, const struct ip_prefix *prefix, struct fault *fault)
+/* The helper finds the far end by itself. */
+static int peer_address(void *ctx, int ifindex, const struct ip_prefix *prefix,
+	const struct ip_prefix *far, struct fault *fault)
 {
+	(void)far;
 	return address(ctx, ifindex, prefix, true, fault);
 }
 
@@ -204,7 +206,7 @@ static int route(void *ctx, const struct netlink_route *change, enum host_route_
 
 struct host_net broker_host_net(struct broker *broker)
 {
-	static const struct host_net_ops OPS = {set_up, set_mtu, address, route, bare_address};
+	static const struct host_net_ops OPS = {set_up, set_mtu, address, route, peer_address};
 
 	return (struct host_net){&OPS, broker};
 }

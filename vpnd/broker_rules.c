@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void note_protocol(struct broker_rules *rules, const struct config *config)
 {
@@ -154,9 +155,14 @@ static bool names_route(struct broker_rules *rules, const struct config *config,
 		request->protocol != config->routes.protocol ||
 		(int64_t)request->metric != config->routes.metric)
 		return false;
-	return request->table == config_route_table(config, &request->prefix) &&
-	       (names_destination(rules, config, &request->prefix) ||
-		       was_given(rules, &request->prefix));
+	if (request->table != config_route_table(config, &request->prefix))
+		return false;
+	if (!names_destination(
+		    rules, config, &request->prefix)) /* by the network's own device then */
+		return !request->name[0] && was_given(rules, &request->prefix);
+	/* by the device of a peer only what is that peer's */
+	return !request->name[0] ||
+	       strcmp(config->peers[rules->peer_hint].name, request->name) == 0;
 }
 
 /* Which mark a socket has decides what routes it takes. */

@@ -79,6 +79,27 @@ static int change_route(struct broker_server *server, const struct broker_reques
 	return server->host.ops->route(server->host.ctx, &route, verb, fault);
 }
 
+/*
+ * The peer's own inner address: the first of its allowed_ips that is one, in the prefix of ours. Routing daemons want to know
+ * it for a link between two: who shares a prefix by several links is none of their usual cases. NULL = there is none.
+ */
+static const struct ip_prefix *far_end(
+	const struct broker_server *server, const struct broker_request *request)
+{
+	const struct config *config = broker_rules_config(&server->rules);
+	const struct config_peer *peer = config_peer_find(config, request->name);
+	const struct ip_prefix *own = &request->prefix;
+
+	for (size_t i = 0; peer && i < peer->allowed_ips.count; i++) {
+		const struct ip_prefix *item = &peer->allowed_ips.items[i];
+		if (item->family == own->family &&
+			item->length == ip_prefix_bits_max(item->family) &&
+			ip_prefix_contains(own, item))
+			return item;
+	}
+	return NULL;
+}
+
 static int change_address(struct broker_server *server, const struct broker_request *request,
 	bool add, struct fault *fault)
 {
@@ -87,8 +108,8 @@ static int change_address(struct broker_server *server, const struct broker_requ
 	if (!ifindex)
 		return add ? no_device(request, fault) : 0;
 	if (add && request->name[0])
-		return server->host.ops->bare_address(
-			server->host.ctx, ifindex, &request->prefix, fault);
+		return server->host.ops->peer_address(server->host.ctx, ifindex, &request->prefix,
+			far_end(server, request), fault);
 	return server->host.ops->address(server->host.ctx, ifindex, &request->prefix, add, fault);
 }
 

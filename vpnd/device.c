@@ -305,8 +305,8 @@ void device_peer_link(
 	if (!ifindex || (up && !device->up))
 		return;
 	for (size_t i = 0; !error && up && i < config->interface.addresses.count; i++)
-		error = ops->bare_address(
-			device->host.ctx, ifindex, &config->interface.addresses.items[i], &fault);
+		error = ops->peer_address(device->host.ctx, ifindex,
+			&config->interface.addresses.items[i], NULL, &fault);
 	if (!error)
 		error = ops->set_up(device->host.ctx, ifindex, up, &fault);
 	if (error)

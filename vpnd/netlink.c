@@ -91,15 +91,19 @@ static struct nl_addr *nl_addr_of(const struct ip_prefix *prefix)
 }
 
 /* IFA_F_NOPREFIXROUTE does not fit the eight bits of old; libnl writes the wide attribute then. */
-static struct rtnl_addr *address_object(int ifindex, const struct ip_prefix *address, bool bare)
+static struct rtnl_addr *address_object(
+	int ifindex, const struct ip_prefix *address, bool bare, const struct ip_prefix *far)
 {
 	struct rtnl_addr *object = rtnl_addr_alloc();
 	struct nl_addr *local = nl_addr_of(address);
+	struct nl_addr *peer = far ? nl_addr_of(far) : NULL;
 
-	if (object && local) {
+	if (object && local && (!far || peer)) {
 		rtnl_addr_set_ifindex(object, ifindex);
 		(void)rtnl_addr_set_local(object, local);
-		rtnl_addr_set_prefixlen(object, address->length);
+		if (peer)
+			(void)rtnl_addr_set_peer(object, peer);
+		rtnl_addr_set_prefixlen(object, far ? far->length : address->length);
 		unsigned flags = (address->family == 6 ? IFA_F_NODAD : 0U) |
 				 (bare ? IFA_F_NOPREFIXROUTE : 0U);
 		if (flags)
@@ -109,11 +113,12 @@ static struct rtnl_addr *address_object(int ifindex, const struct ip_prefix *add
 		object = NULL;
 	}
 	nl_addr_put(local);
+	nl_addr_put(peer);
 	return object;
 }
 
 static int change_address(struct netlink *netlink, int ifindex, const struct ip_prefix *address,
-	bool add, bool bare, struct fault *fault)
+	bool add, bool bare, const struct ip_prefix *far, struct fault *fault)
 {
 	char prefix[IP_PREFIX_TEXT_BYTES];
 	char what[IP_PREFIX_TEXT_BYTES + 32];
@@ -121,7 +126,7 @@ static int change_address(struct netlink *netlink, int ifindex, const struct ip_
 	int nl_error = -NLE_INVAL;
 
 	if (ip_prefix_valid(address)) {
-		struct rtnl_addr *object = address_object(ifindex, address, bare);
+		struct rtnl_addr *object = address_object(ifindex, address, bare, far);
 		if (!object)
 			nl_error = -NLE_NOMEM;
 		else if (add)
@@ -143,19 +148,19 @@ static int change_address(struct netlink *netlink, int ifindex, const struct ip_
 int netlink_address_add(
 	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault)
 {
-	return change_address(netlink, ifindex, address, true, false, fault);
+	return change_address(netlink, ifindex, address, true, false, NULL, fault);
 }
 
-int netlink_address_add_bare(
-	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault)
+int netlink_address_add_peer(struct netlink *netlink, int ifindex, const struct ip_prefix *address,
+	const struct ip_prefix *far, struct fault *fault)
 {
-	return change_address(netlink, ifindex, address, true, true, fault);
+	return change_address(netlink, ifindex, address, true, far == NULL, far, fault);
 }
 
 int netlink_address_remove(
 	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault)
 {
-	return change_address(netlink, ifindex, address, false, false, fault);
+	return change_address(netlink, ifindex, address, false, false, NULL, fault);
 }
 
 struct address_search {

@@ -54,9 +54,15 @@ int netlink_link_set_mtu(
  */
 int netlink_address_add(
 	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault);
-/** The same without the route to the prefix, for one of several devices with one address. */
-int netlink_address_add_bare(
-	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault);
+/**
+ * Adds an address to a device with one peer at its other end, so that several devices may have it: the kernel adds a route
+ * to `far` alone.
+ *
+ * @far  the peer's address, of the same family; NULL = not known, and the address keeps its prefix, without a route
+ */
+int netlink_address_add_peer(struct netlink *netlink, int ifindex, const struct ip_prefix *address,
+	const struct ip_prefix *far, struct fault *fault);
+
 int netlink_address_remove(
 	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault);
 

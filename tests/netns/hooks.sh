@@ -67,7 +67,8 @@ check "nothing is left" [ -z "$(in_ns "$NS_A" ip -o link show kcp0 2>/dev/null)"
 write_a 'hooks: {up: [/nonexistent/program], peer_up: [/bin/sh, -c, "echo $$ >'"$RUN_DIR"'/sleeper; sleep 100 & echo $! >>'"$RUN_DIR"'/sleeper; wait"]}'
 vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
 joined "$NS_A" 10.99.0.2
-check "one that is not there is a warning" grep -q 'hooks.up: /nonexistent/program ended with 127' "$(vpnd_log a)"
+wait_for "one that is not there is a warning" 5 grep -q 'hooks.up: /nonexistent/program ended with 127' "$(vpnd_log a)" &&
+	pass "one that is not there is a warning"
 wait_for "one that hangs has begun" 5 test -s "$RUN_DIR/sleeper"
 all_answer "nobody waits for it" "$NS_A" 10.99.0.2 20 -i 0.01
 check "nor do orders" timeout 2 "$BIN/kcpctl" --control "$RUN_DIR/control/a/control.sock" status >"$RUN_DIR/said"

@@ -306,7 +306,8 @@ Test(broker, keeps_what_the_configuration_takes)
 	cr_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	close(fd);
 	local.port = 53;
-	cr_assert_eq(broker_udp_socket(b.broker, &local, 0, &fd, &b.fault), -EPERM, "not configured");
+	cr_assert_eq(
+		broker_udp_socket(b.broker, &local, 0, &fd, &b.fault), -EPERM, "not configured");
 	cr_assert_eq(fd, -1);
 	local = (struct kcpvpn_endpoint){.family = 4};
 	cr_assert_eq(broker_udp_socket(b.broker, &local, 0, &fd, &b.fault), 0);

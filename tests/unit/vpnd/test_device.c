@@ -438,15 +438,15 @@ static int lines_of(const char *text)
 	return count;
 }
 
-static int unheard_bare(
-	void *ctx, int ifindex, const struct ip_prefix *address, struct fault *fault)
+static int unheard_peer(void *ctx, int ifindex, const struct ip_prefix *address,
+	const struct ip_prefix *far, struct fault *fault)
 {
-	(void)address;
+	(void)address, (void)far;
 	return unheard_up(ctx, ifindex, true, fault);
 }
 
 static const struct host_net_ops UNHEARD = {
-	unheard_up, unheard_mtu, unheard_address, unheard_route, unheard_bare};
+	unheard_up, unheard_mtu, unheard_address, unheard_route, unheard_peer};
 
 Test(device, that_nobody_makes_changes_is_said_once)
 {
