@@ -79,7 +79,7 @@ KCPCAT_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(KCPCAT_SRC))
 PROGRAMS := $(if $(VPND_SRC),vpnd) $(if $(CLI_SRC),kcpctl) $(if $(KCPCAT_SRC),kcpcat)
 LIBRARIES := libkcpvpn.a libkcpvpn.so
 
-.PHONY: all profile deps demo test test-long check-layers format format-check fuzz bench bench-lossy install deb manuals clean programs
+.PHONY: all profile deps demo test test-long check-layers format format-check fuzz bench bench-lossy bench-speed install deb manuals clean programs
 all: profile
 ifeq ($(PROFILE),release)
 all: $(addprefix build/,$(PROGRAMS) $(LIBRARIES))
@@ -162,6 +162,9 @@ $(B)/lab: $(LAB_OBJ) $(call archive,core)
 $(B)/light_flow: $(B)/obj/tests/bench/lossy/light_flow.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^
+$(B)/udp_rate: $(B)/obj/tests/bench/speed/udp_rate.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ -lpthread
 $(B)/init_flood: $(B)/obj/tests/netns/tools/init_flood.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_sodium)
@@ -192,7 +195,7 @@ $(B)/tests/bench_%: $(B)/obj/tests/bench/bench_%.o $(BENCH_PART_OBJ) $(ARCHIVES_
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_kcpvpn) -lpthread -lm
 
 .PHONY: tests-build
-tests-build: profile manuals $(TEST_PROGRAMS) $(FUZZ_PROGRAMS) $(BENCH_PROGRAMS) $(if $(LAB_OBJ),$(B)/lab) $(B)/init_flood $(B)/light_flow
+tests-build: profile manuals $(TEST_PROGRAMS) $(FUZZ_PROGRAMS) $(BENCH_PROGRAMS) $(if $(LAB_OBJ),$(B)/lab) $(B)/init_flood $(B)/light_flow $(B)/udp_rate
 .SECONDARY:
 
 # ---- what a person calls -----------------------------------------------------------------------------------------
@@ -210,6 +213,8 @@ bench:
 	$(Q)scripts/bench
 bench-lossy:
 	$(Q)scripts/bench-lossy
+bench-speed:
+	$(Q)scripts/bench-speed
 fuzz:
 	$(Q)scripts/fuzz
 

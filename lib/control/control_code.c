@@ -133,6 +133,9 @@ static const struct control_code_row ROWS[] = {
 		"The network namespace of interface.netns cannot be entered. It must be there (ip "
 		"netns add NAME) before vpnd starts; a unit must grant CAP_SYS_ADMIN and "
 		"RestrictNamespaces=net, see vpnd(8)."},
+	{"E-NET-9",
+		"Somebody else has a route to the same destination. Take it out of allowed_ips or "
+		"interface.addresses, or say which is to win: routes.on_clash."},
 	{"E-NET-10",
 		"The kernel refused a policy rule of the full tunnel; the text says why. ip rule "
 		"shows those that are there."},

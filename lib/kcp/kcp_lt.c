@@ -282,7 +282,7 @@ static void end_round(struct kcp_lt *lt, struct mono now)
 
 	lt->round_end = lt->sampler.delivered;
 	lt->carried_ppm = PPM;
-	kcp_lt_rivals_round(lt, full, now);
+	kcp_lt_rivals_round(lt, full);
 	if (lt->phase == KCP_LT_STARTUP) {
 		kcp_lt_grow(lt, full, verdict == KCP_LT_CONGESTED, now);
 	} else if (verdict == KCP_LT_CONGESTED && lt->phase != KCP_LT_DRAIN) {

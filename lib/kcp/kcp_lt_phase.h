@@ -46,7 +46,7 @@ void kcp_lt_rivals_drained(struct kcp_lt *lt, bool is_empty, struct mono now, in
 void kcp_lt_rivals_watch(struct kcp_lt *lt, struct mono now);
 
 /** A round ended. @full  with a sample that tells of the path */
-void kcp_lt_rivals_round(struct kcp_lt *lt, bool full, struct mono now);
+void kcp_lt_rivals_round(struct kcp_lt *lt, bool full);
 
 /** A queue stands. @return  it is taken for that of others, who were there a while ago */
 bool kcp_lt_rivals_suspect(struct kcp_lt *lt, struct mono now);

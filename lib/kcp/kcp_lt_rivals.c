@@ -4,10 +4,11 @@
  * to have when he came. That is little: beside a CUBIC flow that was there first it was 8 % of the path behind a queue of one
  * round trip, and 4 behind three.
  *
- * Signs of others. A drain that lasted long enough and found the queue as it was: two in a row, or a single one to the ground.
- * And a queue that a light flow meets which has next to nothing in flight, while STARTUP waits for more. Contested lasts until a round sees
- * hardly any queue. That others are there is remembered for a while: in their next queue, which a plain flow fills every few seconds, the
- * path is not suspected of having become slower (kcp_lt.c), it is contested again, and the drain that follows has to prove it.
+ * Signs of others. A drain that lasted long enough and found the queue as it was: two in a row, or a single one to the ground. Contested
+ * lasts until a round sees hardly any queue. That others are there is remembered for a while: in their next queue, which a plain flow
+ * fills every few seconds, the path is not suspected of having become slower (kcp_lt.c), but of being contested again. So is one whose
+ * queue a light flow meets that has next to nothing in flight, while STARTUP waits for more. A suspicion has to be proven
+ * by the drain that follows: round trips that sway or a host that is late look the same.
  *
  * A drain that ended with more in flight than the path held before proves that only if it was longer than the round trip that it was to
  * make shorter, and if many packets are left: else the way may have become longer (kcp_lt.c).
@@ -59,6 +60,14 @@ static void prove(struct kcp_lt *lt, struct mono now)
 	lt->rivals_until = mono_add_us(now, MEMORY_US);
 }
 
+/* Others may be there; the next drain has to prove it. */
+static void suspect(struct kcp_lt *lt)
+{
+	lt->contested = true;
+	lt->stubborn = STUBBORN - 1;
+	lt->cycles = LONG_CYCLES - 1; /* and is long */
+}
+
 void kcp_lt_rivals_forget(struct kcp_lt *lt)
 {
 	lt->contested = false;
@@ -100,7 +109,7 @@ void kcp_lt_rivals_watch(struct kcp_lt *lt, struct mono now)
 	}
 }
 
-void kcp_lt_rivals_round(struct kcp_lt *lt, bool full, struct mono now)
+void kcp_lt_rivals_round(struct kcp_lt *lt, bool full)
 {
 	int64_t lowest_us = lt->rtt.lowest_us, min_us = lt->rtt.min_us;
 
@@ -112,7 +121,7 @@ void kcp_lt_rivals_round(struct kcp_lt *lt, bool full, struct mono now)
 	} else if (lt->phase == KCP_LT_STARTUP && !full &&
 		   lt->round_flying <= lt->datagram_bytes / LIGHT_PART &&
 		   lowest_us > min_us + min_us / 4 + LIGHT_SLACK_US) {
-		prove(lt, now);
+		suspect(lt);
 	}
 }
 
@@ -120,9 +129,7 @@ bool kcp_lt_rivals_suspect(struct kcp_lt *lt, struct mono now)
 {
 	if (mono_is_never(lt->rivals_until) || mono_due(lt->rivals_until, now))
 		return false;
-	lt->contested = true;
-	lt->stubborn = STUBBORN - 1;
-	lt->cycles = LONG_CYCLES - 1; /* the next drain is long */
+	suspect(lt);
 	return true;
 }
 

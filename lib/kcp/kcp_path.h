@@ -369,7 +369,7 @@ int64_t kcp_path_srtt_us(const struct kcp_path *path); /* 0 = not yet known */
 int64_t kcp_path_rttvar_us(const struct kcp_path *path);
 int64_t kcp_path_min_rtt_us(const struct kcp_path *path); /* 0 = not yet known */
 uint64_t kcp_path_rate_bps(
-	const struct kcp_path *path); /* the path was seen to carry; 0 = unknown */
+	const struct kcp_path *path);		      /* the path was seen to carry; 0 = unknown */
 bool kcp_path_contested(const struct kcp_path *path); /* others keep a queue on it */
 uint64_t kcp_path_window_bytes(const struct kcp_path *path);
 uint64_t kcp_path_in_flight_bytes(const struct kcp_path *path);

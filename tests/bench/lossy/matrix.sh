@@ -55,9 +55,7 @@ fi
 
 # True if OUT holds the cell of this very version.
 measured() { # RATE RTT FLOWS CC LOSS RUN PEER
-	[ -e "$OUT" ] && awk -F '\t' -v key="$7 $(peer_version "$7") $1 $2 $5 $4 $3 $6 $SECONDS_A_CELL" '
-		$3 " " $4 " " $5 " " $6 " " $7 " " $8 " " $9 " " $10 " " $11 == key { found = 1 }
-		END { exit !found }' "$OUT"
+	tsv_has "$OUT" "$7 $(peer_version "$7") $1 $2 $5 $4 $3 $6 $SECONDS_A_CELL" 3 4 5 6 7 8 9 10 11
 }
 
 for peer in $PEERS; do
@@ -68,12 +66,7 @@ for cc in $CCS; do
 		die "the kernel has no congestion control $cc (modprobe tcp_$cc)"
 done
 
-mkdir -p "$(dirname "$OUT")"
-if [ -s "$OUT" ]; then
-	[ "$(head -n 1 "$OUT")" = "$(lossy_head)" ] || die "$OUT has other columns: name another file with --out"
-else
-	lossy_head >"$OUT"
-fi
+tsv_begin "$OUT" "$(lossy_head)"
 
 lossy_networks
 done_cells=0 began=$EPOCHSECONDS

@@ -13,6 +13,10 @@ import statistics
 import subprocess
 import sys
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from figures import figure, median, number, values, with_range  # noqa: E402
+
 PEERS = ["none", "wireguard-go", "kcptun", "native", "kcp-go"]
 LABELS = {"none": "no tunnel", "native": "vpnd, native wire", "kcp-go": "vpnd, kcp-go wire"}
 COLOURS = {"none": "#888888", "wireguard-go": "#b8860b", "kcptun": "#c03030", "native": "#1060c0", "kcp-go": "#209060"}
@@ -28,13 +32,6 @@ DELAY_FLOORS = {"0": 10, "1": 12, "5": 15, "10": 18, "20": 25, "30": 45}
 MISSED_FLOORS = {"0": 0, "1": 0, "3": 0, "5": .1, "10": .1, "20": .1, "30": .3}
 # Percent of wire bytes over the bytes of the packets that came out.
 OVERHEAD_FLOORS = {"0": 8, "1": 13, "5": 22, "10": 34, "20": 60, "30": 90}
-
-
-def number(text):
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def loss_share(loss):
@@ -66,15 +63,6 @@ def read(path):
     return loads
 
 
-def values(rows, column):
-    return [v for v in (number(row[column]) for row in rows) if v is not None]
-
-
-def median(rows, column):
-    found = values(rows, column)
-    return statistics.median(found) if found else None
-
-
 def over_idle(rows, column="delay_p99_ms"):
     """Milliseconds over the same run's idle link."""
     found = [v - i for v, i in ((number(r[column]), number(r["idle_ms"])) for r in rows)
@@ -85,12 +73,6 @@ def over_idle(rows, column="delay_p99_ms"):
 def missed_percent(rows):
     sent = sum(values(rows, "light_sent"))
     return (sum(values(rows, "light_lost")) + sum(values(rows, "light_late"))) / sent * 100 if sent else None
-
-
-def figure(value):
-    if value is None:
-        return "-"
-    return "%.0f" % value if abs(value) >= 99.95 else "%.1f" % value if abs(value) >= 9.995 else "%.2f" % value
 
 
 def mark(text, peer, value, floor, at_least=False):
@@ -105,11 +87,7 @@ def goodput_cell(rows, peer, load, loss):
         return "-"
     share = GOODPUT_FLOORS.get(load[1], {}).get(loss)
     floor = share * (1 - loss_share(loss)) * load[0] if share else None
-    text = figure(value)
-    found = values(rows, "goodput_mbps")
-    if len(found) > 1:
-        text += " (%s-%s)" % (figure(min(found)), figure(max(found)))
-    return mark(text, peer, value, floor, at_least=True)
+    return mark(with_range(values(rows, "goodput_mbps")), peer, value, floor, at_least=True)
 
 
 def delay_cell(rows, peer, load, loss):

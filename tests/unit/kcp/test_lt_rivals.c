@@ -109,7 +109,7 @@ Test(lt_rivals, light_flow_meets_a_queue)
 		enum kcp_lt_phase phase;
 		uint64_t flying;
 		int64_t lowest_us;
-		bool full, proven;
+		bool full, suspected;
 	} rows[] = {
 		{KCP_LT_STARTUP, 500, QUEUE_US, false, true},
 		{KCP_LT_STARTUP, 500, QUEUE_US, true, false},
@@ -124,8 +124,16 @@ Test(lt_rivals, light_flow_meets_a_queue)
 		lt.phase = rows[i].phase;
 		lt.round_flying = rows[i].flying;
 		lt.rtt.lowest_us = rows[i].lowest_us;
-		kcp_lt_rivals_round(&lt, rows[i].full, at_ms(0));
-		cr_assert_eq(lt.contested, rows[i].proven, "row %zu", i);
+		kcp_lt_rivals_round(&lt, rows[i].full);
+		cr_assert_eq(lt.contested, rows[i].suspected, "row %zu", i);
+		if (!rows[i].suspected)
+			continue;
+		lt.phase = KCP_LT_CRUISE;
+		cr_assert_eq(kcp_lt_rivals_growth(&lt), 0, "nothing is proven");
+		cr_assert(!kcp_lt_rivals_suspect(&lt, at_ms(1)), "nor remembered");
+		kcp_lt_rivals_drained(&lt, true, at_ms(400), UNIT_US);
+		watched(&lt, QUEUE_US, at_ms(460));
+		cr_assert(kcp_lt_rivals_growth(&lt) > 0);
 	}
 }
 
@@ -146,10 +154,10 @@ Test(lt_rivals, over_when_a_round_sees_hardly_any_queue)
 	struct kcp_lt lt = contested();
 
 	lt.rtt.lowest_us = MIN_US + 5000;
-	kcp_lt_rivals_round(&lt, true, at_ms(500));
+	kcp_lt_rivals_round(&lt, true);
 	cr_assert(lt.contested, "a little is left");
 	lt.rtt.lowest_us = MIN_US + 3000;
-	kcp_lt_rivals_round(&lt, true, at_ms(600));
+	kcp_lt_rivals_round(&lt, true);
 	cr_assert(!lt.contested);
 	cr_assert_eq(kcp_lt_rivals_growth(&lt), 0);
 }
@@ -159,7 +167,7 @@ Test(lt_rivals, remembered_for_a_while)
 	struct kcp_lt lt = contested();
 
 	lt.rtt.lowest_us = MIN_US;
-	kcp_lt_rivals_round(&lt, true, at_ms(600));
+	kcp_lt_rivals_round(&lt, true);
 	cr_assert(kcp_lt_rivals_suspect(&lt, at_ms(15399)));
 	cr_assert(lt.contested);
 	cr_assert_eq(kcp_lt_rivals_growth(&lt), 0, "not proven anew");
