@@ -171,6 +171,10 @@ $(B)/init_flood: $(B)/obj/tests/netns/tools/init_flood.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_sodium)
 
+$(B)/crowd: $(B)/obj/tests/netns/tools/crowd.o $(ARCHIVES_stack)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_kcpvpn)
+
 # A fuzz target is tests/fuzz/fuzz_NAME.c with LLVMFuzzerTestOneInput. In the fuzz profile libFuzzer drives it; in the
 # others a small main replays the files of tests/fuzz/corpus/NAME.
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
@@ -197,7 +201,7 @@ $(B)/tests/bench_%: $(B)/obj/tests/bench/bench_%.o $(BENCH_PART_OBJ) $(ARCHIVES_
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_kcpvpn) -lpthread -lm
 
 .PHONY: tests-build
-tests-build: profile manuals $(TEST_PROGRAMS) $(FUZZ_PROGRAMS) $(BENCH_PROGRAMS) $(if $(LAB_OBJ),$(B)/lab) $(B)/init_flood $(B)/light_flow $(B)/udp_rate
+tests-build: profile manuals $(TEST_PROGRAMS) $(FUZZ_PROGRAMS) $(BENCH_PROGRAMS) $(if $(LAB_OBJ),$(B)/lab) $(B)/init_flood $(B)/light_flow $(B)/udp_rate $(B)/crowd
 .SECONDARY:
 
 # ---- what a person calls -----------------------------------------------------------------------------------------

@@ -304,11 +304,11 @@ int broker_add_destination(
 	return broker_ask(broker, &request, NULL, fault);
 }
 
-int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, uint32_t fwmark,
-	int *ret_fd, struct fault *fault)
+int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, bool joins,
+	uint32_t fwmark, int *ret_fd, struct fault *fault)
 {
 	struct broker_request request = {
-		.verb = BROKER_UDP_SOCKET, .endpoint = *local, .value = fwmark};
+		.verb = BROKER_UDP_SOCKET, .endpoint = *local, .value = fwmark, .joins = joins};
 
 	return broker_ask(broker, &request, ret_fd, fault);
 }

@@ -150,11 +150,12 @@ void broker_tun_gone(struct broker *broker, int ifindex);
  * Opens a UDP socket with buffers that the worker may not ask for, non-blocking and close-on-exec.
  *
  * @local    port 1..1023: bound to it, if the configuration listens there; else not bound, and only the family counts
+ * @joins    as in struct udp_socket_options (udp_socket.h)
  * @fwmark   as config_fwmark() says
  * @ret_fd   owned by the caller
  * @return   0 or a negative errno with `*fault` filled
  */
-int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, uint32_t fwmark,
-	int *ret_fd, struct fault *fault);
+int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, bool joins,
+	uint32_t fwmark, int *ret_fd, struct fault *fault);
 
 #endif

@@ -4,7 +4,7 @@
  * uses nothing.
  *
  *      0 verb   4 sequence   8 value   12 table   16 metric   20 scope_id   24 port (2)
- *      26 protocol   27 prefix family   28 prefix length   29 endpoint family   30 zero (6)   36 address (16)
+ *      26 protocol   27 prefix family   28 prefix length   29 endpoint family   30 joins   31 zero (5)   36 address (16)
  *      52 name of a peer, filled up with zeroes (64)
  *
  * Prefix and endpoint share the address: no verb has both.
@@ -28,7 +28,8 @@ struct raw_request {
 	uint8_t prefix_family;
 	uint8_t prefix_length;
 	uint8_t endpoint_family;
-	uint8_t zero[6];
+	uint8_t joins;
+	uint8_t zero[5];
 	uint8_t address[16];
 	char name[BROKER_NAME_BYTES];
 };
@@ -56,6 +57,7 @@ enum {
 	USES_ENDPOINT = 1 << 3,
 	USES_NAME = 1 << 4, /* it may be empty */
 	MAY_HAVE_ENDPOINT = 1 << 5,
+	USES_JOINS = 1 << 6,
 };
 
 static const uint8_t USES[BROKER_VERBS] = {
@@ -65,7 +67,7 @@ static const uint8_t USES[BROKER_VERBS] = {
 	[BROKER_ADDRESS_REMOVE] = USES_PREFIX | USES_NAME,
 	[BROKER_ROUTE_ADD] = USES_PREFIX | USES_ROUTE | USES_NAME,
 	[BROKER_ROUTE_REMOVE] = USES_PREFIX | USES_ROUTE | USES_NAME,
-	[BROKER_UDP_SOCKET] = USES_ENDPOINT | USES_VALUE,
+	[BROKER_UDP_SOCKET] = USES_ENDPOINT | USES_VALUE | USES_JOINS,
 	[BROKER_TUNNEL] = USES_VALUE,
 	[BROKER_DNS] = USES_VALUE,
 	[BROKER_HOOK] = USES_VALUE | USES_NAME | USES_ENDPOINT | MAY_HAVE_ENDPOINT,
@@ -96,6 +98,8 @@ void broker_request_write(const struct broker_request *request, uint8_t out[BROK
 		raw.scope_id = request->endpoint.scope_id;
 		memcpy(raw.address, request->endpoint.address, sizeof(raw.address));
 	}
+	if (uses & USES_JOINS)
+		raw.joins = request->joins;
 	if (uses & USES_NAME)
 		memcpy(raw.name, request->name, strnlen(request->name, sizeof(raw.name) - 1));
 	memcpy(out, &raw, sizeof(raw));
@@ -159,6 +163,8 @@ static bool form_ok(const struct raw_request *raw)
 	struct ip_prefix prefix = {.family = raw->prefix_family, .length = raw->prefix_length};
 	if (uses & USES_VALUE ? !value_ok(raw) : raw->value != 0)
 		return false;
+	if (raw->joins > (uses & USES_JOINS ? 1 : 0))
+		return false;
 	if (uses & USES_ROUTE ? raw->table == 0 || raw->protocol == 0
 			      : raw->table || raw->metric || raw->protocol)
 		return false;
@@ -190,6 +196,7 @@ int broker_request_read(const uint8_t *data, size_t len, struct broker_request *
 		.table = raw.table,
 		.metric = raw.metric,
 		.protocol = raw.protocol,
+		.joins = raw.joins != 0,
 	};
 	if (uses & USES_PREFIX) {
 		ret_request->prefix.family = raw.prefix_family;

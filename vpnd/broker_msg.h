@@ -22,7 +22,7 @@ enum broker_verb {
 	BROKER_ROUTE_REMOVE,   /* the same */
 	BROKER_READ_CONFIG,    /* answered with a descriptor: the record of what was read */
 	BROKER_KEEP_CONFIG,    /* the one read last is in force */
-	BROKER_UDP_SOCKET,     /* endpoint; value: mark; answered with a descriptor */
+	BROKER_UDP_SOCKET,     /* endpoint; value: mark; joins; answered with a descriptor */
 	BROKER_TUNNEL,	       /* value: 0 = no rules of a full tunnel, 1 = those that it takes */
 	BROKER_DNS,	       /* value: 0 = resolvers as they were, 1 = the tunnel's */
 	BROKER_HOOK, /* value: enum config_hook; name of a peer or none, endpoint of it or none */
@@ -47,6 +47,7 @@ struct broker_request {
 	uint32_t table;
 	uint32_t metric;
 	uint8_t protocol;
+	bool joins; /* the socket shares its port with another of ours */
 	struct ip_prefix prefix;
 	struct kcpvpn_endpoint endpoint;
 	char name[BROKER_NAME_BYTES];

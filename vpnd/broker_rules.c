@@ -157,10 +157,9 @@ static bool names_route(struct broker_rules *rules, const struct config *config,
 		return false;
 	if (request->table != config_route_table(config, &request->prefix))
 		return false;
-	if (!names_destination(
-		    rules, config, &request->prefix)) /* by the network's own device then */
+	/* by the device of a peer only what is that peer's, and those given at run time have none */
+	if (!names_destination(rules, config, &request->prefix))
 		return !request->name[0] && was_given(rules, &request->prefix);
-	/* by the device of a peer only what is that peer's */
 	return !request->name[0] ||
 	       strcmp(config->peers[rules->peer_hint].name, request->name) == 0;
 }

@@ -117,7 +117,7 @@ static int change_address(struct broker_server *server, const struct broker_requ
 static int open_socket(const struct broker_request *request, int *ret_fd, struct fault *fault)
 {
 	uint32_t mark = request->value;
-	int fd, error = udp_socket_prepare(&request->endpoint, &fd, fault);
+	int fd, error = udp_socket_prepare(&request->endpoint, request->joins, &fd, fault);
 
 	if (error)
 		return error;

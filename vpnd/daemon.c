@@ -22,6 +22,7 @@
 #include "vpnd/udp_socket.h"
 #include "vpnd/wire_kcp_go.h"
 #include "vpnd/wire_native.h"
+#include "vpnd/workers.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -92,10 +93,22 @@ static void on_state_changed(void *ctx, struct peer *peer)
 static void on_mtu_changed(
 	void *ctx, struct peer *peer, uint32_t path, uint32_t most, uint32_t super)
 {
+	struct daemon *daemon = ctx;
+
 	peer->super_bytes_max = super;
 	peer->path_mtu_bytes = path;
 	peer->most_bytes = most;
-	daemon_mtu_follow(ctx);
+	workers_stop(daemon->workers);
+	workers_peer_copy(daemon->workers, peer);
+	workers_go(daemon->workers);
+	daemon_mtu_follow(daemon);
+}
+
+static void on_handed(void *ctx, struct peer *peer, const void *message, size_t len)
+{
+	struct daemon *daemon = ctx;
+
+	packet_path_put(&daemon->path, peer, message, len, loop_now(daemon->loop));
 }
 
 /* ---- peers ------------------------------------------------------------------------------------------------------ */
@@ -126,7 +139,10 @@ int daemon_peer_own(struct daemon *daemon, struct peer *peer)
 		if (error < 0)
 			return error;
 	}
-	return 0;
+	workers_stop(daemon->workers);
+	int error = workers_peer_own(daemon->workers, peer);
+	workers_go(daemon->workers);
+	return error;
 }
 
 /* By its own list: looking through the whole table for each of ten thousand peers takes seconds. */
@@ -136,19 +152,26 @@ void daemon_peer_disown(struct daemon *daemon, struct peer *peer)
 
 	for (size_t i = 0; i < list->count; i++)
 		(void)allowed_ips_remove(&daemon->path.owners, &list->items[i], peer);
+	workers_stop(daemon->workers);
+	workers_peer_disown(daemon->workers, peer);
+	workers_go(daemon->workers);
 }
 
 void daemon_peer_apply(struct daemon *daemon, struct peer *peer)
 {
 	if (!daemon->wire)
 		return;
+	workers_stop(daemon->workers);
+	workers_peer_copy(daemon->workers, peer);
 	if (!peer_wanted(peer) || !daemon->device.up) {
 		daemon->wire->ops->peer_stop(daemon->wire, peer, WIRE_STOP_SHUTDOWN);
 		ingress_clear(&peer->queue);
 		list_remove(&peer->in_pump);
+		workers_peer_clear(daemon->workers, peer);
 	} else if (daemon->wire->ops->peer_start(daemon->wire, peer) < 0) {
 		log_error(&daemon->logger->log, "peer %s: out of memory", peer->name);
 	}
+	workers_go(daemon->workers);
 	on_state_changed(daemon, peer);
 }
 
@@ -160,20 +183,27 @@ int daemon_peer_add(struct daemon *daemon, const struct config_peer *config)
 	if (!peer)
 		return -ENOMEM;
 	list_add_tail(&daemon->peers, &peer->in_daemon);
-	int error = daemon_peer_own(daemon, peer);
+	workers_stop(daemon->workers);
+	int error = workers_peer_add(daemon->workers, peer);
+	if (error == 0)
+		error = daemon_peer_own(daemon, peer);
 	if (error < 0)
 		daemon_peer_remove(daemon, peer);
+	workers_go(daemon->workers);
 	return error;
 }
 
 void daemon_peer_remove(struct daemon *daemon, struct peer *peer)
 {
+	workers_stop(daemon->workers);
 	if (daemon->wire)
 		daemon->wire->ops->peer_stop(daemon->wire, peer,
 			daemon->stopping ? WIRE_STOP_SHUTDOWN : WIRE_STOP_REMOVED);
 	packet_path_flush(&daemon->path);
 	daemon_host_peer_gone(daemon, peer);
 	daemon_peer_disown(daemon, peer);
+	workers_peer_remove(daemon->workers, peer);
+	workers_go(daemon->workers);
 	if (daemon->found == &peer->in_daemon)
 		daemon->found = NULL;
 	if (daemon->status_next == &peer->in_daemon)
@@ -221,8 +251,10 @@ int daemon_link_up(struct daemon *daemon, struct fault *fault)
 		return error;
 	daemon->up_at = loop_now(daemon->loop);
 	daemon_mtu_begin(daemon);
+	workers_stop(daemon->workers);
 	list_for_each (at, &daemon->peers)
 		daemon_peer_apply(daemon, list_entry(at, struct peer, in_daemon));
+	workers_go(daemon->workers);
 	return 0;
 }
 
@@ -232,8 +264,10 @@ int daemon_link_down(struct daemon *daemon, struct fault *fault)
 	int error = device_down(&daemon->device, daemon->config, fault);
 
 	daemon->up_at = MONO_NEVER;
+	workers_stop(daemon->workers);
 	list_for_each (at, &daemon->peers)
 		daemon_peer_apply(daemon, list_entry(at, struct peer, in_daemon));
+	workers_go(daemon->workers);
 	daemon_host_down(daemon);
 	return error;
 }
@@ -265,8 +299,7 @@ static void on_rest(struct loop_timer *timer, struct mono now)
 		return;
 	list_for_each (at, &daemon->peers)
 		packet_path_rest(&daemon->path, list_entry(at, struct peer, in_daemon), now);
-	pool_trim(&daemon->path.packets, 0);
-	pool_trim(&daemon->path.long_packets, 0);
+	packet_path_trim(&daemon->path);
 }
 
 static void after_round(void *ctx, struct mono now)
@@ -304,6 +337,7 @@ static void after_round(void *ctx, struct mono now)
 	daemon_host_after_round(daemon);
 	if (daemon->control)
 		control_server_after_round(daemon->control);
+	loop_rest_until(daemon->loop, wake_pace_next(&daemon->path.pace, now));
 }
 
 static void on_signal(void *ctx, int number)
@@ -368,7 +402,8 @@ int daemon_wire_new(struct daemon *daemon, const struct config *config, struct w
 			&daemon->wire_events, ret_wire, fault);
 	else
 		error = wire_native_new(daemon->loop, config, daemon_mtu_most(config),
-			daemon->netlink, daemon->state, log, &daemon->wire_events, ret_wire, fault);
+			daemon->workers, daemon->netlink, daemon->state, log, &daemon->wire_events,
+			ret_wire, fault);
 	if (error == 0)
 		(*ret_wire)->own_ifindex =
 			daemon->inner ? -1 : daemon->device.tun.ifindex; /* not in this namespace */
@@ -420,6 +455,7 @@ static int open_loop(struct daemon *daemon, struct fault *fault)
 			strerror(-error));
 	packet_path_init(&daemon->path, &daemon->device.tun, (uint16_t)config->interface.mtu_bytes,
 		loop_now(daemon->loop));
+	daemon->path.stages = profile_clock(daemon->profile);
 	daemon_mtu_init(daemon);
 	daemon_host_init(daemon);
 	loop_set_on_resume(daemon->loop, on_resume, daemon, NULL);
@@ -433,6 +469,11 @@ static int open_loop(struct daemon *daemon, struct fault *fault)
 static int open_network(struct daemon *daemon, struct fault *fault)
 {
 	const struct config *config = daemon->config;
+	/* The kcp-go wire has one conversation a peer, and nothing to steer by. Devices of single peers have one queue each,
+	   all of them the main thread's. */
+	bool parted = config->wire == CONFIG_WIRE_NATIVE &&
+		      config->routes.selection != CONFIG_SELECTION_INTERFACE;
+	unsigned queues = parted ? workers_wanted(config->interface.queues) : 1;
 	struct netlink_own own = {.protocol = (uint8_t)config->routes.protocol};
 	const char *netns = config->interface.netns;
 	int back = -1;
@@ -444,7 +485,7 @@ static int open_network(struct daemon *daemon, struct fault *fault)
 		error = netlink_new(&daemon->inner, fault);
 	if (error == 0)
 		error = device_open(&daemon->device, config->interface.name,
-			config->interface.offload, netns ? daemon->inner : daemon->netlink,
+			config->interface.offload, queues, netns ? daemon->inner : daemon->netlink,
 			&daemon->logger->log, routes_wanted, daemon, fault);
 	if (error == 0)
 		own.ifindex = daemon->device.tun.ifindex;
@@ -456,6 +497,10 @@ static int open_network(struct daemon *daemon, struct fault *fault)
 	if (error == 0)
 		error = netlink_monitor_new(daemon->loop, &own, on_network_changed,
 			netns ? NULL : daemon_host_lost, daemon, &daemon->monitor, fault);
+	if (error == 0 && daemon->device.queue_count > 1)
+		error = workers_new(daemon->loop, daemon->device.queues,
+			daemon->device.queue_count - 1, daemon_mtu_most(config), &daemon->workers,
+			fault);
 	if (config->routes.selection == CONFIG_SELECTION_INTERFACE)
 		daemon->device.peer_ifindex = daemon_host_peer_ifindex;
 	return error;
@@ -477,9 +522,10 @@ static int start_helper(struct daemon *daemon, struct fault *fault)
 	return broker_new(daemon->loop, &setup, &daemon->broker, fault);
 }
 
-static int open_udp(void *ctx, const struct kcpvpn_endpoint *local, uint32_t fwmark, int *ret_fd)
+static int open_udp(
+	void *ctx, const struct kcpvpn_endpoint *local, bool joins, uint32_t fwmark, int *ret_fd)
 {
-	return broker_udp_socket(ctx, local, fwmark, ret_fd, NULL);
+	return broker_udp_socket(ctx, local, joins, fwmark, ret_fd, NULL);
 }
 
 /* It may be in the middle of an order: what it missed is made good after the round. */
@@ -526,7 +572,8 @@ static int start(struct daemon *daemon, struct fault *fault)
 			strerror(-error));
 	loop_timer_init(&daemon->rest, on_rest);
 	loop_set_after_round(daemon->loop, after_round, daemon);
-	return daemon_link_up(daemon, fault);
+	error = workers_start(daemon->workers, fault);
+	return error < 0 ? error : daemon_link_up(daemon, fault);
 }
 
 int daemon_new(const struct options *options, const struct privileges *privileges,
@@ -550,8 +597,17 @@ int daemon_new(const struct options *options, const struct privileges *privilege
 	daemon->notify.fd = -1;
 	list_init(&daemon->peers);
 	daemon->status_next = &daemon->peers;
+	daemon->profile = profile_new();
 	daemon->wire_events = (struct wire_events){
-		daemon, on_received, on_owner, on_writable, on_state_changed, on_mtu_changed};
+		.ctx = daemon,
+		.stages = profile_clock(daemon->profile),
+		.received = on_received,
+		.owner = on_owner,
+		.writable = on_writable,
+		.state_changed = on_state_changed,
+		.mtu_changed = on_mtu_changed,
+		.handed = on_handed,
+	};
 	daemon_configure_log(daemon);
 	int error = open_loop(daemon, &fault);
 	/* First of all that another daemon may hold: "already running" says more than "the device is taken". */
@@ -604,6 +660,7 @@ int daemon_run(struct daemon *daemon)
 		daemon->exit_status = EXIT_STATUS_OTHER;
 	}
 	daemon_manager_end(daemon);
+	profile_tell(daemon->profile, &daemon->logger->log);
 	return daemon->exit_status;
 }
 
@@ -616,12 +673,14 @@ void daemon_free(struct daemon *daemon)
 	control_server_free(daemon->control);
 	daemon->control = NULL;
 	daemon->stopping = true;
+	workers_stop(daemon->workers); /* for good */
 	while (!list_empty(&daemon->peers))
 		daemon_peer_remove(daemon, list_entry(daemon->peers.next, struct peer, in_daemon));
 	if (daemon->wire) {
 		daemon->wire->ops->flush(daemon->wire, loop_now(daemon->loop));
 		daemon->wire->ops->free(daemon->wire);
 	}
+	workers_free(daemon->workers);
 	state_file_free(daemon->state);
 	netlink_monitor_free(daemon->monitor);
 	netlink_monitor_free(daemon->inner_monitor);
@@ -644,5 +703,6 @@ void daemon_free(struct daemon *daemon)
 	runtime_peers_fini(&daemon->peers_next);
 	control_request_fini(&daemon->change);
 	config_free(daemon->config);
+	profile_free(daemon->profile);
 	free(daemon);
 }

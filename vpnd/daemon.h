@@ -22,6 +22,7 @@
 #include "vpnd/notify.h"
 #include "vpnd/options.h"
 #include "vpnd/packet_path.h"
+#include "vpnd/profile.h"
 #include "vpnd/runtime_peers.h"
 #include "vpnd/wire.h"
 
@@ -31,6 +32,7 @@ struct netlink_monitor;
 struct peer;
 struct privileges;
 struct state_file;
+struct workers;
 
 struct daemon {
 	const struct options *options;	     /* lent */
@@ -47,6 +49,8 @@ struct daemon {
 	struct device device;
 	struct loop_watch tun_watch;
 	struct packet_path path;
+	struct workers *workers; /* beside this thread; NULL = none */
+	struct profile *profile; /* NULL = nobody asked for one */
 	struct wire *wire; /* NULL only while stopping, after a reload that could not be undone */
 	struct wire_events wire_events;
 	struct state_file *state;  /* where peers were, for wires that ask */

@@ -21,6 +21,7 @@
 #include "vpnd/outside_lookup.h"
 #include "vpnd/peer.h"
 #include "vpnd/resolver.h"
+#include "vpnd/workers.h"
 
 #include <errno.h>
 #include <string.h>
@@ -58,7 +59,9 @@ static bool where_is(struct daemon *daemon, struct peer *peer, struct kcpvpn_end
 	bool known = false;
 
 	if (row) {
+		workers_stop(daemon->workers);
 		daemon->wire->ops->peer_status(daemon->wire, peer, row);
+		workers_go(daemon->workers);
 		known = resolver_parse_numeric(row->endpoint, ret_endpoint) == 0;
 	}
 	control_status_fini(&status);
@@ -189,7 +192,7 @@ int daemon_host_prepare_lookups(
 	for (int i = 0; i < 2; i++) {
 		const struct kcpvpn_endpoint any = {.family = i == 0 ? 4 : 6};
 		struct fault why = {0};
-		int error = broker_udp_socket(daemon->broker, &any, mark, &sockets[i], &why);
+		int error = broker_udp_socket(daemon->broker, &any, false, mark, &sockets[i], &why);
 		if (error && i == 0) {
 			*fault = why;
 			return error;

@@ -8,6 +8,7 @@
 #include "vpnd/daemon.h"
 #include "vpnd/fault.h"
 #include "vpnd/peer.h"
+#include "vpnd/workers.h"
 
 enum {
 	SHRINK_AFTER_US = 10000000,
@@ -42,6 +43,14 @@ static bool best_path(const struct daemon *daemon, uint16_t *ret_bytes)
 	return true;
 }
 
+static void set_paths(struct daemon *daemon, uint16_t bytes)
+{
+	packet_path_set_mtu(&daemon->path, bytes);
+	workers_stop(daemon->workers);
+	workers_set_mtu(daemon->workers, bytes);
+	workers_go(daemon->workers);
+}
+
 /* It is tried again whenever a path changes, so a failure is said once. @return false if the device stays as it is */
 static bool set(struct daemon *daemon, uint16_t bytes)
 {
@@ -56,7 +65,7 @@ static bool set(struct daemon *daemon, uint16_t bytes)
 	}
 	daemon->mtu_bytes = bytes;
 	daemon_host_set_mtu(daemon, bytes);
-	packet_path_set_mtu(&daemon->path, bytes);
+	set_paths(daemon, bytes);
 	return true;
 }
 
@@ -108,7 +117,7 @@ void daemon_mtu_begin(struct daemon *daemon)
 	loop_timer_disarm(daemon->loop, &daemon->mtu_due);
 	daemon->mtu_probed = false;
 	daemon->mtu_bytes = (uint16_t)daemon->config->interface.mtu_bytes;
-	packet_path_set_mtu(&daemon->path, daemon->mtu_bytes);
+	set_paths(daemon, daemon->mtu_bytes);
 	if (daemon->path.mtu_bytes == daemon->mtu_bytes)
 		return;
 	log_warn(&daemon->logger->log,

@@ -12,6 +12,7 @@
 #include "vpnd/fault.h"
 #include "vpnd/key_reader.h"
 #include "vpnd/peer.h"
+#include "vpnd/workers.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -135,6 +136,7 @@ static void set_configs(struct daemon *daemon, const struct config *after)
 		if (next == end || strcmp(next->name, peer->name) != 0)
 			next = config_peer_find(after, peer->name);
 		peer_set_config(peer, next++); /* whoever has no place there was removed before */
+		workers_peer_copy(daemon->workers, peer);
 	}
 }
 
@@ -273,7 +275,10 @@ static int take_over(struct daemon *daemon, int fd, bool dry_run, struct control
 	error = daemon_judge_change(daemon, after, &diff, err);
 	if (error == 0 && !dry_run) {
 		daemon_tell_destinations(daemon, after, result);
+		/* Workers look into the configuration, too: they go on when all of it is another. */
+		workers_stop(daemon->workers);
 		error = apply(daemon, after, &diff, result, err);
+		workers_go(daemon->workers);
 	}
 	if (error == 0 && !dry_run) {
 		runtime_peers_leave_to_files(&daemon->peers_next, after);

@@ -3,6 +3,7 @@
 #include "vpnd/daemon.h"
 #include "vpnd/peer.h"
 #include "vpnd/privileges.h"
+#include "vpnd/workers.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -46,15 +47,59 @@ static void add_drop(struct control_peer *status, const char *name, uint64_t cou
 		(void)control_peer_add_drop(status, name, count);
 }
 
+/* What workers counted; they stand still. */
+static void add_mirror(
+	const struct peer *mirror, struct ingress_counters *queue, struct peer_counters *sum)
+{
+	const struct ingress_counters *more = &mirror->queue.counters;
+	const struct peer_counters *from = &mirror->counters;
+
+	queue->dropped_codel += more->dropped_codel;
+	queue->dropped_old += more->dropped_old;
+	queue->dropped_overflow += more->dropped_overflow;
+	queue->dropped_memory += more->dropped_memory;
+	queue->dropped_cleared += more->dropped_cleared;
+	queue->marked += more->marked;
+	sum->rx_packets += from->rx_packets;
+	sum->rx_bytes += from->rx_bytes;
+	sum->tx_packets += from->tx_packets;
+	sum->tx_bytes += from->tx_bytes;
+	for (size_t i = 0; i < PEER_DROPS; i++)
+		sum->drops[i] += from->drops[i];
+	for (size_t i = 0; i < SUPER_VERDICTS; i++)
+		sum->bad[i] += from->bad[i];
+}
+
+static void fill_workers(struct daemon *daemon, struct control_status *status)
+{
+	unsigned more = workers_count(daemon->workers);
+	struct control_queue *to = status->interface.workers;
+
+	status->interface.worker_count = more > 0 ? more + 1 : 0;
+	if (more == 0)
+		return;
+	to[0].rx_packets = (int64_t)daemon->device.tun.counters.rx_packets;
+	to[0].tx_packets = (int64_t)daemon->device.tun.counters.tx_packets;
+	for (unsigned i = 0; i < more; i++) {
+		const struct tun_counters *from = workers_tun(daemon->workers, i);
+		to[i + 1] = (struct control_queue){(int64_t)from->rx_packets,
+			(int64_t)from->tx_packets, (int64_t)workers_handed_on(daemon->workers, i)};
+	}
+}
+
 static int fill_peer(struct daemon *daemon, const struct peer *peer, struct control_status *status)
 {
 	const struct config_peer *config = peer->config;
-	const struct ingress_counters *queue = &peer->queue.counters;
+	struct ingress_counters queue_sum = peer->queue.counters;
+	const struct ingress_counters *queue = &queue_sum;
+	struct peer_counters counters = peer->counters;
 	struct control_peer *to = control_status_add_peer(status, peer->name);
 	char text[IP_PREFIX_TEXT_BYTES];
 
 	if (!to)
 		return -ENOMEM;
+	for (const struct peer *at = peer->mirror; at; at = at->mirror)
+		add_mirror(at, &queue_sum, &counters);
 	daemon->wire->ops->peer_status(daemon->wire, peer, to);
 	to->enabled = config->enabled;
 	to->state = state_of(daemon, peer);
@@ -62,16 +107,16 @@ static int fill_peer(struct daemon *daemon, const struct peer *peer, struct cont
 	to->aqm_drops =
 		(int64_t)(queue->dropped_codel + queue->dropped_old + queue->dropped_overflow);
 	to->aqm_marks = (int64_t)queue->marked;
-	to->rx_packets = (int64_t)peer->counters.rx_packets;
-	to->rx_bytes = (int64_t)peer->counters.rx_bytes;
-	to->tx_packets = (int64_t)peer->counters.tx_packets;
-	to->tx_bytes = (int64_t)peer->counters.tx_bytes;
+	to->rx_packets = (int64_t)counters.rx_packets;
+	to->rx_bytes = (int64_t)counters.rx_bytes;
+	to->tx_packets = (int64_t)counters.tx_packets;
+	to->tx_bytes = (int64_t)counters.tx_bytes;
 	for (enum peer_drop drop = 0; drop < PEER_DROPS; drop++)
-		add_drop(to, peer_drop_str(drop), peer->counters.drops[drop]);
+		add_drop(to, peer_drop_str(drop), counters.drops[drop]);
 	for (enum super_verdict verdict = SUPER_OK + 1; verdict < SUPER_VERDICTS; verdict++) {
 		char name[64];
 		(void)snprintf(name, sizeof(name), "in_%s", super_verdict_str(verdict));
-		add_drop(to, name, peer->counters.bad[verdict]);
+		add_drop(to, name, counters.bad[verdict]);
 	}
 	add_drop(to, "queue_codel", queue->dropped_codel);
 	add_drop(to, "queue_old", queue->dropped_old);
@@ -131,7 +176,8 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 				       : config->interface.mtu == CONFIG_AUTO
 					       ? CONTROL_MTU_DERIVED
 					       : CONTROL_MTU_CONFIGURED;
-	status->interface.queues = 1;
+	status->interface.queues = 1 + (int64_t)workers_count(daemon->workers);
+	fill_workers(daemon, status);
 	status->interface.offload = daemon->device.tun.offload;
 	for (size_t i = 0; i < config->interface.addresses.count; i++)
 		(void)control_strings_add(&status->interface.addresses,
@@ -180,8 +226,10 @@ int daemon_status(struct daemon *daemon, struct control_status *status, struct c
 {
 	if (!daemon->wire)
 		return stopping(err);
+	workers_stop(daemon->workers);
 	fill_network(daemon, status);
 	status->state = network_state(daemon);
+	workers_go(daemon->workers);
 	return 0;
 }
 
@@ -196,26 +244,31 @@ int daemon_status_peer(struct daemon *daemon, const char *name, struct control_s
 		control_error_no_peer(err, name);
 		return -ENOENT;
 	}
-	return fill_peer(daemon, peer, status);
+	workers_stop(daemon->workers);
+	int error = fill_peer(daemon, peer, status);
+	workers_go(daemon->workers);
+	return error;
 }
 
 int daemon_status_peers(
 	struct daemon *daemon, bool again, size_t most, struct control_status *status)
 {
-	int count = 0;
+	int count = 0, error = 0;
 
 	if (!daemon->wire)
 		return -ESHUTDOWN;
 	if (again)
 		daemon->status_next = daemon->peers.next;
+	workers_stop(daemon->workers);
 	for (; (size_t)count < most && daemon->status_next != &daemon->peers; count++) {
 		const struct peer *peer = list_entry(daemon->status_next, struct peer, in_daemon);
-		int error = fill_peer(daemon, peer, status);
+		error = fill_peer(daemon, peer, status);
 		if (error < 0)
-			return error;
+			break;
 		daemon->status_next = daemon->status_next->next;
 	}
-	return count;
+	workers_go(daemon->workers);
+	return error < 0 ? error : count;
 }
 
 int daemon_states(struct daemon *daemon, struct control_states *ret_states)
@@ -232,6 +285,7 @@ int daemon_states(struct daemon *daemon, struct control_states *ret_states)
 		return -ENOMEM;
 	states.network = link_state(daemon);
 	states.generation = daemon->generation;
+	workers_stop(daemon->workers);
 	list_for_each (at, &daemon->peers) {
 		const struct peer *peer = list_entry(at, struct peer, in_daemon);
 		states.peers[states.count++] = (struct control_peer_state){
@@ -244,6 +298,7 @@ int daemon_states(struct daemon *daemon, struct control_states *ret_states)
 			(state == CONTROL_DEGRADED || state == CONTROL_CONNECTING))
 			states.network = CONTROL_DEGRADED;
 	}
+	workers_go(daemon->workers);
 	*ret_states = states;
 	return 0;
 }

@@ -51,8 +51,43 @@ static int first_error(const struct device *device, struct fault *fault)
 	return device->first.err;
 }
 
-int device_open(struct device *device, const char *name, bool offload, struct netlink *netlink,
-	const struct log *log, device_wanted_fn wanted, void *wanted_ctx, struct fault *fault)
+static void close_queues(struct device *device)
+{
+	for (unsigned i = 1; i < device->queue_count; i++)
+		tun_close(&device->queues[i - 1]);
+	device->queue_count = 1;
+}
+
+/* All of them or one. */
+static int open_queues(
+	struct device *device, struct tun_options *options, unsigned count, struct fault *fault)
+{
+	int error = -EINVAL;
+
+	device->queue_count = 1;
+	options->multi = count > 1;
+	if (options->multi)
+		error = tun_open(&device->tun, options, fault);
+	for (unsigned i = 1; error == 0 && i < count; i++) {
+		error = tun_open_queue(&device->queues[i - 1], &device->tun, fault);
+		if (error == 0)
+			device->queue_count++;
+	}
+	if (error == 0 || error == -EPERM || error == -EBUSY)
+		return error;
+	if (options->multi) {
+		log_warn(device->log, "the device gets one queue: %s", fault->text);
+		close_queues(device);
+		tun_close(&device->tun);
+		*fault = (struct fault){0};
+	}
+	options->multi = false;
+	return tun_open(&device->tun, options, fault);
+}
+
+int device_open(struct device *device, const char *name, bool offload, unsigned queues,
+	struct netlink *netlink, const struct log *log, device_wanted_fn wanted, void *wanted_ctx,
+	struct fault *fault)
 {
 	struct tun_options options = {.name = name, .offload = offload};
 
@@ -64,12 +99,15 @@ int device_open(struct device *device, const char *name, bool offload, struct ne
 		.host = host_net_direct(netlink),
 		.log = log,
 	};
-	return tun_open(&device->tun, &options, fault);
+	for (unsigned i = 0; i < DEVICE_QUEUES_MAX - 1; i++)
+		device->queues[i].fd = -1;
+	return open_queues(device, &options, queues, fault);
 }
 
 void device_close(struct device *device, const struct config *config)
 {
 	(void)device_down(device, config, NULL);
+	close_queues(device);
 	tun_close(&device->tun);
 	free(device->left.routes);
 	free(device->left.addresses.items);

@@ -34,8 +34,15 @@ struct device_left {
 	uint32_t mtu_bytes; /* 0 = none */
 };
 
+enum {
+	DEVICE_QUEUES_MAX = 16,
+};
+
 struct device {
 	struct tun tun;
+	/* Those behind the first, until somebody takes them (fd -1). */
+	struct tun queues[DEVICE_QUEUES_MAX - 1];
+	unsigned queue_count; /* with the first */
 	device_wanted_fn wanted;
 	device_peer_ifindex_fn peer_ifindex; /* NULL = no peer has one */
 	void *wanted_ctx;		     /* of both */
@@ -70,9 +77,15 @@ int device_check_clashes(const struct device *device, const struct config *befor
  */
 size_t device_restore(struct device *device, const struct config *config);
 
-/** Creates the interface, link down. `host` is netlink itself then. @return 0 or a negative errno with `*fault` filled */
-int device_open(struct device *device, const char *name, bool offload, struct netlink *netlink,
-	const struct log *log, device_wanted_fn wanted, void *wanted_ctx, struct fault *fault);
+/**
+ * Creates the interface, link down. `host` is netlink itself then.
+ *
+ * @queues  wanted, 1 .. DEVICE_QUEUES_MAX; where the host refuses more than one there is one
+ * @return  0 or a negative errno with `*fault` filled
+ */
+int device_open(struct device *device, const char *name, bool offload, unsigned queues,
+	struct netlink *netlink, const struct log *log, device_wanted_fn wanted, void *wanted_ctx,
+	struct fault *fault);
 
 /** Withdraws everything and removes the interface. */
 void device_close(struct device *device, const struct config *config);

@@ -1,7 +1,8 @@
 /*
- * Deadlines live in one timer wheel. The timer descriptor is set only when the earliest deadline is
- * before the one it is set for: a deadline that moves away, as a retransmission time-out does with
- * each packet, costs no system call but one early wake-up that sets the descriptor right.
+ * Deadlines live in one timer wheel. The wait itself ends at the earliest (epoll_pwait2(), Linux 5.11), so a deadline costs
+ * the kernel something only if there is nothing to do before it. Where that call is missing a timer descriptor stands in: it
+ * is set only when the earliest deadline is before the one it is set for, so a deadline that moves away, as a retransmission
+ * time-out does with each packet, costs no system call but one early wake-up that sets the descriptor right.
  *
  * Removal inside a round: the kernel has already told the round's events when the first callback
  * runs, so removing a watch also strikes it out of the rest of the list. Nothing is kept about a
@@ -22,6 +23,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -37,7 +39,9 @@ struct loop {
 	int epoll_fd;
 	bool stopped;
 	struct mono now;
-	struct mono set_for; /* what the timer descriptor is set for; MONO_NEVER = not set */
+	bool waits_exactly;	/* epoll_pwait2() is there */
+	struct mono rest_until; /* no round begins before */
+	struct mono set_for;	/* what the timer descriptor is set for; MONO_NEVER = not set */
 	uint64_t rounds;
 
 	struct epoll_event ready[EVENTS_PER_ROUND];
@@ -114,6 +118,15 @@ static void on_signal_fd(struct loop_watch *watch, uint32_t events)
 		loop->on_signal(loop->signal_ctx, (int)info.ssi_signo);
 }
 
+/* Asks the kernel by a wait that ends at once. */
+static bool can_wait_exactly(int epoll_fd)
+{
+	const struct timespec none = {0};
+	struct epoll_event event;
+
+	return epoll_pwait2(epoll_fd, &event, 1, &none, NULL) >= 0;
+}
+
 int loop_new(struct loop **ret_loop)
 {
 	int err;
@@ -130,6 +143,9 @@ int loop_new(struct loop **ret_loop)
 		err = -errno;
 		goto free_loop;
 	}
+	loop->waits_exactly = can_wait_exactly(loop->epoll_fd);
+	/* Waits end late by this much; 50 us otherwise, which is more than a path's round trip may be. */
+	(void)prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	loop->timer_watch.fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (loop->timer_watch.fd < 0) {
 		err = -errno;
@@ -323,19 +339,71 @@ static int run_timers(struct loop *loop)
 	return served;
 }
 
+void loop_use_timer_fd(struct loop *loop)
+{
+	loop->waits_exactly = false;
+}
+
+void loop_rest_until(struct loop *loop, struct mono at)
+{
+	loop->rest_until = at;
+}
+
+static void rest(const struct loop *loop)
+{
+	struct timespec at = {0};
+
+	if (!mono_before(loop->now, loop->rest_until))
+		return;
+	at.tv_sec = (time_t)(loop->rest_until.us / 1000000);
+	at.tv_nsec = (long)(loop->rest_until.us % 1000000) * 1000;
+	/* Signals are blocked; should one come through, the round begins early. */
+	(void)clock_nanosleep(CLOCK_BOOTTIME, TIMER_ABSTIME, &at, NULL);
+}
+
+/* @return  the number of events, or a negative errno */
+static int wait_until_deadline(struct loop *loop)
+{
+	struct mono next = wheel_next(&loop->wheel);
+	struct timespec left = {0};
+
+	if (mono_is_never(next))
+		return epoll_wait(loop->epoll_fd, loop->ready, EVENTS_PER_ROUND, -1);
+	int64_t left_us = mono_diff_us(next, loop_clock());
+	if (left_us > 0) {
+		left.tv_sec = (time_t)(left_us / 1000000);
+		left.tv_nsec = (long)(left_us % 1000000) * 1000;
+	}
+	return epoll_pwait2(loop->epoll_fd, loop->ready, EVENTS_PER_ROUND, &left, NULL);
+}
+
+static int wait_for_events(struct loop *loop, bool wait)
+{
+	int count;
+
+	if (wait && loop->waits_exactly) {
+		count = wait_until_deadline(loop);
+	} else {
+		int err = loop->waits_exactly ? 0 : set_timer_fd(loop);
+		if (err)
+			return err;
+		count = epoll_wait(loop->epoll_fd, loop->ready, EVENTS_PER_ROUND, wait ? -1 : 0);
+	}
+	if (count >= 0)
+		return count;
+	return errno == EINTR ? 0 : -errno;
+}
+
 int loop_turn(struct loop *loop, bool wait)
 {
 	int served = 0;
-	int err = set_timer_fd(loop);
 
-	if (err)
-		return err;
-	int count = epoll_wait(loop->epoll_fd, loop->ready, EVENTS_PER_ROUND, wait ? -1 : 0);
-	if (count < 0) {
-		if (errno != EINTR)
-			return -errno;
-		count = 0;
-	}
+	if (wait)
+		rest(loop);
+	int count = wait_for_events(loop, wait);
+
+	if (count < 0)
+		return count;
 	loop->now = mono_max(loop->now, loop_clock());
 	loop->rounds++;
 	loop->ready_count = count;

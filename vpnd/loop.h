@@ -112,6 +112,9 @@ struct mono loop_now(const struct loop *loop);
 /** Reads the clock; for work outside the loop's rounds. */
 struct mono loop_clock(void);
 
+/** The next round does not begin before `at`, whatever comes; for a few milliseconds at most, and for that round only. */
+void loop_rest_until(struct loop *loop, struct mono at);
+
 /**
  * Runs rounds until loop_stop().
  *
@@ -126,6 +129,9 @@ int loop_run(struct loop *loop);
  * @return  the number of events and timers served, or a negative errno
  */
 int loop_turn(struct loop *loop, bool wait);
+
+/** Deadlines by the timer descriptor, as on a kernel before 5.11; for tests. */
+void loop_use_timer_fd(struct loop *loop);
 
 /** Makes loop_run() return after this round, also if called before it. */
 void loop_stop(struct loop *loop);

@@ -1,17 +1,22 @@
 /*
  * Packets are read into one buffer, judged there, and copied into slots of pools, where they stay until the wire takes
  * them; the other way they go from the conversation's segments to the device without a copy of their own (a message of
- * one segment; others are put together first).
+ * one segment; others are put together first). The buffer is itself a slot for a long message: a super-packet that may go
+ * whole stays where it is, and the next packet is read into another slot.
  *
  * Whatever the two sides send is judged here, once, for every wire. A packet from a peer must be exactly one IP packet
  * and come from an address that `allowed_ips` gives to that peer; a packet from the host goes to the peer that owns
  * its destination.
  *
  * A device with offloads gives super-packets, and packets whose checksum is open (core/super_packet.h). A super-packet is cut
- * at once into messages that take the path a millisecond at most: so a long one does not hold up the packets of others,
+ * at once into messages that take the path half a millisecond at most: so a long one does not hold up the packets of others,
  * whose turn comes between two messages, and what waits can be dropped or marked in small parts. To a peer that takes none, or
- * on a path below 12 Mb/s, that is a message a segment, with checksums written. The rate is the measured one: a path that
- * is not known yet is taken for a slow one.
+ * on a path below 24 Mb/s, that is a message a segment, with checksums written; from 1 Gb/s on super-packets go whole, and the
+ * other side's host has one packet to take, and to acknowledge, for each that this one gave. The rate is the measured one: a
+ * path that is not known yet is taken for a slow one.
+ *
+ * What waits in the device is read in portions of what a core has in its own cache, and each portion is handed to the wire before
+ * the next is read. Read at once, megabytes of it would be fetched from memory again when their turn comes.
  *
  * The other way a super-packet goes to the device as it came, and is cut where the device has no offloads. Plain packets of a flow
  * that come in one batch are put together first, because a write costs the host as much for one as for many. Nothing
@@ -25,6 +30,7 @@
 #include "vpnd/packet_path.h"
 
 #include "core/icmp_error.h"
+#include "core/stage_clock.h"
 #include "core/super_message.h"
 #include "core/super_virtio.h"
 #include "core/tcp_mss.h"
@@ -72,6 +78,7 @@ void packet_path_fini(struct packet_path *path)
 	if (path->merging)
 		super_merge_fini(&path->merge);
 	allowed_ips_fini(&path->owners);
+	ingress_packet_return(path->spare);
 	pool_fini(&path->packets);
 	pool_fini(&path->long_packets);
 }
@@ -102,8 +109,10 @@ static void send_icmp(struct packet_path *path, struct tun *tun, enum icmp_error
 		return;
 	struct iovec piece = {message, len};
 	path->icmp_tokens--;
+	enum stage before = stage_enter(path->stages, STAGE_TUN_WRITE);
 	if (tun_write(tun, &piece, 1) == 0)
 		path->counters.icmp_sent++;
+	(void)stage_enter(path->stages, before);
 }
 
 static bool is_group_or_local(const struct ip_header *header)
@@ -220,13 +229,47 @@ static struct ingress_packet *take_slot(struct packet_path *path, const struct p
 	return ingress_packet_take(&path->packets);
 }
 
+/* A path may take less than when a message was made for it, but no part of one: so it is asked for the longest that waits. */
+static void push(struct peer *peer, struct ingress_packet *message, const struct ip_header *header,
+	struct mono now)
+{
+	if (message->len > peer->longest_bytes)
+		peer->longest_bytes = message->len;
+	(void)ingress_push(&peer->queue, message, header, now);
+}
+
+/* A super-packet that goes whole stays where it was read. @return  NULL if it must be copied */
+static struct ingress_packet *keep_spare(
+	struct packet_path *path, const struct peer *peer, const struct super_packet *packet)
+{
+	struct ingress_packet *spare = path->spare;
+	uint8_t header[SUPER_PACKET_HEADER_BYTES_MAX];
+
+	if (packet->segments == 1 || !spare ||
+		packet->bytes != spare->data + SUPER_MESSAGE_OVERHEAD_BYTES ||
+		super_message_fit(packet, 0, peer->message_bytes) < packet->segments)
+		return NULL;
+	size_t header_bytes = super_packet_write_header(packet, 0, packet->segments, header);
+	memcpy(spare->data + SUPER_MESSAGE_OVERHEAD_BYTES, header, header_bytes);
+	spare->ip_at = (uint16_t)super_message_write_prefix(packet, packet->segments, spare->data);
+	spare->len = spare->ip_at + packet->length_bytes;
+	spare->segments = packet->segments;
+	path->spare = NULL;
+	return spare;
+}
+
 /* Queues a packet, in messages of what the path carries in a moment, behind no others that are too old to be sent. */
 static void queue_packet(struct packet_path *path, struct peer *peer,
 	const struct super_packet *packet, struct mono now)
 {
-	uint16_t count;
+	struct ingress_packet *whole = keep_spare(path, peer, packet);
+	uint16_t count = packet->segments;
 
 	tidy_queue(path, peer, now);
+	if (whole) {
+		push(peer, whole, &packet->ip, now);
+		goto wake;
+	}
 	for (uint16_t first = 0; first < packet->segments; first = (uint16_t)(first + count)) {
 		struct ingress_packet *slot = take_slot(path, peer, packet, first, &count);
 		if (!slot || super_message_bytes(packet, first, count) > slot->capacity) {
@@ -237,8 +280,9 @@ static void queue_packet(struct packet_path *path, struct peer *peer,
 		slot->len = (uint32_t)super_message_write(
 			packet, first, count, slot->data, &slot->ip_at);
 		slot->segments = count;
-		(void)ingress_push(&peer->queue, slot, &packet->ip, now);
+		push(peer, slot, &packet->ip, now);
 	}
+wake:
 	if (!list_linked(&peer->in_waiting))
 		list_add_tail(&path->waiting, &peer->in_waiting);
 	packet_path_writable(path, peer);
@@ -259,9 +303,13 @@ static void clamp_mss(struct super_packet *packet, uint8_t *bytes, uint16_t mtu_
 		(void)tcp_mss_clamp(bytes, &packet->ip, mtu_bytes);
 }
 
-/* Queues one packet from the host, which lies in the scratch buffer, or drops it and says why. */
+/*
+ * Queues one packet from the host, which lies at `bytes`, or drops it and says why.
+ *
+ * @tun, @peer  as for read_tun()
+ */
 static void route_packet(struct packet_path *path, struct tun *tun, struct peer *peer,
-	struct super_packet *packet, struct mono now)
+	struct super_packet *packet, uint8_t *bytes, struct mono now)
 {
 	const struct ip_header *header = &packet->ip;
 
@@ -287,32 +335,58 @@ static void route_packet(struct packet_path *path, struct tun *tun, struct peer 
 		send_icmp(path, tun, ICMP_ERROR_TOO_BIG, mtu_bytes, packet->bytes, header, now);
 		return;
 	}
-	clamp_mss(packet, path->scratch, mtu_bytes);
+	clamp_mss(packet, bytes, mtu_bytes);
 	queue_packet(path, peer, packet, now);
+}
+
+/* Where the next packet from the host goes, with room for the longest. */
+static uint8_t *reading_place(struct packet_path *path, const struct tun *tun)
+{
+	if (!path->spare && tun->offload)
+		path->spare = ingress_packet_take(&path->long_packets);
+	return path->spare ? path->spare->data + SUPER_MESSAGE_OVERHEAD_BYTES : path->scratch;
+}
+
+/* What was read last. @return it for route_packet(); false if it is none */
+static bool parse_read(struct packet_path *path, const struct virtio_net_header *header,
+	uint8_t *bytes, size_t len, struct super_packet *ret_packet)
+{
+	struct ip_header ip;
+	enum super_verdict verdict = super_virtio_read(header, bytes, len, ret_packet);
+
+	if (verdict == SUPER_BAD_IP)
+		path->counters.malformed[ip_header_parse(bytes, len, &ip)]++;
+	else if (verdict != SUPER_OK)
+		path->counters.super[verdict]++;
+	return verdict == SUPER_OK;
 }
 
 /* @peer  whose device it is; NULL = it serves all */
 static int read_tun(struct packet_path *path, struct tun *tun, struct peer *peer, struct mono now)
 {
-	for (int i = 0; i < PACKET_PATH_TUN_BATCH; i++) {
+	enum stage before = stage_enter(path->stages, STAGE_TUN_READ);
+	size_t bytes = 0;
+	ssize_t n = 0;
+
+	for (int i = 0; i < PACKET_PATH_TUN_BATCH && bytes < PACKET_PATH_TUN_BATCH_BYTES; i++) {
 		struct virtio_net_header header;
 		struct super_packet packet;
-		struct ip_header ip;
-		ssize_t n = tun_read(tun, path->scratch, sizeof(path->scratch), &header);
+		uint8_t *place = reading_place(path, tun);
+		n = tun_read(tun, place, PACKET_PATH_WHOLE_BYTES - SUPER_MESSAGE_OVERHEAD_BYTES,
+			&header);
 		if (n == -EBADMSG)
 			continue;
 		if (n <= 0)
-			return n == -ENODEV ? -ENODEV : 0;
-		enum super_verdict verdict =
-			super_virtio_read(&header, path->scratch, (size_t)n, &packet);
-		if (verdict == SUPER_BAD_IP)
-			path->counters.malformed[ip_header_parse(path->scratch, (size_t)n, &ip)]++;
-		else if (verdict != SUPER_OK)
-			path->counters.super[verdict]++;
-		else
-			route_packet(path, tun, peer, &packet, now);
+			break;
+		bytes += (size_t)n;
+		stage_did(path->stages, 1);
+		(void)stage_enter(path->stages, STAGE_QUEUE);
+		if (parse_read(path, &header, place, (size_t)n, &packet))
+			route_packet(path, tun, peer, &packet, place, now);
+		(void)stage_enter(path->stages, STAGE_TUN_READ);
 	}
-	return 0;
+	(void)stage_enter(path->stages, before);
+	return n == -ENODEV ? -ENODEV : 0;
 }
 
 int packet_path_read_tun(struct packet_path *path, struct mono now)
@@ -373,6 +447,7 @@ static void send_message(
 
 void packet_path_pump(struct packet_path *path, struct mono now)
 {
+	enum stage before = stage_enter(path->stages, STAGE_QUEUE);
 	struct list *at;
 
 	while ((at = list_pop(&path->pump)) != NULL) {
@@ -380,6 +455,8 @@ void packet_path_pump(struct packet_path *path, struct mono now)
 		tune_queue(path, peer, now);
 		while (path->wire->ops->ready(path->wire, peer)) {
 			struct ingress_packet *packet = ingress_pop(&peer->queue, now);
+			if (ingress_empty(&peer->queue))
+				peer->longest_bytes = 0;
 			if (!packet)
 				break;
 			peer->queue_us = mono_diff_us(now, packet->queued_at);
@@ -387,6 +464,33 @@ void packet_path_pump(struct packet_path *path, struct mono now)
 			ingress_packet_return(packet);
 		}
 	}
+	(void)stage_enter(path->stages, before);
+}
+
+void packet_path_put(struct packet_path *path, struct peer *peer, const void *message, size_t len,
+	struct mono now)
+{
+	const struct super_limits limits = {UINT16_MAX, UINT16_MAX};
+	struct super_packet packet;
+	struct ingress_packet *slot;
+
+	if (super_message_parse(message, len, &limits, &packet) != SUPER_OK)
+		return;
+	tidy_queue(path, peer, now);
+	slot = ingress_packet_take(len > slot_room(path) ? &path->long_packets : &path->packets);
+	if (!slot || len > slot->capacity) {
+		ingress_packet_return(slot);
+		path->counters.no_memory += packet.segments;
+		return;
+	}
+	memcpy(slot->data, message, len);
+	slot->len = (uint32_t)len;
+	slot->ip_at = (uint16_t)(packet.bytes - (const uint8_t *)message);
+	slot->segments = packet.segments;
+	(void)ingress_push(&peer->queue, slot, &packet.ip, now);
+	if (!list_linked(&peer->in_waiting))
+		list_add_tail(&path->waiting, &peer->in_waiting);
+	packet_path_writable(path, peer);
 }
 
 void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono now)
@@ -396,6 +500,14 @@ void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono n
 	if (ingress_empty(&peer->queue))
 		list_remove(&peer->in_waiting);
 	ingress_trim(&peer->queue);
+}
+
+void packet_path_trim(struct packet_path *path)
+{
+	ingress_packet_return(path->spare);
+	path->spare = NULL;
+	pool_trim_unused(&path->packets, 0);
+	pool_trim_unused(&path->long_packets, 0);
 }
 
 /* The message as one run of bytes: as it lies, or put together in the scratch buffer. NULL if it is too long. */
@@ -467,8 +579,12 @@ static void on_merged(void *ctx, const struct super_packet *packet)
 	struct packet_path *path = ctx;
 	struct peer *peer = path->merge_peer;
 	struct peer_counters *counters = &peer->counters;
+	enum stage before = stage_enter(path->stages, STAGE_TUN_WRITE);
+	int error = write_packet(path, peer->tun.ifindex > 0 ? &peer->tun : path->tun, packet);
 
-	if (write_packet(path, peer->tun.ifindex > 0 ? &peer->tun : path->tun, packet) < 0) {
+	stage_did(path->stages, 1);
+	(void)stage_enter(path->stages, before);
+	if (error < 0) {
 		counters->drops[PEER_DROP_IN_TUN] += packet->segments;
 		return;
 	}
@@ -480,8 +596,10 @@ void packet_path_flush(struct packet_path *path)
 {
 	if (!path->merge_peer)
 		return;
+	enum stage before = stage_enter(path->stages, STAGE_DELIVER);
 	super_merge_flush(&path->merge);
 	path->merge_peer = NULL;
+	(void)stage_enter(path->stages, before);
 }
 
 /* Packets of a batch come peer by peer, so little is lost by putting together only what is of one. */
@@ -513,7 +631,7 @@ static bool may_send(
 	return allowed_ips_lookup(&path->owners, header->version, header->src) == peer;
 }
 
-void packet_path_received(struct packet_path *path, struct peer *peer, const struct iovec *pieces,
+static void take_from_peer(struct packet_path *path, struct peer *peer, const struct iovec *pieces,
 	int count, size_t len)
 {
 	uint8_t *message = gather(path, pieces, count, len);
@@ -535,4 +653,14 @@ void packet_path_received(struct packet_path *path, struct peer *peer, const str
 		return;
 	clamp_mss(&packet, message + (packet.bytes - message), mtu_of(path, peer));
 	deliver(path, peer, &packet);
+}
+
+void packet_path_received(struct packet_path *path, struct peer *peer, const struct iovec *pieces,
+	int count, size_t len)
+{
+	enum stage before = stage_enter(path->stages, STAGE_DELIVER);
+
+	wake_pace_heard(&path->pace, &peer->heard_in);
+	take_from_peer(path, peer, pieces, count, len);
+	(void)stage_enter(path->stages, before);
 }

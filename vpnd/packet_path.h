@@ -15,6 +15,7 @@
 #include "core/super_merge.h"
 #include "core/super_packet.h"
 #include "vpnd/allowed_ips.h"
+#include "vpnd/wake_pace.h"
 #include "vpnd/wire.h"
 
 #include <stdbool.h>
@@ -22,22 +23,25 @@
 
 struct iovec;
 struct peer;
+struct stage_clock;
 struct tun;
 
 enum {
-	PACKET_PATH_TUN_BATCH = 128,  /* packets read from the TUN device in one go */
-	PACKET_PATH_TUNE_US = 100000, /* how often a queue is told of the measured path */
-	PACKET_PATH_ICMP_BURST = 50,  /* ICMP errors to inner senders */
+	PACKET_PATH_TUN_BATCH = 128, /* packets read from the TUN device in one go, */
+	PACKET_PATH_TUN_BATCH_BYTES = 256
+				      << 10, /* and about so many bytes: what a core has at hand */
+	PACKET_PATH_TUNE_US = 100000,	     /* how often a queue is told of the measured path */
+	PACKET_PATH_ICMP_BURST = 50,	     /* ICMP errors to inner senders */
 	PACKET_PATH_ICMP_PER_S = 100,
-	PACKET_PATH_SLOT_BYTES = 2048,	   /* room for a packet, if the MTU is not larger */
-	PACKET_PATH_QUEUED_MAX = 16384,	   /* packets that wait for all peers together */
-	PACKET_PATH_WHOLE_BYTES = 65600,   /* room for any packet, or message of one */
-	PACKET_PATH_MESSAGE_BYTES = 16384, /* room for a message of many segments */
-	PACKET_PATH_MESSAGES_MAX = 2048,   /* of these that wait, beside the packets */
-	PACKET_PATH_MESSAGE_US = 1000,	   /* a message takes no more of the path's time */
-	PACKET_PATH_PEER_MTU_MIN = 1280,   /* what a shorter path cuts in pieces */
-	PACKET_PATH_AWAY_MAX = 64,	   /* packets that wait for a peer that is not there */
-	PACKET_PATH_ROOM_BATCH = 64,	   /* packets dropped at once where all slots are taken */
+	PACKET_PATH_SLOT_BYTES = 2048,	 /* room for a packet, if the MTU is not larger */
+	PACKET_PATH_QUEUED_MAX = 16384,	 /* packets that wait for all peers together */
+	PACKET_PATH_WHOLE_BYTES = 65600, /* room for any packet, or message of one */
+	PACKET_PATH_MESSAGE_BYTES = PACKET_PATH_WHOLE_BYTES, /* the same */
+	PACKET_PATH_MESSAGES_MAX = 1024, /* of these that wait, beside the packets */
+	PACKET_PATH_MESSAGE_US = 500,	 /* a message takes no more of the path's time */
+	PACKET_PATH_PEER_MTU_MIN = 1280, /* what a shorter path cuts in pieces */
+	PACKET_PATH_AWAY_MAX = 64,	 /* packets that wait for a peer that is not there */
+	PACKET_PATH_ROOM_BATCH = 64,	 /* packets dropped at once where all slots are taken */
 };
 
 struct packet_path_counters {
@@ -54,21 +58,25 @@ struct packet_path_counters {
 struct packet_path {
 	struct tun *tun;
 	struct wire *wire;
-	struct allowed_ips owners; /* inner address -> struct peer */
-	struct pool packets;	   /* that wait in queues */
-	struct pool long_packets;  /* messages of many segments that wait there */
-	struct super_merge merge;  /* what goes to the host, if its device takes super-packets */
-	bool merging;		   /* `merge` is there */
-	bool unfiltered;	   /* peers with a device of their own may send from any address */
-	struct peer *merge_peer;   /* whose packets lie in it; NULL = nothing does */
-	struct list pump;	   /* peers with packets waiting whose wire was ready */
-	struct list waiting;	   /* all peers with packets waiting, and some without */
+	struct stage_clock *stages; /* NULL = nobody measures */
+	struct allowed_ips owners;  /* inner address -> struct peer */
+	struct pool packets;	    /* that wait in queues */
+	struct pool long_packets;   /* messages of many segments that wait there */
+	struct ingress_packet
+		*spare;		  /* of those: what the host sends is read into it; NULL = none */
+	struct super_merge merge; /* what goes to the host, if its device takes super-packets */
+	bool merging;		  /* `merge` is there */
+	bool unfiltered;	  /* peers with a device of their own may send from any address */
+	struct peer *merge_peer;  /* whose packets lie in it; NULL = nothing does */
+	struct list pump;	  /* peers with packets waiting whose wire was ready */
+	struct list waiting;	  /* all peers with packets waiting, and some without */
 	struct packet_path_counters counters;
-	uint16_t mtu_bytes; /* largest inner packet of the device */
+	struct wake_pace pace; /* of the thread, by what peers bring */
+	uint16_t mtu_bytes;    /* largest inner packet of the device */
 	uint32_t icmp_tokens;
 	struct mono icmp_refilled_at;
 	uint8_t scratch
-		[PACKET_PATH_WHOLE_BYTES]; /* a packet from the host; a message of several pieces, put together */
+		[PACKET_PATH_WHOLE_BYTES]; /* a packet from the host, without a spare; a message of several pieces, put together */
 	uint8_t segment
 		[PACKET_PATH_WHOLE_BYTES]; /* cut from one that the host doesn't take whole */
 };
@@ -109,6 +117,13 @@ void packet_path_writable(struct packet_path *path, struct peer *peer);
  * memory of a queue that is empty.
  */
 void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono now);
+
+/** To be called once in a while: gives back the memory that reading takes, and what of the pools was not used since the last time. */
+void packet_path_trim(struct packet_path *path);
+
+/** Queues a message for a peer that another thread took from the host, in the form that wire_ops.send takes. */
+void packet_path_put(struct packet_path *path, struct peer *peer, const void *message, size_t len,
+	struct mono now);
 
 /** A message of `peer` came: checks it and gives it to the host. */
 void packet_path_received(struct packet_path *path, struct peer *peer, const struct iovec *pieces,

@@ -46,6 +46,7 @@ struct peer {
 	char name[CONFIG_NAME_MAX + 1];
 	struct ingress queue;
 	struct peer_counters counters;
+	struct peer *mirror;	 /* the same peer at the next worker (workers.h); NULL = none */
 	void *wire;		 /* the wire's own state */
 	struct mono tuned_at;	 /* when the queue was last told of the measured path */
 	struct mono expired_at;	 /* when what is too old was last looked for */
@@ -54,6 +55,8 @@ struct peer {
 	uint32_t
 		super_bytes_max; /* longest super-packet that it takes, as an IP packet; 0 = none */
 	uint32_t message_bytes;	 /* how long messages are made for it now; 0 = a packet each */
+	uint32_t longest_bytes;	 /* no message that waits is longer */
+	uint32_t heard_in;	 /* by wake_pace_heard() */
 	int64_t queue_us;	 /* how long the packet that left last had waited */
 	bool ordered_down;	 /* by `kcpctl down`: stays so until `up` */
 	bool told_up;		 /* hooks and the device's carrier say that it is up */

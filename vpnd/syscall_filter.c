@@ -136,8 +136,8 @@ static const int KILLED_PLAIN[] = {
 static const unsigned IOCTLS[] = {FIONREAD, FIONBIO, TCGETS, TIOCGWINSZ, SIOCGIFFLAGS, SIOCGIFINDEX,
 	SIOCGIFNAME, SIOCGIFCONF, SIOCGIFADDR, SIOCGIFMTU, SIOCETHTOOL, TUNGETIFF};
 
-/* Whether anybody is at the other end of a device. */
-static const unsigned IOCTLS_WORKER[] = {TUNSETCARRIER};
+/* Of own devices: whether anybody is at the other end, and which queues get packets. */
+static const unsigned IOCTLS_WORKER[] = {TUNSETCARRIER, TUNSETQUEUE};
 
 /* Devices of peers; the kernel asks for CAP_NET_ADMIN besides. */
 static const unsigned IOCTLS_HELPER[] = {TUNSETIFF, TUNSETOFFLOAD, TUNSETCARRIER};

@@ -126,36 +126,29 @@ static void set_offload(struct tun *tun)
 		(void)ioctl(tun->fd, TUNSETOFFLOAD, (unsigned long)TUN_F_CSUM);
 }
 
-int tun_open(struct tun *tun, const struct tun_options *options, struct fault *fault)
+/* A queue of the device of this name, which is made if there is none. */
+static int open_queue(struct tun *tun, const char *name, short flags, struct fault *fault)
 {
-	struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+	struct ifreq request = {.ifr_flags = flags};
 	int ifindex = 0, query_fd = 0;
 	int err;
 
-	*tun = (struct tun){.fd = -1};
-	if (!name_valid(options->name)) {
-		return fault_set(fault, -EINVAL, "E-TUN-5",
-			"use 1 to 15 letters, digits, '-', '_' or '.'",
-			"\"%.32s\" cannot be the name of an interface",
-			options->name ? options->name : "");
-	}
 	int fd = open(DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return open_failed(errno, fault);
-	memcpy(request.ifr_name, options->name, strlen(options->name) + 1);
-	if (options->offload)
-		request.ifr_flags |= IFF_VNET_HDR;
+	memcpy(request.ifr_name, name, strlen(name) + 1);
 	if (ioctl(fd, TUNSETIFF, &request) < 0) {
-		err = create_failed(errno, options->name, fault);
+		err = create_failed(errno, name, fault);
 		goto close_fd;
 	}
 	err = interface_index(request.ifr_name, &ifindex, &query_fd);
 	if (err) {
-		(void)create_failed(-err, options->name, fault);
+		(void)create_failed(-err, name, fault);
 		goto close_fd;
 	}
 	tun->fd = fd;
-	tun->headers = options->offload;
+	tun->headers = (flags & IFF_VNET_HDR) != 0;
+	tun->multi = (flags & IFF_MULTI_QUEUE) != 0;
 	if (tun->headers)
 		set_offload(tun);
 	tun->ifindex = ifindex;
@@ -166,6 +159,49 @@ int tun_open(struct tun *tun, const struct tun_options *options, struct fault *f
 close_fd:
 	close(fd);
 	return err;
+}
+
+int tun_open(struct tun *tun, const struct tun_options *options, struct fault *fault)
+{
+	int flags = IFF_TUN | IFF_NO_PI;
+
+	*tun = (struct tun){.fd = -1};
+	if (!name_valid(options->name)) {
+		return fault_set(fault, -EINVAL, "E-TUN-5",
+			"use 1 to 15 letters, digits, '-', '_' or '.'",
+			"\"%.32s\" cannot be the name of an interface",
+			options->name ? options->name : "");
+	}
+	if (options->offload)
+		flags |= IFF_VNET_HDR;
+	if (options->multi)
+		flags |= IFF_MULTI_QUEUE | IFF_TUN_EXCL;
+	return open_queue(tun, options->name, (short)flags, fault);
+}
+
+int tun_open_queue(struct tun *tun, const struct tun *first, struct fault *fault)
+{
+	int flags = IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE | (first->headers ? IFF_VNET_HDR : 0);
+
+	*tun = (struct tun){.fd = -1};
+	int error = open_queue(tun, first->name, (short)flags, fault);
+	if (error == 0) { /* the first queue is asked about the device */
+		close(tun->query_fd);
+		tun->query_fd = 0;
+	}
+	return error;
+}
+
+int tun_set_attached(struct tun *tun, bool attached)
+{
+	struct ifreq request = {.ifr_flags = attached ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE};
+
+	if (tun->detached == !attached)
+		return 0;
+	if (ioctl(tun->fd, TUNSETQUEUE, &request) < 0)
+		return -errno;
+	tun->detached = !attached;
+	return 0;
 }
 
 int tun_adopt(struct tun *tun, int fd, const struct tun *like, struct fault *fault)

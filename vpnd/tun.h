@@ -38,6 +38,8 @@ struct tun_counters {
 struct tun_options {
 	const char *name; /* 1..15 bytes; no '/', '%', ':' or white space */
 	bool offload;	  /* ask for super-packets and open checksums */
+	/* The device can have more queues than one. It must not exist yet: else the queue of a device of somebody else might be got. */
+	bool multi;
 };
 
 struct tun {
@@ -45,8 +47,10 @@ struct tun {
 	bool headers; /* IFF_VNET_HDR: a header stands in front of each packet */
 	bool offload; /* the kernel hands over TCP super-packets with open checksums */
 	bool udp;     /* and those of UDP, and takes them (Linux 6.2) */
+	bool multi;   /* one of several queues, or could be */
+	bool detached;
 	int ifindex;
-	int query_fd; /* a socket of the device's namespace; 0 = none */
+	int query_fd; /* a socket of the device's namespace; 0 = none, as behind the first queue */
 	char name[TUN_NAME_BYTES];
 	struct tun_counters counters;
 };
@@ -58,6 +62,17 @@ struct tun {
  * @return  0; -ENOENT or -ENODEV without /dev/net/tun; -EPERM; -EBUSY if the name is taken; -EINVAL for a bad name
  */
 int tun_open(struct tun *tun, const struct tun_options *options, struct fault *fault);
+
+/**
+ * Opens another queue of a device that was opened with `multi`.
+ *
+ * @first  any queue of it
+ * @return as tun_open()
+ */
+int tun_open_queue(struct tun *tun, const struct tun *first, struct fault *fault);
+
+/** Whether the host gives packets to this queue, one of several; it does at first. @return 0 or a negative errno */
+int tun_set_attached(struct tun *tun, bool attached);
 
 /**
  * Takes over a device that another process made with the options of `like`.

@@ -23,6 +23,7 @@
 #include "vpnd/udp_socket.h"
 
 #include "vpnd/fault.h"
+#include "vpnd/udp_group.h"
 #include "vpnd/udp_offload.h"
 
 #include <assert.h>
@@ -251,7 +252,8 @@ static int open_failed(int err, const struct kcpvpn_endpoint *local, struct faul
 	}
 }
 
-int udp_socket_prepare(const struct kcpvpn_endpoint *local, int *ret_fd, struct fault *fault)
+int udp_socket_prepare(
+	const struct kcpvpn_endpoint *local, bool joins, int *ret_fd, struct fault *fault)
 {
 	bool v6 = local->family == 6;
 	struct sockaddr_storage sa;
@@ -264,6 +266,8 @@ int udp_socket_prepare(const struct kcpvpn_endpoint *local, int *ret_fd, struct 
 	set_buffers(fd);
 	if (local->port && v6)
 		err = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !unspecified(local));
+	if (!err && joins)
+		err = udp_group_share(fd);
 	if (!err && local->port) {
 		socklen_t len = (socklen_t)kcpvpn_endpoint_to_sockaddr(local, false, &sa);
 		err = bind(fd, (const struct sockaddr *)&sa, len) < 0 ? -errno : 0;
@@ -280,19 +284,22 @@ int udp_socket_prepare(const struct kcpvpn_endpoint *local, int *ret_fd, struct 
  * The door that was set first; what it cannot do is tried here, where it may go with smaller buffers. A descriptor
  * that comes for a port is bound to it. Why a low port was refused is known behind that door only: tried here, it would
  * fail for want of rights, whatever the reason; that is the reason only if nobody is behind it.
+ *
+ * Who joins another socket has the port that this has, which the host may have chosen: nobody but us needs to know it.
  */
-static int new_descriptor(const struct kcpvpn_endpoint *local, uint32_t fwmark)
+static int new_descriptor(const struct kcpvpn_endpoint *local, bool joins, uint32_t fwmark)
 {
 	struct kcpvpn_endpoint family = {.family = local->family};
 	bool low = local->port > 0 && local->port < IPPORT_RESERVED;
+	const struct kcpvpn_endpoint *asked = joins && !low ? &family : local;
 	int fd;
 
-	int err = opener.open ? opener.open(opener.ctx, local, fwmark, &fd) : -EPIPE;
+	int err = opener.open ? opener.open(opener.ctx, asked, joins, fwmark, &fd) : -EPIPE;
 	if (!err)
 		return fd;
 	if (low && err != -EPIPE && err != -ETIMEDOUT)
 		return err;
-	err = udp_socket_prepare(&family, &fd, NULL);
+	err = udp_socket_prepare(&family, joins, &fd, NULL);
 	return err ? err : fd;
 }
 
@@ -362,13 +369,13 @@ int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *
 		return open_failed(-EINVAL, &local, fault);
 
 	socket->v6 = local.family == 6;
-	socket->fd = new_descriptor(&local, options->fwmark);
+	socket->fd = new_descriptor(&local, options->joins, options->fwmark);
 	if (socket->fd == -EAFNOSUPPORT && socket->v6 && unspecified(&local) &&
 		!options->remote.family) {
 		socket->v6 = false;
 		socket->ipv4_only = true;
 		local.family = 4;
-		socket->fd = new_descriptor(&local, options->fwmark);
+		socket->fd = new_descriptor(&local, options->joins, options->fwmark);
 	}
 	if (socket->fd < 0) {
 		err = socket->fd;

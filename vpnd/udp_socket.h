@@ -63,6 +63,7 @@ struct udp_socket_options {
 	uint32_t fwmark; /* 0 = none; needs CAP_NET_ADMIN */
 	uint8_t dscp;	 /* 0..63 */
 	enum udp_fragmenting fragmenting;
+	bool joins; /* the port of another socket, which udp_group_share() made ready for that */
 	/**
 	 * Called from within sending: the host would not send this datagram in one piece, and it is lost. It must not use
 	 * the socket. NULL = nobody wants to know.
@@ -125,13 +126,15 @@ int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *
  *
  * @local   port 0: only its family counts. Else it is bound there, which may take CAP_NET_BIND_SERVICE; without an
  *          address of family 6 it takes both families
+ * @joins   as in struct udp_socket_options
  * @ret_fd  owned by the caller
  */
-int udp_socket_prepare(const struct kcpvpn_endpoint *local, int *ret_fd, struct fault *fault);
+int udp_socket_prepare(
+	const struct kcpvpn_endpoint *local, bool joins, int *ret_fd, struct fault *fault);
 
 /** Does for this process what udp_socket_prepare() does, and marks the socket, which takes CAP_NET_ADMIN. @return 0 or a negative errno */
 typedef int (*udp_socket_open_fn)(
-	void *ctx, const struct kcpvpn_endpoint *local, uint32_t fwmark, int *ret_fd);
+	void *ctx, const struct kcpvpn_endpoint *local, bool joins, uint32_t fwmark, int *ret_fd);
 
 /**
  * From now on descriptors of this process are asked for here first, because somebody else is allowed more; if that fails,

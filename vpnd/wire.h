@@ -22,6 +22,7 @@ struct control_status;
 struct fault;
 struct iovec;
 struct peer;
+struct stage_clock;
 struct wire;
 
 /** Why a peer is stopped, as far as its other side may want to know. */
@@ -58,6 +59,9 @@ struct wire_events {
 	 */
 	void (*mtu_changed)(
 		void *ctx, struct peer *peer, uint32_t path, uint32_t most, uint32_t super);
+	/** Another thread took a message from the host that only this one can send. NULL = there is no other. */
+	void (*handed)(void *ctx, struct peer *peer, const void *message, size_t len);
+	struct stage_clock *stages; /* to be entered; NULL = nobody measures */
 };
 
 struct wire_ops {
@@ -75,7 +79,7 @@ struct wire_ops {
 	 * listen on, closes what is gone. On failure everything stays as it was. @return 0 or a negative errno
 	 */
 	int (*set_config)(struct wire *wire, const struct config *config, struct fault *fault);
-	/** True if a message of peer->message_bytes given now would leave at once; if not, wire_events.writable tells when. */
+	/** True if a message of peer->longest_bytes given now would leave at once; if not, wire_events.writable tells when. */
 	bool (*ready)(struct wire *wire, struct peer *peer);
 	/** Sends one inner packet, or to a peer that takes super-packets a message of one (core/super_message.h). @return 0; a negative errno if it was refused and is lost */
 	int (*send)(struct wire *wire, struct peer *peer, const void *packet, size_t len);

@@ -144,6 +144,9 @@ static void set_unsummed(struct native_peer *p, bool unsummed)
 	p->wire->unsummed_count =
 		unsummed ? p->wire->unsummed_count + 1 : p->wire->unsummed_count - 1;
 	udp_batch_set_runs(p->wire->batch, p->wire->unsummed_count == 0);
+	workers_stop(p->wire->workers);
+	workers_set_runs(p->wire->workers, p->wire->unsummed_count == 0);
+	workers_go(p->wire->workers);
 }
 
 void native_peer_look(struct native_peer *p)
@@ -217,6 +220,11 @@ void native_peer_configure(struct native_peer *p)
 	p->keepalive_us = keepalive_us(p);
 	struct kcpvpn_peer_config config = config_of(p);
 	int error = kcpvpn_peer_configure(p->handle, &config, native_now(p->wire));
+	workers_stop(p->wire->workers);
+	if (error == 0)
+		error = workers_peer_configure(
+			p->wire->workers, p->peer, &config, native_now(p->wire));
+	workers_go(p->wire->workers);
 	if (error < 0)
 		log_error(p->wire->log, "peer %s: its settings cannot be used: %s", p->peer->name,
 			strerror(-error));
@@ -395,6 +403,9 @@ static void free_peer(struct native_peer *p)
 	if (list_linked(&p->in_wire))
 		wire->peer_count--;
 	list_remove(&p->in_wire);
+	workers_stop(wire->workers);
+	workers_peer_end(wire->workers, p->peer);
+	workers_go(wire->workers);
 	if (p->handle)
 		kcpvpn_native_remove_peer(wire->native, p->handle);
 	set_unsummed(p, false);
@@ -435,8 +446,13 @@ static int peer_start(struct wire *base, struct peer *peer)
 	if (error == 0) {
 		peer->wire = p;
 		kcpvpn_peer_set_user(p->handle, p);
-		error = native_targets_start(p);
+		workers_stop(wire->workers);
+		error = workers_peer_start(
+			wire->workers, peer, kcpvpn_peer_id(p->handle), &config, native_now(wire));
+		workers_go(wire->workers);
 	}
+	if (error == 0)
+		error = native_targets_start(p);
 	if (error < 0) {
 		log_error(
 			wire->log, "peer %s: cannot be started: %s", peer->name, strerror(-error));
@@ -530,7 +546,7 @@ static bool ready(struct wire *base, struct peer *peer)
 
 	if (!p)
 		return false;
-	if (kcpvpn_peer_room(p->handle, peer->message_bytes))
+	if (kcpvpn_peer_room(p->handle, peer->longest_bytes))
 		return true;
 	if (kcpvpn_peer_state(p->handle) != KCPVPN_PEER_UP)
 		kcpvpn_peer_want(p->handle, native_now(of(base)));
@@ -696,6 +712,9 @@ static void wire_free(struct wire *base)
 	loop_timer_disarm(wire->loop, &wire->reopen);
 	if (wire->native)
 		native_listen_end(wire);
+	workers_stop(wire->workers);
+	workers_detach(wire->workers);
+	workers_go(wire->workers);
 	resolver_free(wire->resolver);
 	kcpvpn_native_free(wire->native);
 	udp_batch_free(wire->batch);
@@ -748,6 +767,40 @@ static uint32_t datagram_max(uint16_t mtu_bytes)
 	return bytes < KCPVPN_NATIVE_DATAGRAM_MAX_BYTES ? bytes : KCPVPN_NATIVE_DATAGRAM_MAX_BYTES;
 }
 
+static bool tell_worker(void *ctx, unsigned shard, const struct kcpvpn_shard_message *message)
+{
+	struct native_wire *wire = ctx;
+
+	workers_tell(wire->workers, shard, message);
+	return true;
+}
+
+static void on_handed(void *ctx, uint64_t id, const void *packet, size_t len)
+{
+	struct native_wire *wire = ctx;
+	const struct wire_events *events = wire->wire.events;
+	struct kcpvpn_peer *handle = kcpvpn_native_peer(wire->native, id);
+	struct native_peer *p = handle ? kcpvpn_peer_user(handle) : NULL;
+
+	if (p && events->handed)
+		events->handed(events->ctx, p->peer, packet, len);
+}
+
+static int make_followers(struct native_wire *wire, const struct kcpvpn_native_config *config)
+{
+	const struct workers_leader leader = {
+		.ctx = wire,
+		.native = wire->native,
+		.takes = wire->wire.takes,
+		.packet = on_handed,
+	};
+
+	workers_stop(wire->workers);
+	int error = workers_attach(wire->workers, &leader, config, native_now(wire));
+	workers_go(wire->workers);
+	return error;
+}
+
 static int make_native(struct native_wire *wire, struct fault *fault)
 {
 	const struct config *config = wire->config;
@@ -756,10 +809,13 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 		.network_key = config->identity.network_key,
 		.datagram_max_bytes = datagram_max(wire->mtu_bytes),
 		.peers_max = CONFIG_PEERS_MAX,
-		.memory_max_bytes = WIRE_NATIVE_MEMORY_BYTES,
+		.memory_max_bytes = WIRE_NATIVE_MEMORY_BYTES / (workers_count(wire->workers) + 1),
 		.super_max_bytes = wire->wire.takes.super_bytes_max,
 		.realtime_us = realtime_us,
 		.random = fill_random,
+		.shards = (uint8_t)(workers_count(wire->workers) + 1),
+		.tell = tell_worker,
+		.ctx = wire,
 	};
 
 	if (!native.private_key)
@@ -776,6 +832,10 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 				: -ENOMEM;
 	if (error == 0)
 		error = kcpvpn_native_new(&native, native_now(wire), &wire->native);
+	if (error == 0)
+		kcpvpn_native_profile(wire->native, wire->wire.events->stages);
+	if (error == 0)
+		error = make_followers(wire, &native);
 	if (error < 0)
 		return fault_set(fault, error, "E-WIRE-2", NULL, "cannot set up the wire: %s",
 			strerror(-error));
@@ -783,8 +843,9 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 }
 
 int wire_native_new(struct loop *loop, const struct config *config, uint16_t mtu_bytes,
-	struct netlink *netlink, struct state_file *state, const struct log *log,
-	const struct wire_events *events, struct wire **ret_wire, struct fault *fault)
+	struct workers *workers, struct netlink *netlink, struct state_file *state,
+	const struct log *log, const struct wire_events *events, struct wire **ret_wire,
+	struct fault *fault)
 {
 	struct native_wire *wire = calloc(1, sizeof(*wire));
 
@@ -799,6 +860,7 @@ int wire_native_new(struct loop *loop, const struct config *config, uint16_t mtu
 	};
 	wire->loop = loop;
 	wire->config = config;
+	wire->workers = workers;
 	wire->netlink = netlink;
 	wire->state = state;
 	wire->log = log;

@@ -19,6 +19,7 @@ struct netlink;
 struct state_file;
 struct wire;
 struct wire_events;
+struct workers;
 
 enum {
 	WIRE_NATIVE_KEEPALIVE_US = 25000000, /* `auto` behind a NAT: most keep a mapping for 30 s */
@@ -39,6 +40,7 @@ enum {
  *
  * @config     lent until wire_ops.set_config or free; other keys of the own need a new wire
  * @mtu_bytes  most bytes of an inner packet the device may ever carry
+ * @workers    carry shards of their own; lent, NULL = none. The wire ends before they do
  * @netlink    asked for paths
  * @state      where peers were last proven to be; lent, NULL = not remembered
  * @log        lent
@@ -46,7 +48,8 @@ enum {
  * @return     0 or a negative errno (-EADDRINUSE: a port is taken)
  */
 int wire_native_new(struct loop *loop, const struct config *config, uint16_t mtu_bytes,
-	struct netlink *netlink, struct state_file *state, const struct log *log,
-	const struct wire_events *events, struct wire **ret_wire, struct fault *fault);
+	struct workers *workers, struct netlink *netlink, struct state_file *state,
+	const struct log *log, const struct wire_events *events, struct wire **ret_wire,
+	struct fault *fault);
 
 #endif

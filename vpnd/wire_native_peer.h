@@ -10,6 +10,7 @@
 #include "vpnd/resolver.h"
 #include "vpnd/udp_socket.h"
 #include "vpnd/wire.h"
+#include "vpnd/workers.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,10 +33,15 @@ enum {
 	NATIVE_TOO_BIG_MAX = 16, /* refused sizes that wait to be told to the library */
 };
 
-/** A socket and its place in the loop. */
+/** A socket and its place in the loop, and a second one of the same port where the host has it (udp_group.h). */
 struct native_socket {
 	struct udp_socket udp;
 	struct loop_watch watch;
+	/* What is not DATA comes here, if `parted`, and nothing leaves here: to the library both are one port. */
+	struct udp_socket calls;
+	struct loop_watch calls_watch;
+	bool parted;
+	struct worker_socket *shards; /* one for each worker; NULL = there are none */
 	struct native_wire *wire;
 	struct kcpvpn_endpoint
 		listen; /* as configured; family 6, all zero = any address and port */
@@ -88,6 +94,7 @@ struct native_wire {
 	struct wire wire; /* first member */
 	struct loop *loop;
 	const struct config *config;
+	struct workers *workers; /* NULL = none */
 	struct netlink *netlink;
 	struct state_file *state; /* NULL = nothing is remembered */
 	const struct log *log;

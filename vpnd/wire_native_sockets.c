@@ -6,10 +6,15 @@
  *
  * Who listens on addresses of one family only can still call peers of the other: a socket on any port is opened for that
  * when the first such address comes up, not before.
+ *
+ * Handshakes have a socket of their own on each port, so that a flood of them does not push data out of the kernel's
+ * queue. They are taken a batch at a time, data as long as it comes; their queue is where too many of them are lost.
  */
 #include "config/config.h"
 #include "core/log.h"
+#include "core/stage_clock.h"
 #include "vpnd/fault.h"
+#include "vpnd/udp_group.h"
 #include "vpnd/wire_native_peer.h"
 
 #include <errno.h>
@@ -31,17 +36,35 @@ static bool any_address(const struct kcpvpn_endpoint *endpoint)
 static void on_socket(struct loop_watch *watch, uint32_t events)
 {
 	struct native_socket *socket = list_entry(watch, struct native_socket, watch);
+	struct stage_clock *stages = socket->wire->wire.events->stages;
 	const struct kcpvpn_datagram *batch;
 
 	(void)events;
 	for (int i = 0; i < RECEIVES_PER_EVENT || udp_socket_pending(&socket->udp); i++) {
+		enum stage before = stage_enter(stages, STAGE_UDP_RECEIVE);
 		size_t count = udp_socket_receive(&socket->udp, &batch);
+		stage_did(stages, count);
+		(void)stage_enter(stages, before);
 		if (count > 0)
 			kcpvpn_native_input(socket->wire->native, &socket->udp.kcpvpn, batch, count,
 				native_now(socket->wire));
 		if (!udp_socket_more(&socket->udp))
 			return;
 	}
+}
+
+static void on_calls(struct loop_watch *watch, uint32_t events)
+{
+	struct native_socket *socket = list_entry(watch, struct native_socket, calls_watch);
+	const struct kcpvpn_datagram *batch;
+
+	(void)events;
+	do {
+		size_t count = udp_socket_receive(&socket->calls, &batch);
+		if (count > 0)
+			kcpvpn_native_input(socket->wire->native, &socket->udp.kcpvpn, batch, count,
+				native_now(socket->wire));
+	} while (udp_socket_pending(&socket->calls));
 }
 
 /* Called while the library sends: it is told in the next turn. What does not fit comes again with the next datagram. */
@@ -60,6 +83,71 @@ static void on_too_big(void *ctx, const struct kcpvpn_datagram *datagram)
 	if (wire->refused_count < NATIVE_TOO_BIG_MAX)
 		wire->refused[wire->refused_count++] =
 			(struct native_refused){datagram->remote, datagram->len};
+}
+
+static void close_shards(struct native_socket *socket)
+{
+	workers_stop(socket->wire->workers);
+	workers_close_sockets(socket->wire->workers, socket->shards);
+	workers_go(socket->wire->workers);
+	socket->shards = NULL;
+}
+
+/*
+ * One socket a worker, and one for handshakes. Without workers it is no reason to fail if the host has no groups: all goes to
+ * one socket then. With them shards would come to the wrong one.
+ */
+static int part(
+	struct native_socket *socket, const struct udp_socket_options *like, struct fault *fault)
+{
+	struct native_wire *wire = socket->wire;
+	unsigned workers = workers_count(wire->workers);
+	struct udp_socket_options options = *like;
+	int error = udp_group_share(socket->udp.fd);
+
+	options.joins = true;
+	options.local.port = socket->udp.port;
+	if (socket->udp.ipv4_only)
+		options.local.family = 4;
+	workers_stop(wire->workers);
+	if (error == 0 && workers > 0)
+		error = workers_open_sockets(
+			wire->workers, &options, &socket->udp.kcpvpn, &socket->shards, fault);
+	workers_go(wire->workers);
+	if (error == 0)
+		error = udp_socket_open(&socket->calls, &options, wire->batch, NULL);
+	if (error < 0)
+		goto whole;
+	error = udp_group_steer(socket->udp.fd, workers + 1);
+	if (error < 0)
+		goto close_calls;
+	socket->calls_watch = (struct loop_watch){.fd = socket->calls.fd, .on_event = on_calls};
+	error = loop_watch_add(wire->loop, &socket->calls_watch, EPOLLIN);
+	if (error < 0)
+		goto close_calls;
+	socket->parted = true;
+	return 0;
+close_calls:
+	udp_socket_close(&socket->calls);
+whole:
+	if (workers > 0) {
+		close_shards(socket);
+		return fault_set(fault, error, "E-WIRE-2",
+			"set interface.queues: 1 to do without a socket a worker",
+			"port %u cannot be shared by the workers: %s", socket->udp.port,
+			strerror(-error));
+	}
+	log_debug(wire->log, "port %u: handshakes and data share a queue: %s", socket->udp.port,
+		strerror(-error));
+	return 0;
+}
+
+static void close_calls(struct native_socket *socket)
+{
+	if (!socket->parted)
+		return;
+	loop_watch_remove(socket->wire->loop, &socket->calls_watch);
+	udp_socket_close(&socket->calls);
 }
 
 static struct native_socket *open_one(struct native_wire *wire,
@@ -90,6 +178,11 @@ static struct native_socket *open_one(struct native_wire *wire,
 			strerror(-*ret_error));
 		goto close_socket;
 	}
+	*ret_error = part(socket, &options, fault);
+	if (*ret_error < 0) {
+		loop_watch_remove(wire->loop, &socket->watch);
+		goto close_socket;
+	}
 	return socket;
 close_socket:
 	udp_socket_close(&socket->udp);
@@ -103,6 +196,8 @@ static void end(struct native_socket *socket)
 	struct native_wire *wire = socket->wire;
 
 	kcpvpn_native_close_port(wire->native, &socket->udp.kcpvpn, native_now(wire));
+	close_calls(socket);
+	close_shards(socket);
 	loop_watch_remove(wire->loop, &socket->watch);
 	udp_socket_close(&socket->udp);
 	free(socket);

@@ -38,6 +38,63 @@ static void add_drops(struct control_peer *to, const struct kcpvpn_peer_status *
 	add_drop(to, "out_abandoned", from->abandoned);
 }
 
+static double weighed(double a, uint64_t a_count, double b, uint64_t b_count)
+{
+	if (a < 0 || b < 0 || a_count + b_count == 0)
+		return a < 0 ? b : a;
+	return (a * (double)a_count + b * (double)b_count) / (double)(a_count + b_count);
+}
+
+/* What another shard knows. Of what is of all of them (times, handshakes) the leader knows more. */
+static void add_shard(struct kcpvpn_peer_status *sum, const struct kcpvpn_peer_status *shard)
+{
+	sum->loss_raw_out = weighed(
+		sum->loss_raw_out, sum->out_datagrams, shard->loss_raw_out, shard->out_datagrams);
+	sum->loss_raw_in = weighed(
+		sum->loss_raw_in, sum->in_datagrams, shard->loss_raw_in, shard->in_datagrams);
+	sum->loss_residual_in = weighed(sum->loss_residual_in, sum->in_datagrams,
+		shard->loss_residual_in, shard->in_datagrams);
+	if (sum->srtt_us < 0 || (shard->srtt_us >= 0 && shard->rate_bps > sum->rate_bps)) {
+		sum->srtt_us = shard->srtt_us;
+		sum->rtt_var_us = shard->rtt_var_us;
+	}
+	if (shard->fec_rate_out > sum->fec_rate_out) {
+		sum->fec_rate_out = shard->fec_rate_out;
+		sum->fec_window_out = shard->fec_window_out;
+	}
+	if (shard->fec_rate_in > sum->fec_rate_in) {
+		sum->fec_rate_in = shard->fec_rate_in;
+		sum->fec_window_in = shard->fec_window_in;
+	}
+	sum->rate_bps += shard->rate_bps;
+	sum->fec_recovered += shard->fec_recovered;
+	sum->fec_repairs_in += shard->fec_repairs_in;
+	sum->fec_repairs_out += shard->fec_repairs_out;
+	sum->in_datagrams += shard->in_datagrams;
+	sum->out_datagrams += shard->out_datagrams;
+	sum->in_bytes += shard->in_bytes;
+	sum->out_bytes += shard->out_bytes;
+	sum->retransmits += shard->retransmits;
+	sum->abandoned += shard->abandoned;
+	sum->drop_replay += shard->drop_replay;
+	sum->drop_tag += shard->drop_tag;
+	sum->drop_malformed += shard->drop_malformed;
+	sum->drop_expired += shard->drop_expired;
+}
+
+/* Workers stand still. */
+static void status_of(const struct native_peer *p, struct kcpvpn_peer_status *ret_status)
+{
+	kcpvpn_peer_status(p->handle, ret_status);
+	for (const struct peer *mirror = p->peer->mirror; mirror; mirror = mirror->mirror) {
+		struct kcpvpn_peer_status shard;
+		if (!mirror->wire)
+			continue;
+		kcpvpn_peer_status(mirror->wire, &shard);
+		add_shard(ret_status, &shard);
+	}
+}
+
 void native_peer_loss(
 	const struct wire *wire, const struct peer *peer, double *ret_raw, double *ret_residual)
 {
@@ -47,7 +104,7 @@ void native_peer_loss(
 
 	(void)wire;
 	if (p)
-		kcpvpn_peer_status(p->handle, &from);
+		status_of(p, &from);
 	*ret_raw = from.loss_raw_in;
 	*ret_residual = from.loss_residual_in;
 }
@@ -80,7 +137,7 @@ void native_peer_status(
 	if (!p)
 		return;
 	struct mono now = loop_now(p->wire->loop);
-	kcpvpn_peer_status(p->handle, &from);
+	status_of(p, &from);
 	if (native_targets_where(p, &remote))
 		(void)snprintf(status->endpoint, sizeof(status->endpoint), "%s",
 			kcpvpn_endpoint_format(&remote, text));

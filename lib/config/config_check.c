@@ -168,10 +168,6 @@ static void check_native(struct loader *l)
 			"interface.mtu: %d is less than the %d that the native wire carries "
 			"everywhere",
 			mtu, CONFIG_MTU_MIN_IPV6);
-	if (config->interface.queues > 1)
-		findings_error(&l->findings, CONFIG_E_LATER, loader_place(l, "interface.queues"),
-			"auto or 1", "interface.queues: %d is not in this version",
-			config->interface.queues);
 }
 
 static void check_kcp_go(struct loader *l)

@@ -337,6 +337,12 @@ static void check_devices(struct loader *l)
 			NULL,
 			"routes.selection: the kcp-go wire tells callers by their inner addresses, "
 			"so interface is not possible there");
+	if (config->interface.queues > 1)
+		findings_error(&l->findings, CONFIG_E_VALUE, loader_place(l, "interface.queues"),
+			"auto or 1",
+			"interface.queues: with routes.selection: interface each device has one "
+			"queue, not %d",
+			config->interface.queues);
 	if (config->routes.ingress_filter == CONFIG_INGRESS_OFF)
 		findings_warning(&l->findings, CONFIG_W_NO_FILTER,
 			loader_place(l, "routes.ingress_filter"),

@@ -77,7 +77,8 @@ static const struct config_row ROWS[] = {
 		.help = "largest inner packet; auto: what the wire carries"),
 	BUILT("interface.queues", INT, interface.queues, .min = 1, .max = 16, .words = "auto",
 		.def = "auto", .effects = CONFIG_EFFECT_RESTART,
-		.help = "queues of the device, one worker each; the kcp-go wire has 1"),
+		.help = "queues of the device, one worker each; 1 on the kcp-go wire and where "
+			"peers have devices"),
 	BUILT("interface.offload", BOOL, interface.offload, .def = "true",
 		.effects = CONFIG_EFFECT_RESTART,
 		.help = "segmentation offload of the TUN device"),

@@ -2,8 +2,8 @@
  * The table is append-only: a number is never given another meaning, since logs, scripts and people's notes hold it.
  *
  * Families: CLI the command line, CONN reaching the daemon, KEY key files, CTL the control socket, PEER peers at run
- * time, PING probes, DOC what `doctor` finds; of the daemon VPND, TUN, NET (addresses, routes), UDP, PRIV (privileges),
- * STATE, WIRE.
+ * time, PING probes, DOC what `doctor` finds; of the daemon VPND, TUN, NET (addresses, routes, rules), NETNS, DNS, HOOK, UDP,
+ * PRIV (privileges), STATE, WIRE.
  */
 #include "control/control_code.h"
 
@@ -171,6 +171,22 @@ static const struct control_code_row ROWS[] = {
 	{"E-NET-7", "The host's route to an address could not be found."},
 	{"E-NET-8", "Changes of addresses and routes cannot be watched; the daemon would learn too "
 		    "late of another network."},
+	{"E-NET-9", "Somebody else has a route to a destination of the tunnel already. ip route "
+		    "show table all shows it; routes.on_clash says which one is to win."},
+	{"E-NET-10", "A policy rule of the full tunnel could not be added, removed or listed. ip "
+		     "rule shows them."},
+	{"E-NET-11", "The packet filter of the kill switch could not be set. It takes the kernel's "
+		     "nf_tables: modprobe nf_tables."},
+	{"E-NETNS-1", "The network namespace of interface.netns is not there, or may not be "
+		      "entered: that takes CAP_SYS_ADMIN. ip netns list shows which there are."},
+
+	{"E-DNS-1", "systemd-resolved does not take the servers of the tunnel; names are resolved "
+		    "as before."},
+	{"E-DNS-2", "Nobody could be told the servers of the tunnel. Install systemd-resolved, "
+		    "resolvconf or openresolv, and restart vpnd."},
+	{"E-HOOK-1", "A program under hooks: failed, took too long, or could not be run. The log "
+		     "has what it said. After a pre_up that fails the link stays down."},
+
 	{"E-UDP-1",
 		"Another program uses the UDP port. ss -lunp shows which. Is the daemon running "
 		"already? Otherwise choose another port."},

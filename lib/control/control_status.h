@@ -19,6 +19,7 @@ struct json_t;
 #define CONTROL_STATUS_SCHEMA "kcpctl.status/1"
 
 enum {
+	CONTROL_QUEUES_MAX = 16,
 	CONTROL_UNKNOWN = -1,
 	CONTROL_NAME_BYTES = 64,     /* networks and peers: 1-63 bytes and a NUL */
 	CONTROL_ENDPOINT_BYTES = 72, /* "[v6%scope]:port" */
@@ -111,6 +112,11 @@ struct control_status {
 		struct control_strings addresses;
 		int64_t queues;
 		bool offload;
+		/* Of each queue, if there are several: packets from and to the host, and those that another queue's worker had to send. */
+		struct control_queue {
+			int64_t rx_packets, tx_packets, handed_on;
+		} workers[CONTROL_QUEUES_MAX];
+		size_t worker_count; /* only told, not read */
 	} interface;
 	struct {
 		char *file;	    /* owned; set with control_status_set_file() */

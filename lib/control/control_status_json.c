@@ -104,6 +104,26 @@ static json_t *peer_to_json(const struct control_peer *peer)
 	return NULL;
 }
 
+static json_t *workers_to_json(const struct control_status *status)
+{
+	json_t *list = json_array();
+	bool failed = !list;
+
+	for (size_t i = 0; i < status->interface.worker_count; i++) {
+		const struct control_queue *queue = &status->interface.workers[i];
+		json_t *o = json_object();
+		failed |= !o;
+		put(o, "rx_packets", control_json_count(queue->rx_packets), &failed);
+		put(o, "tx_packets", control_json_count(queue->tx_packets), &failed);
+		put(o, "handed_on", control_json_count(queue->handed_on), &failed);
+		failed |= json_array_append_new(list, o) < 0;
+	}
+	if (!failed)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
 static json_t *interface_to_json(const struct control_status *status)
 {
 	json_t *o = json_object();
@@ -117,6 +137,8 @@ static json_t *interface_to_json(const struct control_status *status)
 	put(o, "addresses", control_json_strings(&status->interface.addresses), &failed);
 	put(o, "queues", control_json_count(status->interface.queues), &failed);
 	put(o, "offload", json_boolean(status->interface.offload), &failed);
+	if (status->interface.worker_count > 0)
+		put(o, "workers", workers_to_json(status), &failed);
 	if (!failed)
 		return o;
 	json_decref(o);

@@ -1,42 +1,61 @@
 /*
- * Each chunk is one aligned allocation: a header, then POOL_CHUNK_SLOTS slots. In front of a slot
- * stands a pointer to its chunk (in the cache line before the slot's bytes), so a return needs no
- * search. Free slots of a chunk are chained through their first bytes.
+ * A chunk is one allocation of a power of two, and begins at a multiple of its size: its slots, and in front of them which of
+ * them are free, as a stack of their numbers. So neither taking nor returning a slot reads or writes the slot itself: its chunk
+ * follows from its address, and what stands in the chunk's head is shared by all of its slots. A slot that comes back has not
+ * been touched for a round trip, so with its list pointers in the slot each return and each take would wait for memory.
+ *
+ * The slot that came back last goes out first: what of it lies in a cache serves again.
  */
 #include "core/pool.h"
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
-struct pool_free_slot {
-	struct pool_free_slot *next;
+enum {
+	CHUNK_BYTES_LEAST = 4096,
+	/* Chunks are twice as long until so many slots fit, or so many bytes. */
+	CHUNK_SLOTS_WANTED = POOL_CHUNK_SLOTS / 2,
+	CHUNK_BYTES_WANTED = 256 << 10,
 };
 
 struct pool_chunk {
 	struct list node;
-	struct pool_free_slot *free;
-	uint32_t used;
+	uint8_t free_count;
+	uint8_t free[POOL_CHUNK_SLOTS]; /* numbers of free slots, the one to be taken next last */
 	_Alignas(POOL_ALIGN_BYTES) uint8_t slots[];
 };
 
-static size_t slot_stride(const struct pool *pool)
+_Static_assert((int)POOL_CHUNK_SLOTS <= (int)UINT8_MAX, "numbers of slots are bytes");
+
+static struct pool_chunk *chunk_of(const struct pool *pool, void *slot)
 {
-	size_t bytes = pool->slot_bytes + POOL_ALIGN_BYTES;
-	return (bytes + POOL_ALIGN_BYTES - 1) / POOL_ALIGN_BYTES * POOL_ALIGN_BYTES;
+	uintptr_t within = (uintptr_t)slot & (pool->chunk_bytes - 1);
+
+	return (struct pool_chunk *)(void *)((uint8_t *)slot - within);
 }
 
-static struct pool_chunk **chunk_of(void *slot)
+static size_t slots_in(size_t chunk_bytes, size_t stride_bytes)
 {
-	return (struct pool_chunk **)(void *)((uint8_t *)slot - POOL_ALIGN_BYTES);
+	size_t slots = chunk_bytes > sizeof(struct pool_chunk)
+			       ? (chunk_bytes - sizeof(struct pool_chunk)) / stride_bytes
+			       : 0;
+
+	return slots < POOL_CHUNK_SLOTS ? slots : POOL_CHUNK_SLOTS;
 }
 
 void pool_init(struct pool *pool, size_t slot_bytes, size_t slots_max)
 {
+	size_t stride = (slot_bytes + POOL_ALIGN_BYTES - 1) / POOL_ALIGN_BYTES * POOL_ALIGN_BYTES;
+	size_t bytes = CHUNK_BYTES_LEAST, slots;
+
+	while ((slots = slots_in(bytes, stride)) == 0 ||
+		(slots < CHUNK_SLOTS_WANTED && bytes < CHUNK_BYTES_WANTED))
+		bytes *= 2;
 	*pool = (struct pool){
-		.slot_bytes = slot_bytes < sizeof(struct pool_free_slot)
-				      ? sizeof(struct pool_free_slot)
-				      : slot_bytes,
+		.slot_bytes = slot_bytes,
+		.stride_bytes = stride,
+		.chunk_bytes = bytes,
+		.chunk_slots = slots,
 		.slots_max = slots_max,
 	};
 	list_init(&pool->partial);
@@ -60,22 +79,15 @@ void pool_fini(struct pool *pool)
 
 static struct pool_chunk *chunk_new(struct pool *pool)
 {
-	size_t stride = slot_stride(pool);
-	struct pool_chunk *chunk = aligned_alloc(
-		POOL_ALIGN_BYTES, sizeof(struct pool_chunk) + stride * POOL_CHUNK_SLOTS);
+	struct pool_chunk *chunk = aligned_alloc(pool->chunk_bytes, pool->chunk_bytes);
+
 	if (!chunk)
 		return NULL;
-	chunk->free = NULL;
-	chunk->used = 0;
+	chunk->free_count = (uint8_t)pool->chunk_slots;
+	for (size_t i = 0; i < pool->chunk_slots; i++)
+		chunk->free[i] = (uint8_t)(pool->chunk_slots - 1 - i);
 	list_init(&chunk->node);
-	for (size_t i = POOL_CHUNK_SLOTS; i-- > 0;) {
-		struct pool_free_slot *slot =
-			(void *)(chunk->slots + i * stride + POOL_ALIGN_BYTES);
-		*chunk_of(slot) = chunk;
-		slot->next = chunk->free;
-		chunk->free = slot;
-	}
-	pool->slots_allocated += POOL_CHUNK_SLOTS;
+	pool->slots_allocated += pool->chunk_slots;
 	pool->chunk_allocations++;
 	list_add_head(&pool->partial, &chunk->node);
 	return chunk;
@@ -98,15 +110,14 @@ void *pool_take(struct pool *pool)
 	} else {
 		chunk = list_entry(pool->partial.next, struct pool_chunk, node);
 	}
-	struct pool_free_slot *slot = chunk->free;
-	chunk->free = slot->next;
-	chunk->used++;
-	pool->slots_used++;
-	if (!chunk->free) {
+	size_t number = chunk->free[--chunk->free_count];
+	if (++pool->slots_used > pool->slots_peak)
+		pool->slots_peak = pool->slots_used;
+	if (chunk->free_count == 0) {
 		list_remove(&chunk->node);
 		list_add_head(&pool->full, &chunk->node);
 	}
-	return slot;
+	return chunk->slots + number * pool->stride_bytes;
 }
 
 void *pool_take_keeping(struct pool *pool, size_t keep)
@@ -121,17 +132,15 @@ void pool_return(struct pool *pool, void *slot)
 {
 	if (!slot)
 		return;
-	struct pool_chunk *chunk = *chunk_of(slot);
-	struct pool_free_slot *free_slot = slot;
+	struct pool_chunk *chunk = chunk_of(pool, slot);
+	size_t at = (size_t)((uint8_t *)slot - chunk->slots);
 
-	assert(chunk->used > 0 && pool->slots_used > 0);
-	if (!chunk->free) {
+	assert(chunk->free_count < pool->chunk_slots && pool->slots_used > 0);
+	if (chunk->free_count == 0) {
 		list_remove(&chunk->node);
 		list_add_head(&pool->partial, &chunk->node);
 	}
-	free_slot->next = chunk->free;
-	chunk->free = free_slot;
-	chunk->used--;
+	chunk->free[chunk->free_count++] = (uint8_t)(at / pool->stride_bytes);
 	pool->slots_used--;
 }
 
@@ -139,10 +148,20 @@ void pool_trim(struct pool *pool, size_t keep_slots)
 {
 	list_for_each_safe (node, &pool->partial) {
 		struct pool_chunk *chunk = list_entry(node, struct pool_chunk, node);
-		if (chunk->used > 0 || pool->slots_allocated < keep_slots + POOL_CHUNK_SLOTS)
+		if (chunk->free_count < pool->chunk_slots ||
+			pool->slots_allocated < keep_slots + pool->chunk_slots)
 			continue;
 		list_remove(node);
 		free(chunk);
-		pool->slots_allocated -= POOL_CHUNK_SLOTS;
+		pool->slots_allocated -= pool->chunk_slots;
 	}
+}
+
+void pool_trim_unused(struct pool *pool, size_t keep_slots)
+{
+	/* Chunks go whole, and those in use are seldom full: one more than the slots fill. */
+	size_t peak = pool->slots_peak + pool->chunk_slots;
+
+	pool_trim(pool, peak > keep_slots && pool->slots_peak > 0 ? peak : keep_slots);
+	pool->slots_peak = pool->slots_used;
 }

@@ -12,16 +12,20 @@
 #include <stdint.h>
 
 enum {
-	POOL_CHUNK_SLOTS = 64, /* slots allocated at once */
-	POOL_ALIGN_BYTES = 64, /* slots start on a cache line */
+	POOL_CHUNK_SLOTS = 128, /* most slots allocated at once */
+	POOL_ALIGN_BYTES = 64,	/* slots start on a cache line */
 };
 
 struct pool {
 	struct list partial;	    /* chunks with a free slot */
 	struct list full;	    /* chunks without */
 	size_t slot_bytes;	    /* usable bytes of a slot */
+	size_t stride_bytes;	    /* from one slot to the next */
+	size_t chunk_bytes;	    /* power of two */
+	size_t chunk_slots;	    /* in a chunk */
 	size_t slots_max;	    /* bound on slots in use */
 	size_t slots_used;	    /* taken now */
+	size_t slots_peak;	    /* most taken at once since the last pool_trim_unused() */
 	size_t slots_allocated;	    /* in all chunks */
 	uint64_t chunk_allocations; /* chunks ever allocated: stands still in steady state */
 	uint64_t exhausted;	    /* takes refused */
@@ -50,5 +54,11 @@ void pool_return(struct pool *pool, void *slot);
 
 /** Frees chunks that are wholly unused but `keep_slots` worth of them. */
 void pool_trim(struct pool *pool, size_t keep_slots);
+
+/**
+ * The same, but keeps what was in use since the last call: called once in a while it gives nothing back that a transfer with pauses
+ * would take again at once.
+ */
+void pool_trim_unused(struct pool *pool, size_t keep_slots);
 
 #endif

@@ -23,6 +23,12 @@ struct kcp_budget {
 
 void kcp_budget_init(struct kcp_budget *budget);
 
+/** As kcp_lt_set_shards(). */
+static inline void kcp_budget_set_shards(struct kcp_budget *budget, uint32_t shards)
+{
+	kcp_lt_set_shards(&budget->lt, shards);
+}
+
 /** A round-trip time known from elsewhere, for as long as none was measured. */
 void kcp_budget_hint_rtt(struct kcp_budget *budget, int64_t rtt_us);
 

@@ -33,6 +33,11 @@
  * congestion. It begins anew at half the rate, as after a long idleness and on a path that is remembered; halved once, however
  * often that happens before anything is learned.
  *
+ * Shards. A peer's traffic may run on several paths that share one way, each with an LT of its own (lib/PROTOCOL.md 5.1). They are to
+ * take no more from others than one would. What others see of LT are its probes, so n of them probe n times as seldom, and for the
+ * n-th part of what they have; and how it gives way: each shard sees its own losses only, often one of them alone, so who sees some
+ * gives way for the others, too.
+ *
  * Sources: draft-ietf-ccwg-bbr; RFC 9002, section 7.6 for silence; RFC 9265: repaired losses are losses.
  */
 #include "kcp/kcp_lt.h"
@@ -43,6 +48,8 @@ enum {
 	PPM = 1000000,
 	HI_PERCENT = 85,
 	LO_PERCENT = 80,
+	LO_SHARD_PERCENT = 10, /* less for each other shard, */
+	LO_LEAST_PERCENT = 50, /* but not below */
 	SILENT_LEAST_US = 500000,
 	SILENT_SLACK_US = 10000,
 	BURST_MOST_US = 100000, /* acknowledgements that come in larger steps are not made up for */
@@ -61,6 +68,7 @@ void kcp_lt_init(struct kcp_lt *lt)
 	struct mono past = mono_at_us(INT64_MIN / 2);
 
 	*lt = (struct kcp_lt){
+		.shards = 1,
 		.phase = KCP_LT_STARTUP,
 		.phase_at = past,
 		.look_until = MONO_NEVER,
@@ -76,6 +84,20 @@ void kcp_lt_init(struct kcp_lt *lt)
 	};
 	kcp_lt_rate_init(&lt->rates, 0);
 	kcp_lt_rtt_init(&lt->rtt);
+}
+
+void kcp_lt_set_shards(struct kcp_lt *lt, uint32_t shards)
+{
+	lt->shards = shards < 1 ? 1 : shards > KCP_LT_SHARDS_MAX ? KCP_LT_SHARDS_MAX : shards;
+}
+
+/* What is known of the way goes, not who shares it. */
+static void forget(struct kcp_lt *lt)
+{
+	uint32_t shards = lt->shards;
+
+	kcp_lt_init(lt);
+	kcp_lt_set_shards(lt, shards);
 }
 
 void kcp_lt_hint_rtt(struct kcp_lt *lt, int64_t rtt_us)
@@ -121,7 +143,7 @@ void kcp_lt_resume(struct kcp_lt *lt, const struct kcp_lt_memory *memory, struct
 {
 	uint64_t rate = memory->rate < KCP_LT_RATE_MAX_BYTES ? memory->rate : KCP_LT_RATE_MAX_BYTES;
 
-	kcp_lt_init(lt);
+	forget(lt);
 	if (rate == 0 || memory->min_rtt_us <= 0 ||
 		mono_due(mono_add_us(memory->at, KCP_LT_MEMORY_US), now))
 		return;
@@ -143,7 +165,7 @@ static void wake(struct kcp_lt *lt, struct mono now)
 	struct kcp_lt_memory memory;
 
 	if (lt->bw > 0 && mono_due(mono_add_us(lt->sent_at, KCP_LT_MEMORY_US), now)) {
-		kcp_lt_init(lt);
+		forget(lt);
 	} else if (lt->bw > 0 && mono_due(mono_add_us(lt->sent_at, KCP_LT_IDLE_US), now)) {
 		struct kcp_lt_sampler sampler = lt->sampler;
 		struct kcp_lt_loss loss = lt->loss;
@@ -199,9 +221,13 @@ static void respond(struct kcp_lt *lt, uint32_t lost_ppm)
 {
 	uint64_t product = kcp_lt_product(lt);
 	uint64_t flew = lt->round_flying > product ? lt->round_flying : product;
+	uint32_t others = (lt->shards - 1) * LO_SHARD_PERCENT;
+	uint32_t low =
+		LO_PERCENT -
+		(others < LO_PERCENT - LO_LEAST_PERCENT ? others : LO_PERCENT - LO_LEAST_PERCENT);
 
 	lt->flying_max = flew / 100 * HI_PERCENT;
-	lt->bw_max = lt->bw / 100 * LO_PERCENT;
+	lt->bw_max = lt->bw / 100 * low;
 	lt->carried_ppm = (uint32_t)((uint64_t)lt->loss.floor_ppm * PPM / lost_ppm);
 }
 

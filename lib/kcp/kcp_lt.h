@@ -20,7 +20,8 @@ enum {
 	KCP_LT_FLOOR_SEGMENTS = 64,  /* go in a round trip while starting */
 	KCP_LT_LONGER_DATAGRAMS =
 		16, /* with more in flight a longer round trip is a queue, others' maybe */
-	KCP_LT_ACK_DELAY_US = 5000,  /* how late the peer may report on purpose */
+	KCP_LT_ACK_DELAY_US = 5000, /* how late the peer may report on purpose */
+	KCP_LT_SHARDS_MAX = 16,
 	KCP_LT_PACE_BURST_US = 2000, /* time for which unused pace is kept; timers are coarse */
 	KCP_LT_IDLE_US =
 		5000000, /* idle for longer, and half the rate is believed, to begin with */
@@ -60,7 +61,8 @@ struct kcp_lt {
 	struct kcp_lt_rate rates;
 	struct kcp_lt_loss loss;
 	struct kcp_lt_rtt rtt;
-	uint64_t bw; /* bytes a second; 0 = unknown */
+	uint32_t shards; /* of one peer that share the way, with this one; at least 1 */
+	uint64_t bw;	 /* bytes a second; 0 = unknown */
 	uint32_t datagram_bytes;
 	/* the round */
 	uint32_t round_end;  /* `delivered` that ends it */
@@ -108,6 +110,9 @@ struct kcp_lt {
 };
 
 void kcp_lt_init(struct kcp_lt *lt);
+
+/** So many shards of one peer send by this way now, with this one: together they are to be one. 1 .. KCP_LT_SHARDS_MAX */
+void kcp_lt_set_shards(struct kcp_lt *lt, uint32_t shards);
 
 /** A round-trip time known from elsewhere, for pacing as long as none was measured. */
 void kcp_lt_hint_rtt(struct kcp_lt *lt, int64_t rtt_us);

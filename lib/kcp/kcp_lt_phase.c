@@ -19,6 +19,8 @@
  * DRAIN, DOWN and LOOK are slow on purpose, and so tell what is lost at random (kcp_lt_loss.c). A loss that is not understood
  * calls for a DOWN of its own: if it goes on while nothing overflows, it is the dice's.
  *
+ * Of several shards each probes more seldom and asks for less (kcp_lt.c).
+ *
  * Where others keep a queue standing all of this is a little different: kcp_lt_rivals.c.
  */
 #include "kcp/kcp_lt_phase.h"
@@ -103,6 +105,15 @@ static uint32_t grain_percent(const struct kcp_lt *lt)
 	return percent < GRAIN_MOST_PERCENT ? (uint32_t)percent : GRAIN_MOST_PERCENT;
 }
 
+static uint32_t probe_percent(const struct kcp_lt *lt)
+{
+	uint32_t percent = lt->grew ? PROBE_AGAIN_PERCENT : PROBE_PERCENT;
+
+	if (lt->loss.shallow)
+		percent = PROBE_SHALLOW_PERCENT;
+	return 100 + (percent - 100) / lt->shards;
+}
+
 uint32_t kcp_lt_gain(const struct kcp_lt *lt, uint64_t flying_bytes)
 {
 	uint64_t product = kcp_lt_product(lt);
@@ -117,9 +128,7 @@ uint32_t kcp_lt_gain(const struct kcp_lt *lt, uint64_t flying_bytes)
 			       ? CRUISE_QUEUED_PERCENT - grain_percent(lt)
 			       : CRUISE_PERCENT;
 	case KCP_LT_PROBE_UP:
-		if (lt->loss.shallow)
-			return PROBE_SHALLOW_PERCENT;
-		return lt->grew ? PROBE_AGAIN_PERCENT : PROBE_PERCENT;
+		return probe_percent(lt);
 	case KCP_LT_DOWN:
 		if (!kcp_lt_long_drain(lt))
 			return DOWN_PERCENT;
@@ -161,7 +170,9 @@ static int64_t cruise_us(const struct kcp_lt *lt, struct mono now)
 
 	if (us > most_us)
 		us = most_us;
-	return us > CRUISE_UNITS * unit_us(lt) ? us : CRUISE_UNITS * unit_us(lt);
+	if (us < CRUISE_UNITS * unit_us(lt))
+		us = CRUISE_UNITS * unit_us(lt);
+	return us * lt->shards;
 }
 
 void kcp_lt_ask(struct kcp_lt *lt, struct mono now)

@@ -75,6 +75,7 @@ int kcp_path_new(const struct kcp_path_config *config, const struct kcp_path_io 
 	path->mtu_final = true;
 	kcp_sent_init(&path->sent);
 	kcp_budget_init(&path->budget);
+	kcp_budget_set_shards(&path->budget, path->shards);
 	kcp_dgram_out_init(&path->dgrams);
 	init_queues(path);
 	list_init(&path->active);
@@ -169,6 +170,7 @@ void kcp_path_restart(struct kcp_path *path, uint32_t rx_credit_bytes, uint32_t 
 	path->rack_ce = 0;
 	/* who comes back after an outage or a restart may do so by another way; kcp_path_resume() if not */
 	kcp_budget_init(&path->budget);
+	kcp_budget_set_shards(&path->budget, path->shards);
 	kcp_budget_hint_rtt(&path->budget, path->sent.srtt_us);
 	kcp_seen_init(&path->seen);
 	kcp_grant_init(&path->grant, rx_credit_bytes);

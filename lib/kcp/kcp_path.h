@@ -348,6 +348,9 @@ void kcp_path_set_bulk_deadline(
 /** A round-trip time known from elsewhere (the handshake), for as long as none was measured. */
 void kcp_path_hint_rtt(struct kcp_path *path, int64_t rtt_us);
 
+/** So many shards of the peer send by the same way now, with this one; 1 at first. */
+void kcp_path_set_shards(struct kcp_path *path, uint32_t shards);
+
 /** There is more to send than the path takes, and its rate has been found. */
 bool kcp_path_saturated(const struct kcp_path *path);
 

@@ -20,7 +20,8 @@ static bool pick_class(struct kcp_path *path, struct mono now, enum kcp_path_cla
 	uint32_t len;
 
 	for (int i = 0; i < KCP_PATH_CLASSES; i++) {
-		if (kcp_path_front(path, order[i], &ref, &len, now) &&
+		if (kcp_path_waits(path, order[i]) &&
+			kcp_path_front(path, order[i], &ref, &len, now) &&
 			kcp_path_may_send(path, order[i], now)) {
 			*ret_class = order[i];
 			return true;
@@ -71,8 +72,9 @@ static bool send_one(struct kcp_path *path, struct mono now)
 	bool bases = bases_due(path, now);
 	bool item = pick_class(path, now, &class);
 
-	if (!rack && !bases && !item && !path->control && !path->wask && !path->wins &&
-		!path->probe)
+	bool more = bases || item || path->control || path->wask || path->wins || path->probe;
+
+	if (!rack && !more)
 		return false;
 	if (!kcp_path_open_datagram(&out, path, now))
 		return false;
@@ -83,14 +85,14 @@ static bool send_one(struct kcp_path *path, struct mono now)
 	if (path->control)
 		kcp_path_write_control(&out);
 	kcp_path_write_flags(&out);
-	/* Opening may have settled things. */
-	if (item && pick_class(path, now, &class)) {
+	if (item) {
 		out.exempt = !kcp_path_gate_open(path, now);
 		kcp_path_write_class(&out, class);
 	}
 	if (path->probe)
 		kcp_path_write_probe(&out);
 	ride_rack(&out);
+	kcp_seen_left(&path->seen, out.flags & KCP_PATH_OUT_RACK, more, now);
 	if (out.used == 0) /* what was to go is gone; the buffer must be used */
 		kcp_path_write_padding(&out, false);
 	kcp_path_close_datagram(&out);
@@ -170,9 +172,7 @@ static bool items_wait(const struct kcp_path *path, bool urgent_only)
 {
 	for (int i = 0; i < KCP_PATH_CLASSES; i++) {
 		if ((!urgent_only || kcp_path_exempt((enum kcp_path_class)i)) &&
-			kcp_refs_count(&path->queues.fresh[i]) +
-					kcp_refs_count(&path->queues.again[i]) >
-				0)
+			kcp_path_waits(path, (enum kcp_path_class)i))
 			return true;
 	}
 	return false;

@@ -40,6 +40,12 @@ void kcp_path_set_bulk_deadline(struct kcp_path *path, int64_t deadline_us)
 	path->config.bulk_deadline_us = deadline_us > 0 ? deadline_us : 0;
 }
 
+void kcp_path_set_shards(struct kcp_path *path, uint32_t shards)
+{
+	path->shards = shards;
+	kcp_budget_set_shards(&path->budget, shards);
+}
+
 void kcp_path_hint_rtt(struct kcp_path *path, int64_t rtt_us)
 {
 	if (path->sent.srtt_us != 0 || rtt_us <= 0 || rtt_us > KCP_SENT_RTT_MAX_US)
@@ -55,6 +61,7 @@ void kcp_path_reset_route(struct kcp_path *path, struct mono now)
 	(void)now;
 	kcp_sent_reset_route(&path->sent);
 	kcp_budget_init(&path->budget);
+	kcp_budget_set_shards(&path->budget, path->shards);
 	path->blocked_us = 0;
 }
 

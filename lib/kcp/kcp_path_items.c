@@ -333,6 +333,15 @@ bool kcp_path_front(struct kcp_path *path, enum kcp_path_class class, struct kcp
 	}
 }
 
+uint32_t kcp_path_front_len(const struct kcp_path *path, enum kcp_path_class class)
+{
+	const struct kcp_refs *again = &path->queues.again[class];
+	const struct kcp_refs *queue =
+		kcp_refs_count(again) > 0 ? again : &path->queues.fresh[class];
+
+	return kcp_refs_count(queue) > 0 ? kcp_refs_at(queue, queue->first)->len : 0;
+}
+
 void kcp_path_unpark(struct kcp_path *path, struct kcp_ref ref)
 {
 	bool waits = true;

@@ -51,6 +51,7 @@ struct kcp_path {
 
 	/* sending */
 	struct kcp_sent sent;
+	uint32_t shards; /* that send by this way; 0 and 1: this one */
 	struct kcp_budget budget;
 	struct kcp_table lanes; /* struct kcp_lane */
 	struct kcp_dgram_out dgrams;
@@ -134,6 +135,17 @@ void kcp_path_detect(struct kcp_path *path, struct mono now);
 /** The first item of `class` that can be sent, which stays in its queue; false if there is none. */
 bool kcp_path_front(struct kcp_path *path, enum kcp_path_class class, struct kcp_ref *ret_ref,
 	uint32_t *ret_len, struct mono now);
+
+/** Whether anything of `class` waits, stale or not. */
+static inline bool kcp_path_waits(const struct kcp_path *path, enum kcp_path_class class)
+{
+	return kcp_refs_count(&path->queues.fresh[class]) +
+		       kcp_refs_count(&path->queues.again[class]) >
+	       0;
+}
+
+/** Body of the first item of `class`, as far as can be told without a look at it: 0 = none waits. */
+uint32_t kcp_path_front_len(const struct kcp_path *path, enum kcp_path_class class);
 
 /** Puts an item that was parked back into its queue. */
 void kcp_path_unpark(struct kcp_path *path, struct kcp_ref ref);

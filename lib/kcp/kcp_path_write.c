@@ -250,6 +250,9 @@ void kcp_path_write_class(struct kcp_path_datagram *out, enum kcp_path_class cla
 	uint32_t len;
 
 	for (int i = 0; i < KCP_PATH_PACK_MAX; i++) {
+		/* Mostly the second piece does not fit: that is seen without looking it up. */
+		if (i > 0 && !kcp_path_fits(out, kcp_path_front_len(path, class)))
+			return;
 		if (!kcp_path_front(path, class, &ref, &len, out->now) || !kcp_path_fits(out, len))
 			return;
 		kcp_path_pop(path, class);

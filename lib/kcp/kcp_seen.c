@@ -9,6 +9,11 @@
  * When to report: acknowledgements of acknowledgements must never start, so only a datagram that asks starts the clock. An
  * eighth of what arrives in a round trip (2 to 32) or an eighth of the round trip (5 ms at most) may wait for each other;
  * a new gap is told at once, because the peer's loss detection waits for it.
+ *
+ * Waiting serves what may ride on the report, or be reported with it. A peer that says something now and then and gets no
+ * answers, one of thousands on a gateway, has neither: then waiting only costs a timer, a wake-up and a second look at a
+ * peer that has left the cache by then. So if the last reports all left alone, and the last one long ago, the next is due
+ * at once. It waits again with the first datagram that leaves so soon after a report that this could have been in it.
  */
 #include "kcp/kcp_seen.h"
 
@@ -86,8 +91,10 @@ static void count_round(struct kcp_seen *seen, int64_t srtt_us, struct mono now)
 
 static void ask(struct kcp_seen *seen, struct mono now)
 {
-	if (seen->asked++ == 0)
+	if (seen->asked++ == 0) {
 		seen->asked_at = now;
+		seen->sparse = mono_diff_us(now, seen->told_at) >= KCP_SEEN_SPARSE_US;
+	}
 }
 
 void kcp_seen_add(struct kcp_seen *seen, uint64_t pn, bool asks, int64_t srtt_us, struct mono now)
@@ -133,7 +140,7 @@ struct mono kcp_seen_due(const struct kcp_seen *seen, int64_t srtt_us)
 		most = KCP_SEEN_ASKED_MIN;
 	if (most > KCP_SEEN_ASKED_MAX)
 		most = KCP_SEEN_ASKED_MAX;
-	if (seen->asked >= most)
+	if (seen->asked >= most || (seen->sparse && seen->alone >= KCP_SEEN_ALONE))
 		return seen->asked_at;
 	if (srtt_us > 0 && srtt_us / 8 < delay_us)
 		delay_us = srtt_us / 8;
@@ -175,6 +182,16 @@ static unsigned list(const uint64_t *map, uint64_t end, uint64_t floor, struct k
 		end = first;
 	}
 	return count;
+}
+
+void kcp_seen_left(struct kcp_seen *seen, bool report, bool more, struct mono now)
+{
+	if (report && !more) {
+		if (seen->alone < UINT8_MAX)
+			seen->alone++;
+	} else if (report || mono_diff_us(now, seen->told_at) < KCP_SEEN_DELAY_US) {
+		seen->alone = 0;
+	}
 }
 
 void kcp_seen_hush(struct kcp_seen *seen)

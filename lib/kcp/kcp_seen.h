@@ -16,6 +16,9 @@ enum {
 	KCP_SEEN_ASKED_MIN = 2,	    /* datagrams between reports: an eighth of a round trip's, */
 	KCP_SEEN_ASKED_MAX = 32,    /* within these */
 	KCP_SEEN_NO_RTT_US = 40000, /* counts for a round trip while none is known */
+	KCP_SEEN_ALONE =
+		4, /* reports in a row that left with nothing else: the next does not wait */
+	KCP_SEEN_SPARSE_US = 50000, /* if it comes so long after the last */
 };
 
 struct kcp_seen {
@@ -31,6 +34,8 @@ struct kcp_seen {
 	uint32_t asked;	      /* datagrams since the last report that ask for one */
 	struct mono asked_at; /* the first of them */
 	struct mono told_at;  /* last report */
+	bool sparse;	      /* the first that asked came long after the last report */
+	uint8_t alone; /* reports in a row that left with nothing else, stays at its largest value */
 	/* how many arrive in a round trip */
 	struct mono round_at;
 	uint32_t round_count;
@@ -56,6 +61,13 @@ void kcp_seen_add_rebuilt(struct kcp_seen *seen, uint64_t pn, struct mono now);
 
 /** When the next report is due; MONO_NEVER if none is asked for. May be past. */
 struct mono kcp_seen_due(const struct kcp_seen *seen, int64_t srtt_us);
+
+/**
+ * A datagram left. Whoever sends answers has reports ride on them; who only listens need not wait for what never comes.
+ *
+ * @report  it held a report   @more  it held anything else
+ */
+void kcp_seen_left(struct kcp_seen *seen, bool report, bool more, struct mono now);
 
 /** Forgets that reports were asked for. */
 void kcp_seen_hush(struct kcp_seen *seen);

@@ -48,7 +48,8 @@ enum {
  */
 #define INIT_GUARD_COOKIE_HOST_RATE ((struct token_rate){.interval_us = 10000, .burst = 20})
 #define INIT_GUARD_COOKIE_REST_RATE ((struct token_rate){.interval_us = 200, .burst = 200})
-/* Own first INITs and PINGs to many peers at once: 50/s, the first ten without waiting (a small site starts at once). */
+/* Own first INITs and PINGs to many peers at once: 50/s, the first ten without waiting (a small site starts at once); more for
+ * who has thousands of peers (stack/native_peer.c). */
 #define INIT_GUARD_SENDING_RATE ((struct token_rate){.interval_us = 20000, .burst = 10})
 /* Of one peer: INITs whose parameters were opened, RESPs looked at for one attempt, resyncs after a REJECT. */
 #define INIT_GUARD_PEER_RATE ((struct token_rate){.interval_us = 100000, .burst = 5})

@@ -262,6 +262,15 @@ void path_mtu_hint(struct path_mtu *mtu, uint32_t fits_bytes, struct mono now)
 	path_mtu_search_doubt(mtu, now);
 }
 
+void path_mtu_follow(struct path_mtu *mtu, uint16_t size_bytes, bool waiting)
+{
+	if (size_bytes < PATH_MTU_BASE_BYTES)
+		size_bytes = PATH_MTU_BASE_BYTES;
+	mtu->changed |= size_bytes != mtu->size || waiting != path_mtu_waiting(mtu);
+	mtu->size = size_bytes;
+	mtu->old = waiting ? size_bytes : 0;
+}
+
 bool path_mtu_take_change(struct path_mtu *mtu)
 {
 	bool changed = mtu->changed;

@@ -150,6 +150,9 @@ static inline bool path_mtu_waiting(const struct path_mtu *mtu)
 	return mtu->old != 0;
 }
 
+/** Another search found this, for a path of one's own that is never started. @waiting  as path_mtu_waiting() */
+void path_mtu_follow(struct path_mtu *mtu, uint16_t size_bytes, bool waiting);
+
 /** True once after each change of path_mtu_size() or end of path_mtu_waiting(). */
 bool path_mtu_take_change(struct path_mtu *mtu);
 

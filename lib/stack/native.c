@@ -10,6 +10,7 @@
 #include "stack/native_state.h"
 
 #include "core/pool.h"
+#include "core/stage_clock.h"
 #include "crypto/cipher_library.h"
 
 #include <assert.h>
@@ -24,11 +25,18 @@ _Static_assert((int)KCPVPN_NATIVE_DATAGRAM_MIN_BYTES == (int)NATIVE_DATAGRAM_LEA
 enum {
 	KEY_BUCKETS_LEAST = 16, /* power of two */
 	AGAIN_US = 1000,	/* least wait for a deadline that has passed already */
+	MANY_PEERS = 256,
+	/* Deadlines of many peers that are farther away than this come together, at multiples of the grain. */
+	FAR_US = 1000000,
+	FAR_GRAIN_US = 1 << 14,
+	/* A timer that has so long to run is left where it is when its deadline moves away. */
+	STILL_US = 100000,
 };
 
 static bool config_valid(const struct kcpvpn_native_config *config)
 {
-	return config->private_key && config->realtime_us && config->random &&
+	return config->realtime_us && config->random && config->shards <= KCPVPN_SHARDS_MAX &&
+	       (config->shards <= 1 || config->tell) &&
 	       config->datagram_max_bytes >= KCPVPN_NATIVE_DATAGRAM_MIN_BYTES &&
 	       config->datagram_max_bytes <= KCPVPN_NATIVE_DATAGRAM_MAX_BYTES &&
 	       (config->super_max_bytes == 0 ||
@@ -51,15 +59,19 @@ static int init_tables(struct kcpvpn_native *native)
 	rand_fill(&native->random, key, sizeof(key));
 	native->by_key_hash = siphash_key_of(key);
 	native->by_key = calloc(KEY_BUCKETS_LEAST, sizeof(struct kcpvpn_peer *));
-	if (!native->by_key)
+	native->by_id = calloc(KEY_BUCKETS_LEAST, sizeof(struct kcpvpn_peer *));
+	if (!native->by_key || !native->by_id)
 		return -ENOMEM;
 	native->by_key_mask = KEY_BUCKETS_LEAST - 1;
+	int error = native_index_table_init(&native->indices);
+	if (error < 0 || native_is_follower(native))
+		return error;
 	native->shakes = calloc(NATIVE_SHAKES, sizeof(struct native_shake));
 	if (!native->shakes)
 		return -ENOMEM;
 	for (size_t i = 0; i < NATIVE_SHAKES; i++)
 		list_add_tail(&native->shakes_free, &native->shakes[i].node);
-	return native_index_table_init(&native->indices);
+	return 0;
 }
 
 static void free_tables(struct kcpvpn_native *native)
@@ -68,6 +80,7 @@ static void free_tables(struct kcpvpn_native *native)
 		native_index_table_fini(&native->indices);
 	free(native->shakes);
 	free(native->by_key);
+	free(native->by_id);
 	secret_pool_fini(&native->attempts);
 	secret_pool_fini(&native->sessions);
 	secret_pool_fini(&native->peer_keys);
@@ -75,7 +88,19 @@ static void free_tables(struct kcpvpn_native *native)
 	secret_pool_fini(&native->own_secrets);
 }
 
-int kcpvpn_native_new(const struct kcpvpn_native_config *config, int64_t now_us,
+/* Keys of the own: handshakes are the leader's. */
+static int init_secrets(struct kcpvpn_native *native, const struct kcpvpn_native_config *config)
+{
+	if (native_is_follower(native))
+		return 0;
+	native->secrets = secret_pool_take(&native->own_secrets);
+	if (!native->secrets)
+		return -ENOMEM;
+	return handshake_self_init(
+		&native->secrets->self, config->private_key, config->network_key);
+}
+
+static int make(const struct kcpvpn_native_config *config, unsigned shard, int64_t now_us,
 	struct kcpvpn_native **ret_native)
 {
 	if (!config_valid(config))
@@ -86,6 +111,7 @@ int kcpvpn_native_new(const struct kcpvpn_native_config *config, int64_t now_us,
 	if (!native)
 		return -ENOMEM;
 	native->config = *config;
+	native->shard = shard;
 	native->config.private_key = NULL;
 	native->config.network_key = NULL;
 	native->random = (struct rand_source){config->random, config->ctx};
@@ -106,12 +132,7 @@ int kcpvpn_native_new(const struct kcpvpn_native_config *config, int64_t now_us,
 	int error = init_tables(native);
 	if (error < 0)
 		goto free_native;
-	error = -ENOMEM;
-	native->secrets = secret_pool_take(&native->own_secrets);
-	if (!native->secrets)
-		goto free_native;
-	error = handshake_self_init(
-		&native->secrets->self, config->private_key, config->network_key);
+	error = init_secrets(native, config);
 	if (error < 0)
 		goto free_native;
 	error = native_data_node_init(native);
@@ -126,6 +147,19 @@ free_native:
 	return error;
 }
 
+int kcpvpn_native_new(const struct kcpvpn_native_config *config, int64_t now_us,
+	struct kcpvpn_native **ret_native)
+{
+	return config->private_key ? make(config, 0, now_us, ret_native) : -EINVAL;
+}
+
+int kcpvpn_native_new_follower(const struct kcpvpn_native_config *config, unsigned shard,
+	int64_t now_us, struct kcpvpn_native **ret_native)
+{
+	return shard > 0 && shard < config->shards ? make(config, shard, now_us, ret_native)
+						   : -EINVAL;
+}
+
 void kcpvpn_native_free(struct kcpvpn_native *native)
 {
 	if (!native)
@@ -137,6 +171,11 @@ void kcpvpn_native_free(struct kcpvpn_native *native)
 	answer_cache_fini(&native->answers);
 	free_tables(native);
 	free(native);
+}
+
+void kcpvpn_native_profile(struct kcpvpn_native *native, struct stage_clock *stages)
+{
+	native->data.tx.stages = stages;
 }
 
 void kcpvpn_native_public_key(
@@ -177,27 +216,59 @@ static void link_by_key(struct kcpvpn_native *native, struct kcpvpn_peer *peer)
 	*bucket = peer;
 }
 
-static void unlink_by_key(struct kcpvpn_native *native, struct kcpvpn_peer *peer)
+/* By number, and by key if it has one. */
+static void link_peer(struct kcpvpn_native *native, struct kcpvpn_peer *peer)
 {
-	struct kcpvpn_peer **at = &native->by_key[key_bucket(native, peer->keys->public_key)];
+	struct kcpvpn_peer **bucket = &native->by_id[peer->id & native->by_key_mask];
 
+	peer->next_by_id = *bucket;
+	*bucket = peer;
+	if (peer->keys)
+		link_by_key(native, peer);
+}
+
+static void unlink_peer(struct kcpvpn_native *native, struct kcpvpn_peer *peer)
+{
+	struct kcpvpn_peer **at = &native->by_id[peer->id & native->by_key_mask];
+
+	while (*at != peer)
+		at = &(*at)->next_by_id;
+	*at = peer->next_by_id;
+	if (!peer->keys)
+		return;
+	at = &native->by_key[key_bucket(native, peer->keys->public_key)];
 	while (*at != peer)
 		at = &(*at)->next_by_key;
 	*at = peer->next_by_key;
 }
 
-static void grow_by_key(struct kcpvpn_native *native)
+struct kcpvpn_peer *native_peer_by_id(const struct kcpvpn_native *native, uint64_t id)
+{
+	struct kcpvpn_peer *peer = native->by_id[id & native->by_key_mask];
+
+	while (peer && peer->id != id)
+		peer = peer->next_by_id;
+	return peer;
+}
+
+static void grow_tables(struct kcpvpn_native *native)
 {
 	size_t mask = native->by_key_mask * 2 + 1;
-	struct kcpvpn_peer **buckets = calloc(mask + 1, sizeof(struct kcpvpn_peer *));
+	struct kcpvpn_peer **by_key = calloc(mask + 1, sizeof(struct kcpvpn_peer *));
+	struct kcpvpn_peer **by_id = calloc(mask + 1, sizeof(struct kcpvpn_peer *));
 
-	if (!buckets)
+	if (!by_key || !by_id) {
+		free(by_key);
+		free(by_id);
 		return;
+	}
 	free(native->by_key);
-	native->by_key = buckets;
+	free(native->by_id);
+	native->by_key = by_key;
+	native->by_id = by_id;
 	native->by_key_mask = mask;
 	list_for_each (at, &native->peers)
-		link_by_key(native, list_entry(at, struct kcpvpn_peer, in_peers));
+		link_peer(native, list_entry(at, struct kcpvpn_peer, in_peers));
 }
 
 /* ---- adding and removing ------------------------------------------------------------------------------------------ */
@@ -229,11 +300,51 @@ static void keep_config(struct kcpvpn_peer *peer, const struct kcpvpn_peer_confi
 	peer->config.preshared_key = NULL;
 }
 
+/* Prepares what needs no keys, and puts it into the tables. */
+static void enter(struct kcpvpn_native *native, struct kcpvpn_peer *peer,
+	const struct kcpvpn_peer_config *config)
+{
+	keep_config(peer, config);
+	list_init(&peer->in_ready);
+	list_init(&peer->in_dirty);
+	wheel_timer_init(&peer->timer);
+	peer->payload_at = MONO_NEVER;
+	peer->added_at = native->now;
+	native_handshake_init(peer);
+	native_data_init(peer);
+	if (native->peer_count > native->by_key_mask)
+		grow_tables(native);
+	list_add_tail(&native->peers, &peer->in_peers);
+	link_peer(native, peer);
+	native->peer_count++;
+}
+
+int kcpvpn_native_follow_peer(struct kcpvpn_native *follower, uint64_t id,
+	const struct kcpvpn_peer_config *config, int64_t now_us, struct kcpvpn_peer **ret_peer)
+{
+	follower->now = mono_at_us(now_us);
+	if (!native_is_follower(follower) || !peer_config_valid(config))
+		return -EINVAL;
+	if (native_peer_by_id(follower, id))
+		return -EEXIST;
+	if (follower->peer_count >= follower->config.peers_max)
+		return -ENOBUFS;
+	struct kcpvpn_peer *peer = calloc(1, sizeof(*peer));
+	if (!peer)
+		return -ENOMEM;
+	peer->native = follower;
+	peer->id = id;
+	peer->enabled = true;
+	enter(follower, peer, config);
+	*ret_peer = peer;
+	return 0;
+}
+
 int kcpvpn_native_add_peer(struct kcpvpn_native *native, const struct kcpvpn_peer_config *config,
 	int64_t now_us, struct kcpvpn_peer **ret_peer)
 {
 	native->now = mono_at_us(now_us);
-	if (!config->public_key || !peer_config_valid(config))
+	if (native_is_follower(native) || !config->public_key || !peer_config_valid(config))
 		return -EINVAL;
 	if (memcmp(config->public_key, native->secrets->self.public_key, HANDSHAKE_KEY_BYTES) ==
 			0 ||
@@ -253,19 +364,8 @@ int kcpvpn_native_add_peer(struct kcpvpn_native *native, const struct kcpvpn_pee
 		peer->keys, &native->secrets->self, config->public_key, config->preshared_key);
 	if (error < 0)
 		goto free_keys;
-	keep_config(peer, config);
-	list_init(&peer->in_ready);
-	list_init(&peer->in_dirty);
-	wheel_timer_init(&peer->timer);
-	peer->payload_at = MONO_NEVER;
-	peer->added_at = native->now;
-	native_handshake_init(peer);
-	native_data_init(peer);
-	if (native->peer_count > native->by_key_mask)
-		grow_by_key(native);
-	list_add_tail(&native->peers, &peer->in_peers);
-	link_by_key(native, peer);
-	native->peer_count++;
+	peer->id = ++native->last_peer_id;
+	enter(native, peer, config);
 	*ret_peer = peer;
 	return 0;
 
@@ -283,12 +383,13 @@ void kcpvpn_native_remove_peer(struct kcpvpn_native *native, struct kcpvpn_peer 
 	native_session_erase_all(peer);
 	native_data_fini(peer);
 	wheel_disarm(&native->wheel, &peer->timer);
-	unlink_by_key(native, peer);
+	unlink_peer(native, peer);
 	list_remove(&peer->in_peers);
 	list_remove(&peer->in_ready);
 	list_remove(&peer->in_dirty);
 	native->peer_count--;
 	secret_pool_return(&native->peer_keys, peer->keys);
+	free(peer->data.share);
 	free(peer->targets);
 	free(peer);
 }
@@ -301,12 +402,17 @@ int kcpvpn_peer_configure(
 	struct mono now = mono_at_us(now_us);
 
 	peer->native->now = now;
-	if (!config->public_key || !peer_config_valid(config) ||
-		memcmp(config->public_key, peer->keys->public_key, HANDSHAKE_KEY_BYTES) != 0 ||
-		!same_secret(psk, peer->keys->psk))
+	if (!peer_config_valid(config))
+		return -EINVAL;
+	if (peer->keys && (!config->public_key ||
+				  memcmp(config->public_key, peer->keys->public_key,
+					  HANDSHAKE_KEY_BYTES) != 0 ||
+				  !same_secret(psk, peer->keys->psk)))
 		return -EINVAL;
 	keep_config(peer, config);
 	native_data_configured(peer, now);
+	if (native_is_follower(peer->native))
+		return 0;
 	/* The peer learns of another MTU by a handshake only. One that runs may tell what is old by now: then there is another
 	 * behind it. */
 	const struct native_session *session = native_session_sending(peer, now);
@@ -346,17 +452,37 @@ struct kcpvpn_peer *kcpvpn_native_next_event(struct kcpvpn_native *native, unsig
 	return peer;
 }
 
+/*
+ * With many peers the timers cost more than what they are for. What is far away is a keepalive, a rekey, memory to be given
+ * back: nobody sees 16 ms there, and then many peers share a wake-up. And each datagram moves some deadline away; to follow it
+ * would touch the neighbours in the wheel, which nobody has looked at for long. The timer then comes early once, and finds
+ * that nothing is due.
+ */
+static void arm(struct kcpvpn_peer *peer, struct mono at, struct mono now)
+{
+	bool many = peer->native->peer_count >= MANY_PEERS;
+	const struct wheel_timer *timer = &peer->timer;
+
+	if (mono_due(at, now))
+		at = mono_add_us(now, AGAIN_US);
+	if (many && !mono_is_never(at)) {
+		if (mono_diff_us(at, now) > FAR_US)
+			at = mono_at_us((at.us | (FAR_GRAIN_US - 1)) + 1);
+		if (timer->slot && !mono_before(at, timer->at) &&
+			mono_diff_us(timer->at, now) > STILL_US)
+			return;
+	}
+	wheel_arm(&peer->native->wheel, &peer->timer, at);
+}
+
 static void settle(struct kcpvpn_peer *peer, struct mono now)
 {
-	struct kcpvpn_native *native = peer->native;
-
 	native_data_flush(peer, now);
+	native_follow_report(peer, now);
 	list_remove(&peer->in_dirty);
 	struct mono at =
 		mono_min(native_handshake_next_deadline(peer), native_data_next_deadline(peer));
-	if (mono_due(at, now))
-		at = mono_add_us(now, AGAIN_US);
-	wheel_arm(&native->wheel, &peer->timer, at);
+	arm(peer, mono_min(at, peer->data.follow.report_at), now);
 }
 
 void kcpvpn_native_flush(struct kcpvpn_native *native, int64_t now_us)
@@ -364,9 +490,11 @@ void kcpvpn_native_flush(struct kcpvpn_native *native, int64_t now_us)
 	struct list *dirty;
 
 	native->now = mono_at_us(now_us);
+	enum stage before = stage_enter(native->data.tx.stages, STAGE_SEND);
 	while ((dirty = list_pop(&native->dirty)) != NULL)
 		settle(list_entry(dirty, struct kcpvpn_peer, in_dirty), native->now);
 	native_tx_send(&native->data.tx);
+	(void)stage_enter(native->data.tx.stages, before);
 }
 
 void kcpvpn_native_on_deadline(struct kcpvpn_native *native, int64_t now_us)
@@ -374,6 +502,7 @@ void kcpvpn_native_on_deadline(struct kcpvpn_native *native, int64_t now_us)
 	struct wheel_timer *timer;
 
 	native->now = mono_at_us(now_us);
+	enum stage before = stage_enter(native->data.tx.stages, STAGE_SEND);
 	while ((timer = wheel_pop_due(&native->wheel, native->now)) != NULL) {
 		struct kcpvpn_peer *peer = list_entry(timer, struct kcpvpn_peer, timer);
 		native_handshake_on_deadline(peer, native->now);
@@ -384,6 +513,7 @@ void kcpvpn_native_on_deadline(struct kcpvpn_native *native, int64_t now_us)
 	native_handshake_work(native, native->now);
 	if (mono_due(answer_cache_next_deadline(&native->answers), native->now))
 		answer_cache_on_deadline(&native->answers, native->now);
+	(void)stage_enter(native->data.tx.stages, before);
 }
 
 int64_t kcpvpn_native_next_deadline(const struct kcpvpn_native *native)
@@ -414,6 +544,7 @@ void kcpvpn_native_close_port(
 
 	kcpvpn_native_flush(native, now_us);
 	native_handshake_port_gone(native, port);
+	native_follow_port_gone(native, port);
 	list_for_each (at, &native->peers) {
 		struct kcpvpn_peer *peer = list_entry(at, struct kcpvpn_peer, in_peers);
 		uint8_t kept = 0;

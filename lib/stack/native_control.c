@@ -70,7 +70,8 @@ static void act_on(struct kcpvpn_peer *peer, struct native_reply *reply,
 		path_mtu_acked_probe(&peer->data.mtu, probe, now);
 		return;
 	case SESSION_CONTROL_CLOSE:
-		reply->closed = true;
+		/* It is said on shard 0. */
+		reply->closed = !native_is_follower(peer->native);
 		return;
 	case SESSION_CONTROL_PONG: /* mostly, that something authentic came is all it means */
 		native_ping_answered(peer, tlv->token, now);

@@ -91,9 +91,11 @@ void native_data_init(struct kcpvpn_peer *peer)
 {
 	struct native_data_state *data = &peer->data;
 	struct native_data_counters counters = data->counters;
+	struct native_share *share = data->share;
 
 	*data = (struct native_data_state){
 		.counters = counters,
+		.share = share,
 		.confirm_at = MONO_NEVER,
 		.trim_at = MONO_NEVER,
 		.lost_at = MONO_NEVER,
@@ -102,6 +104,7 @@ void native_data_init(struct kcpvpn_peer *peer)
 		.loss_in = {.since = MONO_NEVER},
 	};
 	native_fec_init(&data->fec);
+	native_follow_init(&data->follow);
 	roam_init(&data->roam, peer->config.roaming);
 	path_mtu_init(&data->mtu);
 	liveness_init(&data->live, peer->config.keepalive_us, peer->config.dead_after_us);
@@ -197,6 +200,7 @@ bool native_data_have_path(struct kcpvpn_peer *peer)
 	native_output_io(peer, &io);
 	if (kcp_path_new(&config, &io, &data->path) < 0)
 		return false;
+	kcp_path_set_shards(data->path, data->sending_shards);
 	kcp_path_resume(data->path, &data->memory, peer->native->now);
 	return true;
 }
@@ -228,6 +232,7 @@ void native_data_restart(struct kcpvpn_peer *peer, struct mono now)
 			data->path, NATIVE_RX_CREDIT_BYTES, peer->hs.limits.rx_credit_bytes);
 		kcp_path_resume(data->path, &data->memory, now);
 	}
+	peer->hs.shard_pn = 0;
 	native_fec_restart(peer);
 	used(peer, now);
 	native_peer_touch(peer);
@@ -276,12 +281,33 @@ void native_data_session_ready(
 	native_peer_touch(peer);
 }
 
+void native_data_follow(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	(void)native_data_have_path(peer);
+	data->running = true;
+	data->lost_at = MONO_NEVER;
+	native_path_apply_mtu(peer);
+	native_peer_judge(peer);
+	native_data_tell(peer, now);
+	native_peer_touch(peer);
+}
+
+void native_data_drop(struct kcpvpn_peer *peer)
+{
+	free_path(peer);
+	forget_numbers(&peer->data);
+	peer->data.memory = (struct kcp_lt_memory){0};
+}
+
 void native_data_session_lost(struct kcpvpn_peer *peer, struct mono now)
 {
 	struct native_data_state *data = &peer->data;
 
 	data->running = false;
-	data->lost_at = now;
+	/* When it is forgotten is the leader's to say. */
+	data->lost_at = native_is_follower(peer->native) ? MONO_NEVER : now;
 	data->wants_confirm = false;
 	data->confirm_at = MONO_NEVER;
 	liveness_stop(&data->live);
@@ -398,8 +424,8 @@ static void trim(struct kcpvpn_peer *peer, struct mono now)
 	data->trim_at = mono_min(data->trim_at, forget_at);
 	if (holds(data))
 		used(peer, now);
-	pool_trim(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
-	pool_trim(&peer->native->data.fec_slots, NATIVE_KEEP_SLOTS);
+	pool_trim_unused(&peer->native->data.slots, NATIVE_KEEP_SLOTS);
+	pool_trim_unused(&peer->native->data.fec_slots, NATIVE_KEEP_SLOTS);
 }
 
 void native_data_on_deadline(struct kcpvpn_peer *peer, struct mono now)
@@ -427,6 +453,8 @@ void native_data_flush(struct kcpvpn_peer *peer, struct mono now)
 
 	if (path_mtu_take_change(&data->mtu))
 		native_path_apply_mtu(peer);
+	if (data->share)
+		native_lead_share(peer, now);
 	if (!data->running || !native_data_have_path(peer))
 		return;
 	/* Bulk takes all that pace allows: what it owes to repairs goes first. */

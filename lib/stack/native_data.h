@@ -17,6 +17,7 @@
 #include "session/traffic_class.h"
 #include "stack/native.h"
 #include "stack/native_fec.h"
+#include "stack/native_shards.h"
 #include "stack/native_tx.h"
 
 #include <stdbool.h>
@@ -103,9 +104,14 @@ struct native_data_state {
 	uint64_t largest;	     /* counter received of the present instances, if has_largest */
 	struct native_loss_in loss_in;
 	struct native_fec_state fec;
+	struct native_follow follow; /* of a follower's peer */
+	struct native_share *share;  /* of a leader's; NULL = it has no other shards */
+	uint8_t sending_shards;	     /* of the peer that send now, as far as is known; 0 = 1 */
 	struct native_data_counters counters;
 	uint32_t link_mtu_bytes;  /* as told; 0 = not known */
 	uint32_t inner_mtu_bytes; /* as last told to the program */
+	uint16_t led_mtu;	  /* as last told to followers; 0 = not yet */
+	bool led_waiting;
 	uint8_t confirm_step;
 	bool running; /* there is a session to send on */
 	bool has_largest;
@@ -147,6 +153,12 @@ void native_session_data_init(struct kcpvpn_native *native, struct native_sessio
 
 /** Call while the keys still stand: what is sealed with them leaves first. */
 void native_session_data_fini(struct kcpvpn_native *native, struct native_session_data *data);
+
+/** A follower: there is a session to send on. */
+void native_data_follow(struct kcpvpn_peer *peer, struct mono now);
+
+/** A follower: numbers, lanes and all that waits are given up. */
+void native_data_drop(struct kcpvpn_peer *peer);
 
 /** The own configuration of the peer changed. */
 void native_data_configured(struct kcpvpn_peer *peer, struct mono now);

@@ -26,6 +26,7 @@
 #include "stack/native_fec.h"
 
 #include "core/pool.h"
+#include "core/stage_clock.h"
 #include "fec/fec_policy.h"
 #include "fec/rlc_decoder.h"
 #include "fec/rlc_encoder.h"
@@ -259,17 +260,21 @@ void native_fec_mark(struct kcpvpn_peer *peer, unsigned flags, uint64_t pn, cons
 	}
 	if (!fec)
 		return;
+	enum stage before = stage_enter(peer->native->data.tx.stages, STAGE_FEC_ENCODE);
 	if (!data ||
 		!fec_policy_protects(&fec->policy, encoder, (flags & KCP_PATH_OUT_RESEND) != 0) ||
 		len + SOURCE_OVERHEAD_BYTES > path_mtu_size(&peer->data.mtu) ||
 		!rlc_encoder_push(&fec->encoders[encoder], pn, segments, len, now, &cidx)) {
 		fec_policy_plain(&fec->policy, bytes, now);
+		(void)stage_enter(peer->native->data.tx.stages, before);
 		return;
 	}
+	stage_did(peer->native->data.tx.stages, 1);
 	fec_policy_source(&fec->policy, encoder, bytes, now);
 	ret_frame->kind =
 		encoder == FEC_POLICY_THIN ? SESSION_FRAME_SOURCE_THIN : SESSION_FRAME_SOURCE_BULK;
 	ret_frame->cidx = cidx;
+	(void)stage_enter(peer->native->data.tx.stages, before);
 }
 
 /* @return false: it may not go now */
@@ -302,10 +307,12 @@ void native_fec_send(struct kcpvpn_peer *peer, struct mono now)
 
 	if (!fec || !peer->data.path)
 		return;
+	enum stage before = stage_enter(peer->native->data.tx.stages, STAGE_FEC_ENCODE);
 	update(peer, now);
 	while (fec_policy_due(&fec->policy, now, &encoder))
 		if (!send_repair(peer, encoder, now))
-			return;
+			break;
+	(void)stage_enter(peer->native->data.tx.stages, before);
 }
 
 struct mono native_fec_next_deadline(const struct kcpvpn_peer *peer)
@@ -350,8 +357,11 @@ void native_fec_source(struct kcpvpn_peer *peer, const struct session_frame *fra
 	if (!fec)
 		return;
 	struct rlc_decoder *decoder = &fec->decoders[frame->kind - SESSION_FRAME_SOURCE_THIN];
+	enum stage before = stage_enter(peer->native->data.tx.stages, STAGE_FEC_DECODE);
+	stage_did(peer->native->data.tx.stages, 1);
 	(void)rlc_decoder_source(decoder, frame->cidx, pn, segments, len, now);
 	take_rebuilt(peer, decoder, now);
+	(void)stage_enter(peer->native->data.tx.stages, before);
 }
 
 static bool malformed(enum rlc_verdict verdict)
@@ -373,16 +383,20 @@ bool native_fec_repair(struct kcpvpn_peer *peer, const struct session_frame *fra
 		return true;
 	}
 	struct rlc_decoder *decoder = &fec->decoders[frame->kind - SESSION_FRAME_REPAIR_THIN];
-	if (malformed(rlc_decoder_repair(decoder, frame->cidx, pn, plaintext + SESSION_FRAME_BYTES,
-		    len - SESSION_FRAME_BYTES, now))) {
+	enum stage before = stage_enter(peer->native->data.tx.stages, STAGE_FEC_DECODE);
+	bool good = !malformed(rlc_decoder_repair(decoder, frame->cidx, pn,
+		plaintext + SESSION_FRAME_BYTES, len - SESSION_FRAME_BYTES, now));
+	stage_did(peer->native->data.tx.stages, 1);
+	if (good) {
+		data->fec.window_in = frame->window;
+		/* First, so that what it rebuilds lies below a number that came. */
+		kcp_path_input_repair(data->path, pn, false, now);
+		take_rebuilt(peer, decoder, now);
+	} else {
 		data->fec.bad_repairs++;
-		return false;
 	}
-	data->fec.window_in = frame->window;
-	/* First, so that what it rebuilds lies below a number that came. */
-	kcp_path_input_repair(data->path, pn, false, now);
-	take_rebuilt(peer, decoder, now);
-	return true;
+	(void)stage_enter(peer->native->data.tx.stages, before);
+	return good;
 }
 
 /* ---- the rest ---------------------------------------------------------------------------------------------------- */

@@ -67,6 +67,28 @@ static struct native_index **link_of(const struct native_index_table *table, uin
 	return at;
 }
 
+static void put(struct native_index_table *table, struct native_index *index,
+	enum native_index_kind kind, uint32_t number)
+{
+	struct native_index **bucket = &table->buckets[bucket_of(table->mask, number)];
+
+	*index = (struct native_index){.next = *bucket, .number = number, .kind = kind};
+	*bucket = index;
+	table->count++;
+}
+
+bool native_index_add_known(struct native_index_table *table, struct native_index *index,
+	enum native_index_kind kind, uint32_t number)
+{
+	number &= ~(uint32_t)(NATIVE_INDEX_STEP - 1);
+	if (table->count > table->mask)
+		grow(table);
+	if (*link_of(table, number))
+		return false;
+	put(table, index, kind, number);
+	return true;
+}
+
 void native_index_add(struct native_index_table *table, struct native_index *index,
 	enum native_index_kind kind, const struct rand_source *rnd)
 {
@@ -77,10 +99,7 @@ void native_index_add(struct native_index_table *table, struct native_index *ind
 	do
 		number = rand_u32(rnd) & ~(uint32_t)(NATIVE_INDEX_STEP - 1);
 	while (*link_of(table, number));
-	struct native_index **bucket = &table->buckets[bucket_of(table->mask, number)];
-	*index = (struct native_index){.next = *bucket, .number = number, .kind = kind};
-	*bucket = index;
-	table->count++;
+	put(table, index, kind, number);
 }
 
 void native_index_replace(struct native_index_table *table, struct native_index *old,

@@ -5,6 +5,7 @@
 #ifndef STACK_NATIVE_INDEX_H
 #define STACK_NATIVE_INDEX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,10 @@ void native_index_table_fini(struct native_index_table *table);
 /** Gives `index` a number that nothing in the table has. The table grows as it fills; without memory for that it gets slower. */
 void native_index_add(struct native_index_table *table, struct native_index *index,
 	enum native_index_kind kind, const struct rand_source *rnd);
+
+/** Gives it this number, whose low bits are ignored. @return false if something has it */
+bool native_index_add_known(struct native_index_table *table, struct native_index *index,
+	enum native_index_kind kind, uint32_t number);
 
 /** Puts `index` in the place of `old`, which has none afterwards: an attempt becomes a session under its number. */
 void native_index_replace(struct native_index_table *table, struct native_index *old,

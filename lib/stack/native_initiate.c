@@ -167,7 +167,9 @@ void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_para
 {
 	const struct kcpvpn_native *native = peer->native;
 
-	if (peer->data.path && kcp_path_next_pn(peer->data.path) >= NATIVE_RENEW_NUMBER &&
+	uint64_t pn = peer->data.path ? kcp_path_next_pn(peer->data.path) : 0;
+
+	if ((pn >= NATIVE_RENEW_NUMBER || peer->hs.shard_pn >= NATIVE_RENEW_NUMBER) &&
 		peer->hs.own_instance == peer->hs.pair_own)
 		native_handshake_renew_instance(peer);
 	*ret_params = (struct native_params){
@@ -177,7 +179,7 @@ void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_para
 		.tun_mtu = peer->config.tun_mtu,
 		.super_max = native->config.super_max_bytes,
 		.fec_window_max = NATIVE_FEC_WINDOW,
-		.shards = 1,
+		.shards = native->config.shards > 1 ? native->config.shards : 1,
 		.version_max = NATIVE_VERSION,
 		.rx_credit_bytes = NATIVE_RX_CREDIT_BYTES,
 	};
@@ -296,6 +298,10 @@ void native_initiate(struct kcpvpn_peer *peer, enum native_reason reason, struct
 	bool session = native_session_sending(peer, now);
 	bool news = true;
 
+	if (native_is_follower(peer->native)) {
+		native_follow_want(peer);
+		return;
+	}
 	if (reason == NATIVE_REASON_DATA) {
 		news = mono_is_never(hs->wanted_at) ||
 		       mono_diff_us(now, hs->wanted_at) > NATIVE_WANT_IDLE_US ||

@@ -16,6 +16,7 @@
  * lies in it, so what is below it never came, and is judged by the span that the window would have.
  */
 #include "core/endian.h"
+#include "core/stage_clock.h"
 #include "crypto/handshake.h"
 #include "session/session_frame.h"
 #include "stack/native_state.h"
@@ -24,7 +25,6 @@
 
 enum {
 	SHARD_MASK = NATIVE_INDEX_STEP - 1,
-	SHARDS = 1,
 	WORD_DATA = 0x010c,
 	DATA_LEAST_BYTES = SEAL_OVERHEAD_BYTES + SESSION_FRAME_PLAINTEXT_BYTES_MIN,
 	SMALL_SPAN = (NATIVE_WINDOW_SMALL_WORDS - 1) * REPLAY_WORD_BITS,
@@ -122,7 +122,7 @@ static void take_data(struct kcpvpn_native *native, struct intake *intake,
 		stats->drop_index++;
 		return;
 	}
-	if ((load_le32(d->data + 4) & SHARD_MASK) >= SHARDS) {
+	if ((load_le32(d->data + 4) & SHARD_MASK) != native->shard) {
 		stats->drop_shard++;
 		return;
 	}
@@ -269,7 +269,10 @@ static void settle(struct kcpvpn_native *native, const struct kcpvpn_udp_port *p
 {
 	if (intake->count == 0)
 		return;
+	enum stage before = stage_enter(native->data.tx.stages, STAGE_OPEN);
+	stage_did(native->data.tx.stages, intake->count);
 	open_batch(intake->items, intake->count);
+	(void)stage_enter(native->data.tx.stages, before);
 	for (size_t i = 0; i < intake->count; i++)
 		read_data(native, port, intake, i, now);
 	intake->count = 0;
@@ -291,6 +294,8 @@ static bool take(struct kcpvpn_native *native, const struct kcpvpn_udp_port *por
 		take_data(native, intake, d, now);
 		return true;
 	}
+	if (native_is_follower(native))
+		return false;
 	if (word == HANDSHAKE_WORD_INIT && d->len == HANDSHAKE_INIT_BYTES) {
 		/* Only queued, so DATA may go on being collected: a flood of these costs no batches. */
 		native_respond_init(native, &from, d->data, now);
@@ -319,6 +324,7 @@ void kcpvpn_native_input(struct kcpvpn_native *native, const struct kcpvpn_udp_p
 
 	native->now = mono_at_us(now_us);
 	intake.count = 0;
+	enum stage before = stage_enter(native->data.tx.stages, STAGE_RECEIVE);
 	if (count > KCPVPN_BATCH_MAX)
 		count = KCPVPN_BATCH_MAX;
 	for (size_t i = 0; i < count; i++) {
@@ -328,4 +334,5 @@ void kcpvpn_native_input(struct kcpvpn_native *native, const struct kcpvpn_udp_p
 			native->stats.drop_type++;
 	}
 	settle(native, port, &intake, native->now);
+	(void)stage_enter(native->data.tx.stages, before);
 }

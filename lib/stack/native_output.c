@@ -94,6 +94,7 @@ static void put_out(struct kcpvpn_peer *peer, struct native_session *session, si
 	data->counters.out_datagrams++;
 	data->counters.out_bytes += len + SEAL_OVERHEAD_BYTES;
 	liveness_sent(&data->live, waits, now);
+	native_follow_sent(peer, waits, now);
 	if (waits)
 		data->wants_confirm = false;
 }
@@ -154,6 +155,7 @@ static void output_fate(void *ctx, uint64_t pn, size_t bytes, bool lost)
 	native_fec_fate(peer, lost, peer->native->now);
 	if (peer->config.padding != KCPVPN_PADDING_NONE)
 		size = (uint32_t)(padded(peer, SESSION_FRAME_BYTES + bytes) + SEAL_OVERHEAD_BYTES);
+	native_follow_fate(peer, size, lost, peer->native->now);
 	if (lost)
 		path_mtu_lost(&peer->data.mtu, size, peer->native->now);
 	else

@@ -40,6 +40,7 @@ static void moved(struct kcpvpn_peer *peer, enum roam_change change, struct mono
 	bool first = data->address.remote.family == 0;
 
 	data->address = (struct native_address){current->remote, current->local, current->port};
+	native_lead_endpoint(peer, change == ROAM_IP_CHANGED);
 	if (change == ROAM_UNCHANGED)
 		return;
 	if (!first)
@@ -109,6 +110,10 @@ void native_path_heard(struct kcpvpn_peer *peer, const struct native_address *fr
 	struct native_data_state *data = &peer->data;
 	struct roam_address space;
 
+	if (native_is_follower(peer->native)) {
+		native_follow_from(peer, from, datagram_bytes, newest, now);
+		return;
+	}
 	if (!data->address.port && !may_be_at(peer, from)) {
 		data->counters.roam[ROAM_PINNED]++;
 		return;
@@ -150,6 +155,7 @@ void native_data_port_gone(
 	roam_init(&data->roam, peer->config.roaming);
 	data->address = (struct native_address){0};
 	data->link_mtu_bytes = 0;
+	native_lead_endpoint(peer, false);
 	native_peer_touch(peer);
 }
 
@@ -164,6 +170,7 @@ void native_data_ping(struct kcpvpn_peer *peer, struct mono now)
 	memset(&data->address.local, 0, sizeof(data->address.local));
 	memset(&data->roam.current.local, 0, sizeof(data->roam.current.local));
 	path_mtu_hint(&data->mtu, PATH_MTU_BASE_BYTES, now);
+	native_lead_endpoint(peer, false);
 	native_control_ping(peer, now);
 }
 
@@ -175,7 +182,8 @@ void native_path_start(struct kcpvpn_peer *peer, struct mono now)
 	const struct native_params *limits = &peer->hs.limits;
 	uint32_t most = peer->native->config.datagram_max_bytes;
 
-	if (!data->running || !peer->hs.has_limits || family_of(peer) == 0)
+	if (!data->running || !peer->hs.has_limits || family_of(peer) == 0 ||
+		native_is_follower(peer->native))
 		return;
 	if (limits->datagram_max < most)
 		most = limits->datagram_max;
@@ -192,6 +200,7 @@ void native_path_apply_mtu(struct kcpvpn_peer *peer)
 	if (data->path)
 		(void)kcp_path_set_mtu(data->path, sizes.payload_bytes, sizes.piece_bytes,
 			!path_mtu_waiting(&data->mtu));
+	native_lead_mtu(peer);
 	if (data->inner_mtu_bytes == sizes.piece_bytes)
 		return;
 	data->inner_mtu_bytes = sizes.piece_bytes;
@@ -220,6 +229,10 @@ uint32_t kcpvpn_peer_inner_mtu(const struct kcpvpn_peer *peer)
 void kcpvpn_native_too_big(struct kcpvpn_native *native, const struct kcpvpn_endpoint *remote,
 	size_t len, int64_t now_us)
 {
+	if (native_is_follower(native)) {
+		native_follow_too_big(native, remote, len);
+		return;
+	}
 	list_for_each (it, &native->peers) {
 		struct kcpvpn_peer *peer = list_entry(it, struct kcpvpn_peer, in_peers);
 		if (!kcpvpn_endpoint_equal(&peer->data.address.remote, remote))

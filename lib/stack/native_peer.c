@@ -3,8 +3,10 @@
  * wait to be called.
  *
  * The line exists because a restart, a change of the network or the end of a long silence concerns all peers at once: their
- * INITs (two X25519 each) and probes leave at 50 a second, the first ten at once. Only who would lose a working session
- * stands in the other line, `rekeys`, which knows no budget.
+ * INITs (two X25519 each) and probes leave at 50 a second, the first ten at once. Where that would take longer than 20 s, as
+ * with thousands of peers, who cannot know that their gateway is another one now, they leave so fast that it does not, but at
+ * most 1000 a second: with the answers that is a fifth of a core. Only who would lose a working session stands in the other
+ * line, `rekeys`, which knows no budget.
  */
 #include "stack/native_state.h"
 
@@ -55,6 +57,7 @@ void native_handshake_forget_pair(struct kcpvpn_peer *peer, struct mono now)
 	for (size_t i = 0; i < NATIVE_SLOTS; i++)
 		native_session_free(hs->slots[i]);
 	native_attempts_erase(peer);
+	native_lead_forget(peer);
 	hs->has_pair = false;
 	renew_instance(peer);
 	if (!again)
@@ -153,6 +156,7 @@ void kcpvpn_peer_down(struct kcpvpn_peer *peer, enum kcpvpn_close reason, int64_
 	/* Everything of it is dropped, so what comes later is another instance. Numbers of handshakes go on. */
 	native_data_fini(peer);
 	native_data_init(peer);
+	native_lead_forget(peer);
 	renew_instance(peer);
 	hs->has_pair = false;
 	hs->has_limits = false;
@@ -263,12 +267,24 @@ static void call(struct kcpvpn_peer *peer, struct mono now)
 	native_peer_touch(peer);
 }
 
+static struct token_rate call_rate(const struct kcpvpn_native *native)
+{
+	struct token_rate rate = INIT_GUARD_SENDING_RATE;
+	int64_t share_us = native->peer_count > 0 ? NATIVE_CALL_ROUND_US / native->peer_count
+						  : rate.interval_us;
+
+	if (share_us < rate.interval_us)
+		rate.interval_us =
+			share_us > NATIVE_CALL_LEAST_US ? share_us : NATIVE_CALL_LEAST_US;
+	return rate;
+}
+
 static bool call_next(struct kcpvpn_native *native, struct mono now)
 {
 	struct list *node = list_pop(&native->rekeys);
 
 	if (!node && !list_empty(&native->calls) &&
-		token_bucket_take(&native->call_budget, INIT_GUARD_SENDING_RATE, now))
+		token_bucket_take(&native->call_budget, call_rate(native), now))
 		node = list_pop(&native->calls);
 	if (!node)
 		return false;
@@ -317,8 +333,7 @@ struct mono native_handshake_work_at(const struct kcpvpn_native *native)
 		return native->now;
 	if (list_empty(&native->calls))
 		return MONO_NEVER;
-	return mono_max(
-		native->now, token_bucket_ready_at(native->call_budget, INIT_GUARD_SENDING_RATE));
+	return mono_max(native->now, token_bucket_ready_at(native->call_budget, call_rate(native)));
 }
 
 void native_handshake_port_gone(struct kcpvpn_native *native, const struct kcpvpn_udp_port *port)

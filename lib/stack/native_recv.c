@@ -43,5 +43,6 @@ void kcpvpn_peer_recv_drop(struct kcpvpn_peer *peer, int64_t now_us)
 		return;
 	kcp_path_recv_consume(peer->data.path);
 	peer->payload_at = peer->native->now;
+	native_follow_used(peer, peer->native->now);
 	native_peer_touch(peer);
 }

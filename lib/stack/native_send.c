@@ -2,6 +2,7 @@
  * What the program gives: packets, classed and put into their lanes. Nothing queues here beyond what may leave with the next
  * flush; a packet that may not go is left to the program, whose queue knows which one to drop.
  */
+#include "core/stage_clock.h"
 #include "core/super_message.h"
 #include "stack/native_state.h"
 
@@ -79,8 +80,10 @@ int kcpvpn_peer_send(struct kcpvpn_peer *peer, const void *packet, size_t len, i
 		return verdict == SUPER_TOO_LONG || verdict == SUPER_TOO_MANY ? -EMSGSIZE : -EINVAL;
 	struct traffic_flow flow = traffic_class_of(
 		&peer->native->data.classifier, inner.bytes, &inner.ip, inner.segments, now);
+	enum stage before = stage_enter(peer->native->data.tx.stages, STAGE_SEND);
 	int error =
 		kcp_path_send(data->path, class_in_path(flow.class), flow.number, packet, len, now);
+	(void)stage_enter(peer->native->data.tx.stages, before);
 	if (error == -EAGAIN) {
 		data->wants_room = true;
 		data->room_bytes = len;
@@ -88,6 +91,7 @@ int kcpvpn_peer_send(struct kcpvpn_peer *peer, const void *packet, size_t len, i
 	if (error < 0)
 		return error == -ENOMEM ? -ENOBUFS : error;
 	peer->payload_at = now;
+	native_follow_used(peer, now);
 	native_peer_touch(peer);
 	return 0;
 }

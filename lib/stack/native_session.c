@@ -60,11 +60,12 @@ void native_session_free(struct native_session *session)
 	struct kcpvpn_native *native = session->peer->native;
 	struct native_session **slot = &session->peer->hs.slots[session->slot];
 
+	native_lead_erase(session);
 	/* First what was given to it leaves. */
 	native_session_data_fini(native, &session->data);
 	if (*slot == session)
 		*slot = NULL;
-	if (!session->initiator)
+	if (!session->initiator && !native_is_follower(native))
 		answer_cache_forget(&native->answers, session->mac1);
 	native_index_remove(&native->indices, &session->index);
 	/* Wipes the keys. */
@@ -188,6 +189,8 @@ void native_session_confirm(
 		native_path_proven(peer, address, now);
 	native_data_limits(peer, now);
 	native_data_session_ready(peer, session, session->initiator, now);
+	/* Who called may hold an answer of somebody who has moved on: that both have it is seen on shard 0 first. */
+	native_lead_session(session, !session->initiator);
 	native_peer_judge(peer);
 	native_peer_touch(peer);
 }
@@ -204,12 +207,17 @@ bool native_session_authentic(
 	struct native_handshake_state *hs = &peer->hs;
 
 	session->last_rx_at = now;
+	if (native_is_follower(peer->native)) {
+		native_follow_heard(peer, session, now);
+		return true;
+	}
 	if (session->slot == NATIVE_SLOT_NEXT)
 		/* The answer went to where the INIT came from: that something comes from there now proves a round trip. */
 		native_session_confirm(session,
 			same_address(from, &session->address) ? &session->address : NULL, now);
 	if (mono_is_never(session->first_rx_at) && session->slot == NATIVE_SLOT_CUR) {
 		/* Both sides have it: nothing is left to be called for. */
+		native_lead_send_on(session);
 		native_attempts_erase(peer);
 		attempt_stop(&hs->schedule);
 		if (hs->calls & NATIVE_CALL_ATTEMPT)
@@ -229,8 +237,8 @@ bool native_session_authentic(
 static void lost(struct kcpvpn_peer *peer, struct mono now)
 {
 	native_data_session_lost(peer, now);
-	if (peer->enabled && native_peer_wanted(peer, now) && native_peer_callable(peer) &&
-		!attempt_running(&peer->hs.schedule))
+	if (!native_is_follower(peer->native) && peer->enabled && native_peer_wanted(peer, now) &&
+		native_peer_callable(peer) && !attempt_running(&peer->hs.schedule))
 		native_initiate(peer, NATIVE_REASON_START, now);
 	native_peer_judge(peer);
 	native_peer_touch(peer);
@@ -267,20 +275,34 @@ void native_session_erase_all(struct kcpvpn_peer *peer)
 
 /* ---- deadlines ---------------------------------------------------------------------------------------------------- */
 
+static bool carried(const struct kcpvpn_peer *peer, const struct native_session *cur)
+{
+	return !mono_is_never(peer->payload_at) && !mono_before(peer->payload_at, cur->made_at);
+}
+
 /* Whether the session in use is worth another: somebody wants the peer to be reached at all times, or it was used. */
 static bool rekey_wanted(const struct kcpvpn_peer *peer, const struct native_session *cur)
 {
 	if (attempt_running(&peer->hs.schedule) || !native_peer_callable(peer))
 		return false;
-	return peer->config.persistent ||
-	       (!mono_is_never(peer->payload_at) && !mono_before(peer->payload_at, cur->made_at));
+	return peer->config.persistent || carried(peer, cur);
 }
 
+/*
+ * Keys that sealed nothing but signs of life give nothing away when they are stolen, and a gateway's idle peers are most of its
+ * handshakes. So such a session lives longer, by less than what leaves time enough before its end; with the first message it
+ * is as old as it is.
+ */
 static struct mono rekey_at(const struct kcpvpn_peer *peer, const struct native_session *cur)
 {
 	if (!rekey_wanted(peer, cur))
 		return MONO_NEVER;
-	return cur->data.sealed >= NATIVE_REKEY_DATAGRAMS ? cur->confirmed_at : cur->rekey_at;
+	if (cur->data.sealed >= NATIVE_REKEY_DATAGRAMS)
+		return cur->confirmed_at;
+	if (carried(peer, cur))
+		return cur->rekey_at;
+	return mono_add_us(cur->rekey_at,
+		cur->initiator ? NATIVE_REKEY_IDLE_INITIATOR_US : NATIVE_REKEY_IDLE_RESPONDER_US);
 }
 
 static struct mono prev_ends(const struct native_session *prev, const struct native_session *cur)
@@ -306,6 +328,9 @@ struct mono native_session_next_deadline(const struct kcpvpn_peer *peer)
 	const struct native_session *old = peer->hs.slots[NATIVE_SLOT_OLD];
 	struct mono at = MONO_NEVER;
 
+	/* Its leader says what else becomes of them. */
+	if (native_is_follower(peer->native))
+		return cur ? hard_stop(cur) : MONO_NEVER;
 	if (next)
 		at = mono_add_us(next->made_at, NATIVE_NEXT_US);
 	if (cur)
@@ -324,7 +349,10 @@ void native_session_on_deadline(struct kcpvpn_peer *peer, struct mono now)
 	struct native_session *prev = hs->slots[NATIVE_SLOT_PREV];
 	struct native_session *old = hs->slots[NATIVE_SLOT_OLD];
 	struct native_session *cur = hs->slots[NATIVE_SLOT_CUR];
+	bool follows = native_is_follower(peer->native);
 
+	if (follows)
+		next = prev = old = NULL;
 	if (next && mono_due(mono_add_us(next->made_at, NATIVE_NEXT_US), now))
 		native_respond_unconfirmed(next);
 	if (prev && mono_due(prev_ends(prev, cur), now))
@@ -336,7 +364,7 @@ void native_session_on_deadline(struct kcpvpn_peer *peer, struct mono now)
 	if (mono_due(hard_stop(cur), now)) {
 		native_session_free(cur);
 		lost(peer, now);
-	} else if (mono_due(rekey_at(peer, cur), now)) {
+	} else if (!follows && mono_due(rekey_at(peer, cur), now)) {
 		native_initiate(peer, NATIVE_REASON_REKEY, now);
 	}
 }

@@ -29,16 +29,19 @@
 #include "stack/native_data.h"
 #include "stack/native_index.h"
 #include "stack/native_params.h"
+#include "stack/native_shards.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
-	NATIVE_REKEY_INITIATOR_US = 120000000, /* age at which who called calls again */
-	NATIVE_REKEY_JITTER_US = 5000000,      /* added to it at random, so that peers spread */
-	NATIVE_REKEY_RESPONDER_US = 150000000, /* age at which the other side steps in */
-	NATIVE_HARD_STOP_US = 180000000,       /* nothing is sent or taken under an older key */
+	NATIVE_REKEY_INITIATOR_US = 120000000,	   /* age at which who called calls again */
+	NATIVE_REKEY_JITTER_US = 5000000,	   /* added to it at random, so that peers spread */
+	NATIVE_REKEY_RESPONDER_US = 150000000,	   /* age at which the other side steps in */
+	NATIVE_REKEY_IDLE_INITIATOR_US = 30000000, /* later by so much while it carried nothing */
+	NATIVE_REKEY_IDLE_RESPONDER_US = 15000000,
+	NATIVE_HARD_STOP_US = 180000000,   /* nothing is sent or taken under an older key */
 	NATIVE_PREV_US = 30000000,	   /* silence after which a replaced session is erased */
 	NATIVE_NEXT_US = 15000000,	   /* so long a session waits to be confirmed */
 	NATIVE_PENDING_US = 5000000,	   /* and so long only a higher number replaces it */
@@ -53,8 +56,10 @@ enum {
 	NATIVE_ADDRESSES = KCPVPN_NATIVE_TARGETS_MAX + 1, /* of a peer: the proven one, targets */
 	/* The first INIT of a peer may be so much older than our knowing it: calls were under way, and clocks differ. */
 	NATIVE_SEQ_SLACK_US = 60000000,
-	NATIVE_SHAKES = 192,	 /* handshake datagrams that may wait for the processor */
-	NATIVE_SHAKES_RESP = 64, /* of them kept for answers to our own calls */
+	NATIVE_CALL_ROUND_US = 20000000, /* all peers have had their turn in the line of calls */
+	NATIVE_CALL_LEAST_US = 1000,	 /* unless this stands between two of them */
+	NATIVE_SHAKES = 192,		 /* handshake datagrams that may wait for the processor */
+	NATIVE_SHAKES_RESP = 64,	 /* of them kept for answers to our own calls */
 };
 
 #define NATIVE_REKEY_DATAGRAMS ((uint64_t)1 << 40) /* of a shard under one key */
@@ -88,6 +93,8 @@ struct native_session {
 	uint16_t own_tun_mtu;	       /* told in its handshake */
 	struct native_params params;   /* of the peer: in effect from the confirmation on */
 	struct native_address address; /* responder: where the INIT came from */
+	uint64_t leader_serial;	       /* of a follower: what the leader calls it */
+	uint8_t shards;		       /* in use; 0 = followers have not heard of it */
 	uint8_t mac1
 		[HANDSHAKE_MAC_BYTES]; /* responder: of the INIT, whose answer is kept under it */
 	struct seal_key send;	       /* shard 0 */
@@ -132,6 +139,7 @@ struct native_handshake_state {
 	uint64_t pair_own;     /* instances of the confirmed sessions */
 	uint64_t pair_peer;
 	uint64_t last_seq; /* largest init_seq used */
+	uint64_t shard_pn; /* largest number that a follower told of its shard */
 	uint64_t
 		committed_seq; /* of the peer's INITs: largest confirmed, at least a bound by our clock */
 	struct native_params limits; /* the peer's, as confirmed last */
@@ -149,7 +157,9 @@ struct native_handshake_state {
 
 struct kcpvpn_peer {
 	struct kcpvpn_native *native;
+	uint64_t id;			 /* in messages between leader and followers */
 	struct kcpvpn_peer *next_by_key; /* in the node's table */
+	struct kcpvpn_peer *next_by_id;
 	struct list in_peers;
 	struct list in_ready;
 	struct list in_dirty;
@@ -204,7 +214,7 @@ struct kcpvpn_native {
 	struct list ready; /* peers with events for the program */
 	struct list dirty; /* peers to be flushed, whose timer is to be armed anew */
 	uint32_t peer_count;
-	struct kcpvpn_peer **by_key;
+	struct kcpvpn_peer **by_key, **by_id; /* of one size; a follower knows no keys */
 	size_t by_key_mask;
 	struct siphash_key by_key_hash;
 	struct native_index_table indices;
@@ -223,12 +233,22 @@ struct kcpvpn_native {
 	struct list rekeys; /* peers to be called now: a session would end otherwise */
 	bool calls_first;   /* whose turn it is: ours or the INITs of others */
 	struct token_bucket call_budget;
+	unsigned shard;	       /* own; above 0: this is a follower */
+	uint64_t last_peer_id; /* leader */
+	struct native_shard_port ports[KCPVPN_SHARD_PORTS_MAX]; /* follower */
+	size_t port_count;
 	struct kcpvpn_native_stats stats; /* of both halves, but for what is asked of others */
 	struct native_data_node data;
 	uint64_t pings_sent;
 	struct native_ping
 		pings[KCPVPN_NATIVE_PINGS_MAX]; /* the n-th stands at n modulo the size */
 };
+
+/** A follower has no handshakes: what needs them is told to the leader. */
+static inline bool native_is_follower(const struct kcpvpn_native *native)
+{
+	return native->shard > 0;
+}
 
 /* ---- of the whole layer ------------------------------------------------------------------------------------------ */
 
@@ -240,6 +260,9 @@ void native_peer_raise(struct kcpvpn_peer *peer, unsigned events);
 
 /** Looks whether the peer's state is another than was told last, and tells. Call after anything it depends on changed. */
 void native_peer_judge(struct kcpvpn_peer *peer);
+
+/** Leader and follower: by the number in messages. @return NULL if there is none */
+struct kcpvpn_peer *native_peer_by_id(const struct kcpvpn_native *native, uint64_t id);
 
 /** A PONG came. */
 void native_ping_answered(struct kcpvpn_peer *peer, const uint8_t *token, struct mono now);

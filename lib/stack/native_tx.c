@@ -9,6 +9,7 @@
  */
 #include "stack/native_tx.h"
 
+#include "core/stage_clock.h"
 #include "stack/native.h"
 
 #include <assert.h>
@@ -107,7 +108,11 @@ void native_tx_send(struct native_tx *tx)
 
 	if (count == 0)
 		return;
+	enum stage before = stage_enter(tx->stages, STAGE_SEAL);
+	stage_did(tx->stages, count);
 	seal(tx);
+	(void)stage_enter(tx->stages, STAGE_UDP_SEND);
+	stage_did(tx->stages, count);
 	for (size_t from = 0; from < count;) {
 		size_t to = from;
 		while (to < count && tx->ports[to] == tx->ports[from] &&
@@ -124,6 +129,7 @@ void native_tx_send(struct native_tx *tx)
 		from = to;
 	}
 	tx->count = 0;
+	(void)stage_enter(tx->stages, before);
 }
 
 void native_tx_key_goes(struct native_tx *tx, const struct seal_key *key)

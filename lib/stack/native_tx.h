@@ -12,10 +12,12 @@
 #include <stdint.h>
 
 struct native_address;
+struct stage_clock;
 
 enum {
-	/* Fewer than a port takes at once: the other end works on the first half of a burst while the second is made. */
-	NATIVE_TX_DATAGRAMS = 32,
+	/* A super-packet of 64 KB and what goes beside it: the kernel takes its datagrams as two runs. With half as many, runs are
+	 * cut in the middle, which costs more than it brings that the other end may begin earlier. */
+	NATIVE_TX_DATAGRAMS = 64,
 	NATIVE_TX_PAYLOAD_AT = 64, /* payloads begin on a cache line, the header before it */
 };
 
@@ -29,7 +31,8 @@ struct native_tx {
 	size_t count;
 	uint64_t sent_datagrams;
 	uint64_t sent_bytes;
-	uint64_t nonce_refused; /* counters that were not new: a bug, and nothing was sent */
+	struct stage_clock *stages; /* NULL = nobody measures */
+	uint64_t nonce_refused;	    /* counters that were not new: a bug, and nothing was sent */
 };
 
 /** @datagram_max_bytes  UDP payload sent at most   @return 0 or -ENOMEM */

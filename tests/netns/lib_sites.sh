@@ -90,7 +90,7 @@ seconds_until() {
 	TOOK=$(awk "BEGIN { printf \"%.2f\", (${EPOCHREALTIME/[.,]/} - $from) / 1e6 }")
 }
 
-udp_ports() { in_ns "$1" ss -Hluan | awk '{ print $4 }'; }
+udp_ports() { in_ns "$1" ss -Hluan | awk '{ print $4 }' | sort -u; }
 rss_kb() { awk '/^VmRSS/ { print $2 }' "/proc/$(vpnd_pid "$1")/status"; }
 
 declare -A PINGS_PID=() RECORD_PID=()

@@ -273,7 +273,7 @@ check "a reload that opens the port anew" ctl b reload
 check "it listens there" [ -n "$(in_ns "$NS_B" ss -Hluan 'sport = :443')" ]
 sed -i 's/0\.0\.0\.0:443/192.0.2.2:443/' "$RUN_DIR/b.yaml" # these two overlap: one must go first
 check "a reload to an address of it" ctl b reload
-check "it listens there, and there only" [ "$(in_ns "$NS_B" ss -Hluan 'sport = :443' | awk '{ print $4 }')" = 192.0.2.2:443 ]
+check "it listens there, and there only" [ "$(in_ns "$NS_B" ss -Hluan 'sport = :443' | awk '{ print $4 }' | sort -u)" = 192.0.2.2:443 ]
 spawn pid "$NS_B" taker python3 -c "import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(('192.0.2.2', 444))
@@ -284,7 +284,7 @@ sed -i 's/192\.0\.2\.2:443/192.0.2.2:444/' "$RUN_DIR/b.yaml"
 ctl b reload >"$RUN_DIR/said" 2>&1
 expect "a low port that is in use" $? == 1
 check "the reason is told" grep -qE 'E-UDP-1.*444' "$RUN_DIR/said"
-check "it listens where it did" [ "$(in_ns "$NS_B" ss -Hluan 'sport = :443' | awk '{ print $4 }')" = 192.0.2.2:443 ]
+check "it listens where it did" [ "$(in_ns "$NS_B" ss -Hluan 'sport = :443' | awk '{ print $4 }' | sort -u)" = 192.0.2.2:443 ]
 end_pid "$pid" TERM 5
 check "B ends in order" vpnd_stop b
 

@@ -30,6 +30,7 @@
 struct iovec;
 struct kcpvpn_native;
 struct kcpvpn_peer;
+struct kcpvpn_shard_message;
 
 #ifndef KCPVPN_NEVER
 #define KCPVPN_NEVER INT64_MAX /* a deadline that is not armed */
@@ -58,10 +59,18 @@ struct kcpvpn_native_config {
 	/* Longest super-packet that the program takes, as length of its IP packet: 1280..65535; 0 = it takes none. */
 	uint32_t super_max_bytes;
 	bool handshake_limits_off; /* for benchmarks: no load detection, no buckets */
+	uint8_t shards; /* that sessions have at most; 0 or 1: this is all there is of the node (kcpvpn/native_shards.h) */
 	/* Microseconds since 1970. Need not be right and may jump: it only makes handshake numbers grow over restarts. */
 	int64_t (*realtime_us)(void *ctx);
 	void (*random)(void *ctx, void *buf, size_t len); /* unpredictable bytes; must not fail */
-	void *ctx;					  /* of both */
+	/**
+	 * With shards: a message is to be taken to a follower (of a follower: to its leader, `shard` is 0), in the order in
+	 * which they are told. Called from within any function. It is copied, and may hold keys.
+	 *
+	 * @return  false: it cannot be taken. A follower tells it again later; what a leader tells has to be taken
+	 */
+	bool (*tell)(void *ctx, unsigned shard, const struct kcpvpn_shard_message *message);
+	void *ctx; /* of all these */
 };
 
 enum kcpvpn_padding {
@@ -153,6 +162,11 @@ KCPVPN_API void kcpvpn_native_public_half(const uint8_t private_key[KCPVPN_NATIV
  * @return  its name, static
  */
 KCPVPN_API const char *kcpvpn_native_seal_with(bool libsodium);
+
+struct stage_clock;
+
+/** From now on the node enters its stages there (core/stage_clock.h). @stages  lent; NULL = no more */
+KCPVPN_API void kcpvpn_native_profile(struct kcpvpn_native *native, struct stage_clock *stages);
 
 /** The own public key. */
 KCPVPN_API void kcpvpn_native_public_key(

@@ -133,6 +133,40 @@ Test(seen, only_what_asks_starts_the_clock)
 	cr_assert_eq(rack.delay, KCP_RACK_DELAY_MAX);
 }
 
+Test(seen, who_only_listens_tells_sparse_datagrams_at_once)
+{
+	struct kcp_seen seen;
+	struct kcp_rack rack;
+	int64_t ms = 1000;
+
+	kcp_seen_init(&seen);
+	for (uint64_t pn = 0; pn < KCP_SEEN_ALONE; pn++, ms += 500) {
+		kcp_seen_add(&seen, pn, true, 0, mono_at_ms(ms));
+		cr_assert_eq(
+			kcp_seen_due(&seen, 0).us, (ms + 5) * MS, "answers may come, %d", (int)pn);
+		kcp_seen_report(&seen, mono_at_ms(ms + 5), &rack);
+		kcp_seen_left(&seen, true, false, mono_at_ms(ms + 5));
+	}
+	kcp_seen_add(&seen, 4, true, 0, mono_at_ms(ms));
+	cr_assert_eq(kcp_seen_due(&seen, 0).us, ms * MS, "there are none: at once");
+	kcp_seen_report(&seen, mono_at_ms(ms), &rack);
+	kcp_seen_left(&seen, true, false, mono_at_ms(ms));
+	kcp_seen_add(&seen, 5, true, 0, mono_at_ms(ms + 49));
+	cr_assert_eq(kcp_seen_due(&seen, 0).us, (ms + 54) * MS, "not if they come thick");
+	kcp_seen_report(&seen, mono_at_ms(ms + 54), &rack);
+	kcp_seen_left(&seen, true, false, mono_at_ms(ms + 54));
+	kcp_seen_left(&seen, false, true, mono_at_ms(ms + 60));
+	kcp_seen_add(&seen, 6, true, 0, mono_at_ms(ms + 200));
+	cr_assert_eq(
+		kcp_seen_due(&seen, 0).us, (ms + 200) * MS, "what leaves much later is no answer");
+	kcp_seen_report(&seen, mono_at_ms(ms + 200), &rack);
+	kcp_seen_left(&seen, true, false, mono_at_ms(ms + 200));
+	kcp_seen_left(&seen, false, true, mono_at_ms(ms + 204));
+	kcp_seen_add(&seen, 7, true, 0, mono_at_ms(ms + 300));
+	cr_assert_eq(
+		kcp_seen_due(&seen, 0).us, (ms + 305) * MS, "the report could have been in it");
+}
+
 Test(seen, gap_is_told_at_once_but_once_a_millisecond)
 {
 	struct kcp_seen seen;

@@ -30,6 +30,12 @@ struct native_flight {
 	uint8_t *bytes;
 };
 
+struct native_mail {
+	struct native_mail *next;
+	int64_t at_us;
+	struct kcpvpn_shard_message message;
+};
+
 /* Open addressing; an entry is empty while `hash` is 0. */
 struct nonce {
 	uint64_t hash; /* of the datagram */
@@ -143,9 +149,11 @@ static void watch_nonce(struct native_pair *pair, const uint8_t *bytes, size_t l
 static void watch_session(struct native_end *end, const uint8_t *bytes)
 {
 	uint32_t index = load_le32(bytes + 4);
+	unsigned shard = index & 15;
 
 	for (size_t i = 0; i < NATIVE_PAIR_ENDS; i++) {
-		const struct kcpvpn_peer *peer = end->peers[i];
+		const struct kcpvpn_peer *peer =
+			shard > 0 ? end->followers[shard].peers[i] : end->peers[i];
 		for (size_t s = 0; peer && s < NATIVE_SLOTS; s++) {
 			const struct native_session *session = peer->hs.slots[s];
 			if (session && session->remote_index == index &&
@@ -296,7 +304,24 @@ static void port_send(void *ctx, const struct kcpvpn_datagram *batch, size_t cou
 		send_one(ctx, &batch[i]);
 }
 
+static void follower_send(void *ctx, const struct kcpvpn_datagram *batch, size_t count)
+{
+	struct native_pair_follower *follower = ctx;
+
+	follower->sent += count;
+	port_send(follower->end, batch, count);
+}
+
 /* ---- rounds ------------------------------------------------------------------------------------------------------- */
+
+/* As the sockets of a host would be dealt datagrams. */
+static struct native_pair_follower *follower_of(
+	struct native_end *end, const uint8_t *bytes, size_t len)
+{
+	unsigned shard = len > 4 && bytes[0] == (WORD_DATA & 0xff) ? bytes[4] & 15 : 0;
+
+	return end->followers[shard].native ? &end->followers[shard] : NULL;
+}
 
 static void arrive(struct native_end *end, const struct kcpvpn_endpoint *from, const uint8_t *bytes,
 	size_t len)
@@ -311,17 +336,19 @@ static void arrive(struct native_end *end, const struct kcpvpn_endpoint *from, c
 	};
 
 	memcpy(datagram.data, bytes, len);
-	kcpvpn_native_input(end->native, &end->port, &datagram, 1, end->pair->now_us);
+	struct native_pair_follower *follower = follower_of(end, bytes, len);
+	kcpvpn_native_input(follower ? follower->native : end->native,
+		follower ? &follower->port : &end->port, &datagram, 1, end->pair->now_us);
 	free(room);
 }
 
-static void read_messages(struct native_end *end, size_t i)
+static void read_messages(struct native_end *end, struct kcpvpn_peer *peer, size_t i)
 {
 	struct iovec iov[256];
 	size_t len;
 	int pieces;
 
-	while ((pieces = kcpvpn_peer_recv_peek(end->peers[i], iov, 256, &len)) > 0) {
+	while ((pieces = kcpvpn_peer_recv_peek(peer, iov, 256, &len)) > 0) {
 		size_t at = 0;
 		for (int p = 0; p < pieces; p++) {
 			if (at + iov[p].iov_len > sizeof(end->last))
@@ -333,16 +360,37 @@ static void read_messages(struct native_end *end, size_t i)
 			native_pair_fail(end->pair, "pieces of %zu make %zu bytes", len, at);
 		end->last_len = len;
 		end->messages[i]++;
-		kcpvpn_peer_recv_drop(end->peers[i], end->pair->now_us);
+		kcpvpn_peer_recv_drop(peer, end->pair->now_us);
 		if (end->pair->on_message)
 			end->pair->on_message(end, i, end->last, len);
 	}
+}
+
+static void finish_follower(struct native_end *end, struct native_pair_follower *follower)
+{
+	struct kcpvpn_peer *peer;
+	unsigned events;
+
+	while ((peer = kcpvpn_native_next_event(follower->native, &events)) != NULL) {
+		for (size_t i = 0; i < NATIVE_PAIR_ENDS; i++) {
+			uint64_t before = end->messages[i];
+			if (follower->peers[i] != peer || !(events & KCPVPN_PEER_EVENT_READABLE))
+				continue;
+			read_messages(end, peer, i);
+			follower->messages[i] += end->messages[i] - before;
+		}
+	}
+	kcpvpn_native_flush(follower->native, end->pair->now_us);
 }
 
 static void finish_round(struct native_end *end)
 {
 	struct kcpvpn_peer *peer;
 	unsigned events;
+
+	for (size_t s = 1; s < KCPVPN_SHARDS_MAX; s++)
+		if (end->followers[s].native)
+			finish_follower(end, &end->followers[s]);
 
 	while ((peer = kcpvpn_native_next_event(end->native, &events)) != NULL) {
 		for (size_t i = 0; i < NATIVE_PAIR_ENDS; i++) {
@@ -352,16 +400,126 @@ static void finish_round(struct native_end *end)
 			if (end->pair->on_events)
 				end->pair->on_events(end, i, events);
 			if ((events & KCPVPN_PEER_EVENT_READABLE) && !end->unread)
-				read_messages(end, i);
+				read_messages(end, peer, i);
 		}
 	}
 	kcpvpn_native_flush(end->native, end->pair->now_us);
+}
+
+/* ---- between leader and followers --------------------------------------------------------------------------------- */
+
+static bool carry(void *ctx, unsigned shard, const struct kcpvpn_shard_message *message)
+{
+	struct native_end *end = ctx;
+	struct native_mail *mail = calloc(1, sizeof(*mail)), **last = &end->mail[shard];
+	int64_t delay_us = end->options.shard_delay_us;
+
+	mail->at_us = end->pair->now_us;
+	if (delay_us > 0)
+		mail->at_us += (int64_t)(native_pair_random(&end->pair->random) %
+					 (uint64_t)(delay_us + 1));
+	for (; *last; last = &(*last)->next)
+		if ((*last)->at_us > mail->at_us)
+			mail->at_us = (*last)->at_us;
+	mail->message = *message;
+	*last = mail;
+	return true;
+}
+
+static bool deliver(struct native_end *end)
+{
+	bool any = false;
+
+	for (size_t s = 0; s < KCPVPN_SHARDS_MAX; s++) {
+		struct native_mail *mail;
+		while ((mail = end->mail[s]) != NULL && mail->at_us <= end->pair->now_us) {
+			struct kcpvpn_native *to = s > 0 ? end->followers[s].native : end->native;
+			end->mail[s] = mail->next;
+			if (to)
+				kcpvpn_native_hear(to, &mail->message, end->pair->now_us);
+			free(mail);
+			any = true;
+		}
+	}
+	if (any)
+		finish_round(end);
+	return any;
+}
+
+static void start_followers(struct native_end *end, const struct kcpvpn_native_config *config)
+{
+	for (unsigned s = 1; s < config->shards; s++) {
+		struct native_pair_follower *follower = &end->followers[s];
+		follower->end = end;
+		follower->port = (struct kcpvpn_udp_port){follower_send, follower};
+		int error =
+			kcpvpn_native_new_follower(config, s, end->pair->now_us, &follower->native);
+		if (error == 0)
+			error = kcpvpn_native_follow_port(
+				follower->native, &end->port, &follower->port);
+		if (error < 0)
+			native_pair_fail(end->pair, "shard %u does not start: %d", s, error);
+	}
+}
+
+static void follow(struct native_end *end, size_t to, const struct kcpvpn_peer_config *config)
+{
+	for (unsigned s = 1; s < end->options.shards; s++) {
+		struct native_pair_follower *follower = &end->followers[s];
+		int error =
+			kcpvpn_native_follow_peer(follower->native, kcpvpn_peer_id(end->peers[to]),
+				config, end->pair->now_us, &follower->peers[to]);
+		if (error < 0)
+			native_pair_fail(end->pair, "shard %u does not follow: %d", s, error);
+	}
+}
+
+static void end_followers(struct native_end *end)
+{
+	for (unsigned s = 0; s < KCPVPN_SHARDS_MAX; s++) {
+		struct native_mail *mail;
+		while ((mail = end->mail[s]) != NULL) {
+			end->mail[s] = mail->next;
+			free(mail);
+		}
+		kcpvpn_native_free(end->followers[s].native);
+		end->followers[s] = (struct native_pair_follower){0};
+	}
+}
+
+static int64_t next_of_followers(const struct native_end *end, int64_t at_us)
+{
+	for (unsigned s = 0; s < KCPVPN_SHARDS_MAX; s++) {
+		const struct kcpvpn_native *native = end->followers[s].native;
+		if (end->mail[s] && end->mail[s]->at_us < at_us)
+			at_us = end->mail[s]->at_us;
+		if (native && kcpvpn_native_next_deadline(native) < at_us)
+			at_us = kcpvpn_native_next_deadline(native);
+	}
+	return at_us;
+}
+
+static bool serve_followers(struct native_end *end)
+{
+	bool any = deliver(end);
+
+	for (unsigned s = 1; s < KCPVPN_SHARDS_MAX; s++) {
+		struct native_pair_follower *follower = &end->followers[s];
+		if (!follower->native ||
+			kcpvpn_native_next_deadline(follower->native) > end->pair->now_us)
+			continue;
+		kcpvpn_native_on_deadline(follower->native, end->pair->now_us);
+		finish_follower(end, follower);
+		any = true;
+	}
+	return any;
 }
 
 /* @return whether it had anything to do */
 static bool serve(struct native_end *end)
 {
 	struct native_pair *pair = end->pair;
+	bool any = serve_followers(end);
 	bool due = kcpvpn_native_next_deadline(end->native) <= pair->now_us;
 
 	if (due) {
@@ -369,7 +527,7 @@ static bool serve(struct native_end *end)
 		kcpvpn_native_on_deadline(end->native, pair->now_us);
 		finish_round(end);
 	}
-	return due;
+	return due || any;
 }
 
 void native_pair_exchange(struct native_pair *pair)
@@ -408,6 +566,7 @@ static int64_t next_us(const struct native_pair *pair, int64_t until_us)
 		int64_t deadline_us = kcpvpn_native_next_deadline(pair->ends[i].native);
 		if (deadline_us < at_us)
 			at_us = deadline_us;
+		at_us = next_of_followers(&pair->ends[i], at_us);
 	}
 	return at_us;
 }
@@ -526,11 +685,14 @@ struct native_end *native_pair_start(
 		.handshake_limits_off = end->options.limits_off,
 		.realtime_us = realtime,
 		.random = fill_random,
+		.shards = end->options.shards,
+		.tell = carry,
 		.ctx = end,
 	};
 	int error = kcpvpn_native_new(&config, pair->now_us, &end->native);
 	if (error < 0)
 		native_pair_fail(pair, "end %zu does not start: %d", i, error);
+	start_followers(end, &config);
 	return end;
 }
 
@@ -540,6 +702,7 @@ void native_pair_kill(struct native_pair *pair, size_t i)
 
 	kcpvpn_native_free(end->native);
 	end->native = NULL;
+	end_followers(end);
 	memset(end->peers, 0, sizeof(end->peers));
 	memset(end->events, 0, sizeof(end->events));
 }
@@ -559,6 +722,7 @@ void native_pair_know(struct native_pair *pair, size_t from, size_t to, bool cal
 	int error = kcpvpn_native_add_peer(end->native, &config, pair->now_us, &end->peers[to]);
 	if (error < 0)
 		native_pair_fail(pair, "end %zu does not take %zu: %d", from, to, error);
+	follow(end, to, &config);
 	struct kcpvpn_target target = {pair->ends[to].address, &end->port};
 	if (calls)
 		kcpvpn_peer_set_targets(end->peers[to], &target, 1, pair->now_us);

@@ -10,6 +10,7 @@
 #define TESTS_STACK_NATIVE_PAIR_H
 
 #include "kcpvpn/native.h"
+#include "kcpvpn/native_shards.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,11 +55,26 @@ struct native_end_options {
 	uint32_t datagram_max_bytes;
 	uint64_t memory_max_bytes;
 	uint32_t super_max_bytes;
+	uint8_t shards;		/* 0 and 1: no followers */
+	int64_t shard_delay_us; /* of messages between them, up to so much, drawn for each */
 	bool has_psk;
 	bool has_network_key;
 	bool limits_off;
 	uint8_t psk; /* every byte of the preshared key, if has_psk */
 	uint8_t network_key;
+};
+
+/** Messages between a leader and its followers on their way, in order. */
+struct native_mail;
+
+/** A shard above 0 of an end. */
+struct native_pair_follower {
+	struct native_end *end;
+	struct kcpvpn_native *native;
+	struct kcpvpn_udp_port port;
+	struct kcpvpn_peer *peers[NATIVE_PAIR_ENDS];
+	uint64_t messages[NATIVE_PAIR_ENDS]; /* read */
+	uint64_t sent;			     /* datagrams */
 };
 
 struct native_end {
@@ -73,7 +89,9 @@ struct native_end {
 	struct native_end_options options;
 	struct kcpvpn_peer *peers[NATIVE_PAIR_ENDS]; /* the other ends, as this one knows them */
 	unsigned events[NATIVE_PAIR_ENDS];	     /* told and not yet looked at */
-	bool unread;				     /* leave messages where they are */
+	struct native_pair_follower followers[KCPVPN_SHARDS_MAX]; /* from 1 on */
+	struct native_mail *mail[KCPVPN_SHARDS_MAX];		  /* to each; 0: to the leader */
+	bool unread;	     /* leave messages where they are */
 	int64_t realtime_us; /* its clock at virtual time 0; step it as you like */
 	uint64_t random;     /* state of its source of randomness */
 	uint64_t sent[16];   /* datagrams by the low bits of their first byte: 8 INIT .. 12 DATA */

@@ -2,6 +2,7 @@
  * The n-th allocation fails, for all n: an error comes back and nothing is lost or leaked. Under AddressSanitizer, which
  * brings its own allocator, the same runs are made with no failure in them.
  */
+#include "allocation_count.h"
 #include "pair.h"
 
 #include <criterion/criterion.h>
@@ -26,14 +27,14 @@ static unsigned long calls;   /* allocations since counting began */
 static unsigned long fail_at; /* this one fails, and all after it; 0 = none */
 static long live;	      /* blocks allocated and not freed while counting */
 
+#define VISIBLE __attribute__((visibility("default")))
+
 #if OWN_ALLOCATOR
 void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t count, size_t bytes);
 void *__libc_realloc(void *old, size_t bytes);
 void *__libc_memalign(size_t alignment, size_t bytes);
 void __libc_free(void *block);
-
-#define VISIBLE __attribute__((visibility("default")))
 
 static bool refuse(void)
 {
@@ -93,7 +94,28 @@ VISIBLE void free(void *block)
 		live--;
 	__libc_free(block);
 }
+#else
+/* Both sanitizers call it, if it is there. */
+VISIBLE void __sanitizer_malloc_hook(const volatile void *at, size_t bytes);
+void __sanitizer_malloc_hook(const volatile void *at, size_t bytes)
+{
+	(void)at, (void)bytes;
+	calls += counting;
+}
 #endif
+
+void allocation_count_begin(void)
+{
+	calls = 0;
+	fail_at = 0;
+	counting = true;
+}
+
+unsigned long allocation_count_end(void)
+{
+	counting = false;
+	return calls;
+}
 
 static void start_counting(unsigned long fail)
 {

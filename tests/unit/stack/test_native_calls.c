@@ -255,3 +255,84 @@ Test(native_calls, goodbye_ends_what_piled_up)
 	cr_assert_eq(a->native->indices.count, 0);
 	native_pair_fini(&pair);
 }
+
+/* ---- many ---------------------------------------------------------------------------------------------------------- */
+
+static uint64_t crowd_inits;
+
+static void count_inits(void *ctx, const struct kcpvpn_datagram *batch, size_t count)
+{
+	(void)ctx;
+	for (size_t i = 0; i < count; i++)
+		crowd_inits += batch[i].data[0] == INIT && batch[i].len == HANDSHAKE_INIT_BYTES;
+}
+
+static int64_t crowd_realtime_us(void *ctx)
+{
+	(void)ctx;
+	return (int64_t)1700000000 * S;
+}
+
+static void crowd_random(void *ctx, void *buf, size_t len)
+{
+	uint64_t *state = ctx;
+
+	for (size_t i = 0; i < len; i++) {
+		*state = *state * 6364136223846793005u + 1442695040888963407u;
+		((uint8_t *)buf)[i] = (uint8_t)(*state >> 56);
+	}
+}
+
+/* A node that calls so many peers, none of which answers. @return INITs it sent in the first `us` */
+static uint64_t inits_to(uint32_t peers, int64_t us)
+{
+	struct kcpvpn_udp_port port = {count_inits, NULL};
+	uint8_t key[KCPVPN_NATIVE_KEY_BYTES] = {1};
+	uint64_t random = peers;
+	struct kcpvpn_native *native;
+	const struct kcpvpn_native_config config = {
+		.private_key = key,
+		.datagram_max_bytes = 1472,
+		.peers_max = peers,
+		.memory_max_bytes = 1 << 20,
+		.realtime_us = crowd_realtime_us,
+		.random = crowd_random,
+		.ctx = &random,
+	};
+	int64_t now_us = S, until_us = S + us;
+
+	crowd_inits = 0;
+	cr_assert_eq(kcpvpn_native_new(&config, now_us, &native), 0);
+	for (uint32_t i = 0; i < peers; i++) {
+		struct kcpvpn_target target = {native_pair_endpoint((uint8_t)(i % 200)), &port};
+		struct kcpvpn_peer_config peer = {
+			.tun_mtu = 1400, .dead_after_us = 15 * S, .persistent = true};
+		struct kcpvpn_peer *handle;
+		uint8_t secret[KCPVPN_NATIVE_KEY_BYTES], public_key[KCPVPN_NATIVE_KEY_BYTES];
+		crowd_random(&random, secret, sizeof(secret));
+		kcpvpn_native_public_half(secret, public_key);
+		peer.public_key = public_key;
+		cr_assert_eq(kcpvpn_native_add_peer(native, &peer, now_us, &handle), 0);
+		kcpvpn_peer_set_targets(handle, &target, 1, now_us);
+		kcpvpn_peer_up(handle, now_us);
+	}
+	while (now_us <= until_us) {
+		unsigned events;
+		kcpvpn_native_on_deadline(native, now_us);
+		while (kcpvpn_native_next_event(native, &events))
+			;
+		kcpvpn_native_flush(native, now_us);
+		int64_t next_us = kcpvpn_native_next_deadline(native);
+		now_us = next_us > now_us ? next_us : now_us + 1;
+	}
+	kcpvpn_native_free(native);
+	return crowd_inits;
+}
+
+/* Within 0.3 s: before the first of them is called again. */
+Test(native_calls, fifty_are_called_a_second_and_more_where_that_would_take_too_long)
+{
+	cr_assert_eq(inits_to(200, 250000), 10 + 250 / 20);
+	cr_assert_eq(inits_to(1000, 250000), 10 + 250 / 20);
+	cr_assert_eq(inits_to(4000, 250000), 10 + 250 / 5);
+}

@@ -1,5 +1,7 @@
 #include "native_fake.h"
 
+#include "kcpvpn/native_shards.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -299,6 +301,64 @@ void kcpvpn_native_stats(const struct kcpvpn_native *native, struct kcpvpn_nativ
 {
 	(void)native;
 	*ret_stats = (struct kcpvpn_native_stats){.drop_unknown_peer = 2};
+}
+
+/* ---- shards: there are no workers here ---- */
+
+int kcpvpn_native_new_follower(const struct kcpvpn_native_config *config, unsigned shard,
+	int64_t now_us, struct kcpvpn_native **ret_native)
+{
+	(void)config, (void)shard, (void)now_us, (void)ret_native;
+	return -ENOMEM;
+}
+
+uint64_t kcpvpn_peer_id(const struct kcpvpn_peer *peer)
+{
+	return peer->public_key[0];
+}
+
+struct kcpvpn_peer *kcpvpn_native_peer(const struct kcpvpn_native *native, uint64_t id)
+{
+	(void)native, (void)id;
+	return NULL;
+}
+
+int kcpvpn_native_follow_peer(struct kcpvpn_native *follower, uint64_t id,
+	const struct kcpvpn_peer_config *config, int64_t now_us, struct kcpvpn_peer **ret_peer)
+{
+	(void)follower, (void)id, (void)config, (void)now_us, (void)ret_peer;
+	return -ENOMEM;
+}
+
+int kcpvpn_native_follow_port(struct kcpvpn_native *follower,
+	const struct kcpvpn_udp_port *leader_port, const struct kcpvpn_udp_port *port)
+{
+	(void)follower, (void)leader_port, (void)port;
+	return -ENOBUFS;
+}
+
+void kcpvpn_native_hear(
+	struct kcpvpn_native *native, const struct kcpvpn_shard_message *message, int64_t now_us)
+{
+	(void)native, (void)message, (void)now_us;
+}
+
+unsigned kcpvpn_peer_beyond(const struct kcpvpn_peer *peer)
+{
+	(void)peer;
+	return 0;
+}
+
+unsigned kcpvpn_peer_shards(const struct kcpvpn_peer *peer)
+{
+	(void)peer;
+	return 1;
+}
+
+void kcpvpn_native_profile(struct kcpvpn_native *native, struct stage_clock *stages)
+{
+	(void)native;
+	(void)stages;
 }
 
 int kcpvpn_peer_ping(

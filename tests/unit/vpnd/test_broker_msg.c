@@ -39,6 +39,8 @@ static struct broker_request sample(enum broker_verb verb)
 		request.prefix = prefix("10.1.2.3/24");
 		break;
 	case BROKER_UDP_SOCKET:
+		request.value = 0x4b430001;
+		request.joins = true;
 		request.endpoint.family = 6;
 		request.endpoint.port = 443;
 		request.endpoint.scope_id = 3;
@@ -61,8 +63,6 @@ static struct broker_request sample(enum broker_verb verb)
 	default:
 		break;
 	}
-	if (verb == BROKER_UDP_SOCKET)
-		request.value = 0x4b430001;
 	if (verb == BROKER_LINK || verb == BROKER_ADDRESS_ADD)
 		strcpy(request.name, "b");
 	return request;
@@ -77,6 +77,7 @@ Test(broker_msg, requests_come_back_as_they_were)
 		broker_request_write(&want, bytes);
 		cr_assert_eq(broker_request_read(bytes, sizeof(bytes), &got), 0, "verb %d", verb);
 		cr_assert_eq(got.verb, want.verb);
+		cr_assert_eq(got.joins, want.joins);
 		cr_assert_eq(got.sequence, want.sequence);
 		cr_assert_eq(got.value, want.value);
 		cr_assert_str_eq(got.name, want.name);

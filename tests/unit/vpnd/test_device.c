@@ -63,8 +63,8 @@ static void setup(struct bench *b)
 	b->log = (struct log){note, b, LOG_LEVEL_DEBUG};
 	cr_assert_eq(unshare(CLONE_NEWNET), 0, "needs root: network namespaces");
 	cr_assert_eq(netlink_new(&b->netlink, &b->fault), 0);
-	cr_assert_eq(
-		device_open(&b->device, "dev0", false, b->netlink, &b->log, wanted, b, &b->fault),
+	cr_assert_eq(device_open(&b->device, "dev0", false, 1, b->netlink, &b->log, wanted, b,
+			     &b->fault),
 		0, "%s", b->fault.text);
 }
 

@@ -9,10 +9,14 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+static bool by_timer_fd; /* as on an older kernel */
+
 static struct loop *new_loop(void)
 {
 	struct loop *loop = NULL;
 	cr_assert_eq(loop_new(&loop), 0);
+	if (by_timer_fd)
+		loop_use_timer_fd(loop);
 	return loop;
 }
 
@@ -160,7 +164,7 @@ static void on_alarm(struct loop_timer *timer, struct mono now)
 		loop_stop(alarm->loop);
 }
 
-Test(loop, timers_fire_in_time_and_not_early)
+static void timers_fire_in_time_and_not_early(void)
 {
 	struct loop *loop = new_loop();
 	struct alarm alarms[20] = {0};
@@ -184,7 +188,18 @@ Test(loop, timers_fire_in_time_and_not_early)
 	loop_free(loop);
 }
 
-Test(loop, sleeps_between_deadlines_of_one_millisecond)
+Test(loop, timers_fire_in_time_and_not_early)
+{
+	timers_fire_in_time_and_not_early();
+}
+
+Test(loop_timer_fd, timers_fire_in_time_and_not_early)
+{
+	by_timer_fd = true;
+	timers_fire_in_time_and_not_early();
+}
+
+static void sleeps_between_deadlines_of_one_millisecond(void)
 {
 	/* Many deadlines that share a slot of the wheel: no spinning between them. */
 	struct loop *loop = new_loop();
@@ -202,7 +217,18 @@ Test(loop, sleeps_between_deadlines_of_one_millisecond)
 	loop_free(loop);
 }
 
-Test(loop, a_timer_of_the_past_is_due_next_round_only)
+Test(loop, sleeps_between_deadlines_of_one_millisecond)
+{
+	sleeps_between_deadlines_of_one_millisecond();
+}
+
+Test(loop_timer_fd, sleeps_between_deadlines_of_one_millisecond)
+{
+	by_timer_fd = true;
+	sleeps_between_deadlines_of_one_millisecond();
+}
+
+static void a_timer_of_the_past_is_due_next_round_only(void)
 {
 	struct loop *loop = new_loop();
 	struct alarm alarm = {.loop = loop, .again_us = -5};
@@ -217,7 +243,18 @@ Test(loop, a_timer_of_the_past_is_due_next_round_only)
 	loop_free(loop);
 }
 
-Test(loop, an_idle_loop_does_not_wake)
+Test(loop, a_timer_of_the_past_is_due_next_round_only)
+{
+	a_timer_of_the_past_is_due_next_round_only();
+}
+
+Test(loop_timer_fd, a_timer_of_the_past_is_due_next_round_only)
+{
+	by_timer_fd = true;
+	a_timer_of_the_past_is_due_next_round_only();
+}
+
+static void an_idle_loop_does_not_wake(void)
 {
 	struct loop *loop = new_loop();
 	struct alarm late = {.loop = loop, .stop = true};
@@ -232,6 +269,17 @@ Test(loop, an_idle_loop_does_not_wake)
 	cr_assert_eq(never.times, 0);
 	cr_assert(loop_rounds(loop) <= 2, "%lu rounds", (unsigned long)loop_rounds(loop));
 	loop_free(loop);
+}
+
+Test(loop, an_idle_loop_does_not_wake)
+{
+	an_idle_loop_does_not_wake();
+}
+
+Test(loop_timer_fd, an_idle_loop_does_not_wake)
+{
+	by_timer_fd = true;
+	an_idle_loop_does_not_wake();
 }
 
 static void count_rounds(void *ctx, struct mono now)

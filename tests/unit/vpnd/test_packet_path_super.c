@@ -42,6 +42,7 @@ struct sent {
 static struct {
 	struct wire wire;
 	bool ready;
+	size_t room;	   /* for a message; 0 = any */
 	uint64_t rate_bps; /* 0 = nothing is measured */
 	struct sent sent[SENT_MAX];
 	size_t count;
@@ -60,8 +61,8 @@ static uint8_t buf[ROOM], got[ROOM];
 
 static bool ready(struct wire *w, struct peer *peer)
 {
-	(void)w, (void)peer;
-	return wire.ready;
+	(void)w;
+	return wire.ready && (wire.room == 0 || peer->longest_bytes <= wire.room);
 }
 
 static enum wire_peer_state peer_state(const struct wire *w, const struct peer *peer)
@@ -74,6 +75,7 @@ static int send_packet(struct wire *w, struct peer *peer, const void *packet, si
 {
 	(void)w, (void)peer;
 	cr_assert(wire.count < SENT_MAX && len <= PACKET_PATH_MESSAGE_BYTES);
+	cr_assert(wire.room == 0 || len <= wire.room);
 	memcpy(wire.sent[wire.count].bytes, packet, len);
 	wire.sent[wire.count++].len = len;
 	return 0;
@@ -125,6 +127,7 @@ static void teardown(void)
 {
 	packet_path_flush(&b.path);
 	peer_free(b.peer);
+	packet_path_trim(&b.path);
 	cr_assert_eq(b.path.packets.slots_used + b.path.long_packets.slots_used, 0);
 	packet_path_fini(&b.path);
 	close(b.tun.fd);
@@ -175,7 +178,7 @@ static bool sum_right(const uint8_t *packet, size_t len)
 }
 
 /* @segment  0 = one packet with a partial checksum */
-static void from_host(uint8_t flags, size_t payload, uint16_t segment)
+static void give_host(uint8_t flags, size_t payload, uint16_t segment)
 {
 	const struct virtio_net_header header = {.flags = VIRTIO_NET_NEEDS_CHECKSUM,
 		.gso_type = segment ? VIRTIO_NET_GSO_TCP4 : VIRTIO_NET_GSO_NONE,
@@ -187,6 +190,11 @@ static void from_host(uint8_t flags, size_t payload, uint16_t segment)
 	size_t len = flags & SYN ? syn(buf + HEAD, 1, 2, 9000)
 				 : tcp(buf + HEAD, 1, 2, 1, flags, payload);
 	cr_assert_eq(send(b.host, buf, HEAD + len, 0), (ssize_t)(HEAD + len));
+}
+
+static void from_host(uint8_t flags, size_t payload, uint16_t segment)
+{
+	give_host(flags, payload, segment);
 	cr_assert_eq(packet_path_read_tun(&b.path, b.now), 0);
 }
 
@@ -236,7 +244,7 @@ Test(packet_path_super, an_unknown_path_gets_single_packets)
 		cr_assert_eq(super_message_parse(s->bytes, s->len, &wire.wire.takes, &p), SUPER_OK);
 	}
 	cr_assert_eq(b.peer->counters.tx_packets, 11);
-	cr_assert_eq(b.path.long_packets.slots_allocated, 0);
+	cr_assert_eq(b.path.long_packets.slots_used, 1, "none but what is read into");
 	teardown();
 }
 
@@ -247,11 +255,11 @@ Test(packet_path_super, messages_are_what_the_path_carries_in_a_moment)
 		size_t messages; /* of 40 segments */
 		size_t longest;
 	} ROWS[] = {
-		{8000000, 40, HEADERS + SEGMENT},	     /* 1000 bytes: one segment at least */
-		{12000000, 40, HEADERS + SEGMENT},	     /* 1500 */
-		{32000000, 14, 3 + HEADERS + 3 * SEGMENT},   /* 4000 */
-		{100000000, 4, 3 + HEADERS + 12 * SEGMENT},  /* 12500 */
-		{1000000000, 3, 3 + HEADERS + 16 * SEGMENT}, /* room for a message */
+		{16000000, 40, HEADERS + SEGMENT},	     /* 1000 bytes: one segment at least */
+		{24000000, 40, HEADERS + SEGMENT},	     /* 1500 */
+		{64000000, 14, 3 + HEADERS + 3 * SEGMENT},   /* 4000 */
+		{200000000, 4, 3 + HEADERS + 12 * SEGMENT},  /* 12500 */
+		{1000000000, 1, 3 + HEADERS + 40 * SEGMENT}, /* 62500: whole */
 	};
 
 	for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
@@ -281,13 +289,94 @@ Test(packet_path_super, messages_are_what_the_path_carries_in_a_moment)
 Test(packet_path_super, without_room_for_long_ones_short_ones_are_made)
 {
 	setup(true);
-	measured(100000000);
-	b.path.long_packets.slots_max = 1;
+	measured(200000000);
+	b.path.long_packets.slots_max = 2; /* one is what packets are read into */
 	wire.ready = false;
 	from_host(ACK, 40 * SEGMENT, SEGMENT);
 	cr_assert_eq(b.peer->queue.backlog_packets, 1 + 28);
-	cr_assert_eq(b.path.long_packets.slots_used, 1);
+	cr_assert_eq(b.path.long_packets.slots_used, 2);
 	cr_assert_eq(b.path.counters.no_memory, 0);
+	teardown();
+}
+
+Test(packet_path_super, what_goes_whole_stays_where_it_was_read)
+{
+	const struct ingress_packet *place;
+	struct super_packet p;
+
+	setup(true);
+	measured(1000000000);
+	wire.ready = false;
+	place = b.path.spare;
+	from_host(ACK, 40 * SEGMENT, SEGMENT);
+	cr_assert_neq(place, NULL);
+	cr_assert_neq(b.path.spare, place);
+	from_host(ACK, 40 * SEGMENT, SEGMENT);
+	cr_assert_eq(b.path.packets.slots_used, 0);
+	cr_assert_eq(b.path.long_packets.slots_used, 3);
+	/* with nothing left to read into, packets are copied */
+	b.path.long_packets.slots_max = 3;
+	from_host(ACK, 10 * SEGMENT, SEGMENT);
+	cr_assert_eq(b.path.spare, NULL);
+	cr_assert_eq(b.path.packets.slots_used, 0);
+	from_host(ACK, 10 * SEGMENT, SEGMENT);
+	cr_assert_eq(b.path.packets.slots_used, 10);
+	wire.ready = true;
+	pump();
+	cr_assert_eq(wire.count, 13);
+	for (size_t i = 0; i < wire.count; i++) {
+		cr_assert_eq(super_message_parse(
+				     wire.sent[i].bytes, wire.sent[i].len, &wire.wire.takes, &p),
+			SUPER_OK);
+		cr_assert_eq(p.segments, i < 2 ? 40 : i < 3 ? 10 : 1);
+		for (size_t k = 0; k < p.length_bytes - HEADERS; k++)
+			cr_assert_eq(p.bytes[HEADERS + k],
+				(uint8_t)((load_be32(p.bytes + 24) + k) * 7 >> 3));
+	}
+	teardown();
+}
+
+Test(packet_path_super, a_path_that_became_slower_is_asked_for_what_waits)
+{
+	setup(true);
+	measured(1000000000);
+	wire.ready = false;
+	from_host(ACK, 40 * SEGMENT, SEGMENT);
+	b.now = mono_add_us(b.now, PACKET_PATH_TUNE_US);
+	wire.rate_bps = 200000000;
+	wire.ready = true;
+	wire.room = 20000;
+	pump();
+	from_host(ACK, 10 * SEGMENT, SEGMENT);
+	pump();
+	cr_assert_eq(wire.count, 0);
+	wire.room = 50000;
+	pump();
+	cr_assert_eq(wire.count, 2);
+	/* what was long is gone */
+	wire.room = 20000;
+	from_host(ACK, 10 * SEGMENT, SEGMENT);
+	pump();
+	cr_assert_eq(wire.count, 3);
+	cr_assert_eq(b.peer->counters.drops[PEER_DROP_OUT_REFUSED], 0);
+	teardown();
+}
+
+Test(packet_path_super, what_waits_in_the_device_is_read_in_portions)
+{
+	enum {
+		SUPERS = 10,
+	};
+
+	setup(true);
+	measured(1000000000);
+	for (size_t i = 0; i < SUPERS; i++)
+		give_host(ACK, 40 * SEGMENT, SEGMENT);
+	cr_assert_eq(packet_path_read_tun(&b.path, b.now), 0);
+	cr_assert_eq(b.peer->queue.backlog_packets,
+		PACKET_PATH_TUN_BATCH_BYTES / (HEADERS + 40 * SEGMENT) + 1);
+	cr_assert_eq(packet_path_read_tun(&b.path, b.now), 0);
+	cr_assert_eq(b.peer->queue.backlog_packets, SUPERS);
 	teardown();
 }
 

@@ -180,8 +180,8 @@ int wire_rig_make(struct wire_rig *b, const char *global, const char *const *pee
 	struct fault fault = {0};
 
 	b->config = wire_rig_parse(global, peers);
-	return wire_native_new(b->loop, b->config, 1400, b->netlink, b->state, &b->log, &b->events,
-		&b->wire, &fault);
+	return wire_native_new(b->loop, b->config, 1400, NULL, b->netlink, b->state, &b->log,
+		&b->events, &b->wire, &fault);
 }
 
 void wire_rig_open(struct wire_rig *b)
@@ -191,7 +191,13 @@ void wire_rig_open(struct wire_rig *b)
 	memset(b, 0, sizeof(*b));
 	cr_assert_eq(unshare(CLONE_NEWNET), 0, "needs root: network namespaces");
 	b->log = (struct log){sink, b, LOG_LEVEL_DEBUG};
-	b->events = (struct wire_events){b, on_received, NULL, on_writable, on_state, on_mtu};
+	b->events = (struct wire_events){
+		.ctx = b,
+		.received = on_received,
+		.writable = on_writable,
+		.state_changed = on_state,
+		.mtu_changed = on_mtu,
+	};
 	cr_assert_eq(loop_new(&b->loop), 0);
 	cr_assert_eq(netlink_new(&b->netlink, &fault), 0);
 	cr_assert_eq(netlink_link_set_up(b->netlink, 1, true, &fault), 0); /* lo */
