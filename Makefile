@@ -231,10 +231,11 @@ format-check:
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 
 # ---- manuals -----------------------------------------------------------------------------------------------------
-# They stand beside their programs, in scdoc's language. What they say of keys is made from the schema, by config_table.
-MANUALS := $(addprefix $(B)/man/,vpnd.8 vpnd.yaml.5 kcpctl.8 kcpcat.1)
+# They stand beside their programs, in scdoc's language. What they say of keys and codes is made from the tables that the
+# programs work by, with config_table.
+MANUALS := $(addprefix $(B)/man/,vpnd.8 vpnd.yaml.5 kcpctl.8 kcpcat.1 vpnd-troubleshooting.7)
 vpath %.scd vpnd cli cli/kcpcat
-$(B)/config_table: $(B)/obj/vpnd/manual/config_table.o $(call archive,config) $(call archive,core)
+$(B)/config_table: $(B)/obj/vpnd/manual/config_table.o $(call archive,control) $(call archive,config) $(call archive,core)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_config)
 $(B)/man/%: %.scd $(B)/config_table
@@ -247,7 +248,7 @@ manuals: $(MANUALS)
 SHARE := $(PREFIX)/share
 ZSHDIR ?= $(SHARE)/zsh/site-functions
 INSTALL_DIRS = $(PREFIX)/sbin $(PREFIX)/bin $(LIBDIR)/pkgconfig $(PREFIX)/include/kcpvpn $(MANDIR)/man1 $(MANDIR)/man5 \
-	$(MANDIR)/man8 $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(SYSCONFDIR)/vpnd $(PREFIX)/lib/systemd/network \
+	$(MANDIR)/man7 $(MANDIR)/man8 $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(SYSCONFDIR)/vpnd $(PREFIX)/lib/systemd/network \
 	$(PREFIX)/lib/systemd/networkd.conf.d $(PREFIX)/lib/NetworkManager/conf.d $(SHARE)/doc/kcpvpn/examples \
 	$(ZSHDIR) $(addprefix $(SHARE)/,bash-completion/completions fish/vendor_completions.d)
 FILL = sed -e 's|@SBINDIR@|$(PREFIX)/sbin|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@VERSION@|$(VERSION)|g'

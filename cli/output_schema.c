@@ -207,6 +207,7 @@ enum shape {
 	SOURCE,	  /* mtu_source */
 	CODE,	  /* fec code */
 	DROPS,	  /* counters by name */
+	WORKERS,  /* list of counters of one worker each */
 };
 
 struct field {
@@ -230,6 +231,7 @@ static const struct field status_fields[] = {
 	{"interface.addresses", TEXTS},
 	{"interface.queues", COUNT},
 	{"interface.offload", TRUTH},
+	{"interface.workers", WORKERS},
 	{"config.file", TEXT_OR},
 	{"config.generation", COUNT},
 	{"warnings", TEXTS},
@@ -303,6 +305,10 @@ static json_t *shape_schema(enum shape shape)
 	case DROPS:
 		return json_pack("{s:s,s:{s:s,s:i}}", "type", "object", "additionalProperties",
 			"type", "integer", "minimum", 0);
+	case WORKERS:
+		return json_pack("{s:s,s:{s:s,s:[s,s,s],s:{s:s,s:i}}}", "type", "array", "items",
+			"type", "object", "required", "rx_packets", "tx_packets", "handed_on",
+			"additionalProperties", "type", "integer", "minimum", 0);
 	}
 	return NULL;
 }

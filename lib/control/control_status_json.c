@@ -137,8 +137,7 @@ static json_t *interface_to_json(const struct control_status *status)
 	put(o, "addresses", control_json_strings(&status->interface.addresses), &failed);
 	put(o, "queues", control_json_count(status->interface.queues), &failed);
 	put(o, "offload", json_boolean(status->interface.offload), &failed);
-	if (status->interface.worker_count > 0)
-		put(o, "workers", workers_to_json(status), &failed);
+	put(o, "workers", workers_to_json(status), &failed);
 	if (!failed)
 		return o;
 	json_decref(o);

@@ -15,7 +15,7 @@ make -C "$ROOT" --no-print-directory -s "B=$BIN" install "DESTDIR=$DEST" PREFIX=
 pass "make install"
 for file in usr/sbin/vpnd usr/bin/kcpctl usr/bin/kcpcat usr/lib/libkcpvpn.a usr/lib/libkcpvpn.so usr/lib/pkgconfig/kcpvpn.pc \
 	usr/include/kcpvpn/node.h usr/share/man/man8/vpnd.8 usr/share/man/man8/kcpctl.8 usr/share/man/man1/kcpcat.1 \
-	usr/share/man/man5/vpnd.yaml.5 usr/share/bash-completion/completions/kcpctl usr/share/zsh/site-functions/_kcpctl \
+	usr/share/man/man5/vpnd.yaml.5 usr/share/man/man7/vpnd-troubleshooting.7 usr/share/bash-completion/completions/kcpctl usr/share/zsh/site-functions/_kcpctl \
 	usr/share/fish/vendor_completions.d/kcpctl.fish usr/share/doc/kcpvpn/examples/laptop.yaml \
 	usr/lib/systemd/system/vpnd@.service usr/lib/systemd/system/vpnd@.socket usr/lib/sysusers.d/vpnd.conf \
 	usr/lib/tmpfiles.d/vpnd.conf usr/lib/systemd/network/10-kcpvpn.network usr/lib/systemd/networkd.conf.d/kcpvpn.conf \
@@ -94,6 +94,10 @@ mapfile -t found < <(for verb in "${verbs[@]}"; do "$BIN/kcpctl" help "$verb"; d
 	"$BIN/kcpctl" help | options)
 lacks "kcpctl(8) has all verbs" kcpctl.8 "${verbs[@]}"
 lacks "and all options" kcpctl.8 "${found[@]}"
+mapfile -t found < <(sed -n 's/^[[:space:]]*{\?\({"\|#define CONTROL_CODE_[A-Z_]* "\)\([EW]-[A-Z]*-[0-9]*\)".*/\2/p' "$ROOT"/lib/control/control_code.c \
+	"$ROOT"/lib/config/config_report.c "$ROOT"/lib/control/control_error.h | sort -u)
+expect "codes" ${#found[@]} '>' 80
+lacks "vpnd-troubleshooting(7) has all codes" vpnd-troubleshooting.7 "${found[@]}"
 printf '%s\n' 'x(5)' '' '# NAME' '' 'x - y' '' '@KEYS dns@' >"$RUN_DIR/part.scd"
 check "a manual that lacks keys is refused when it is made" sh -c "! '$BIN/config_table' '$RUN_DIR/part.scd' >/dev/null 2>&1"
 

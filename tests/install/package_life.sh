@@ -61,8 +61,10 @@ start() { spawn OFFICE - office nsenter "--net=/run/netns/$NS_A" "--target=$HELD
 start
 joined "$NS_A" 10.99.0.2 || exit 1
 check "state is kept by the user vpnd" [ "$(inside stat -c %U /var/lib/vpnd/office)" = vpnd ]
-worker() { inside pgrep -x vpnd; }
+# shellcheck disable=SC2016
+worker() { inside sh -c 'for p in /proc/[0-9]*; do read -r name <$p/comm && [ "$name" = vpnd ] && echo "${p#/proc/}"; done' 2>/dev/null; }
 before=$(worker)
+check "one worker runs" [ "$(wc -w <<<"$before")" = 1 ]
 check "the worker is the user vpnd" grep -q 'handled by user vpnd ' "$RUN_DIR/log/office.log"
 
 # ---- upgraded meanwhile ----

@@ -55,6 +55,9 @@ says "status --check b" 0 '' status b --check
 ctl hub status --json >"$RUN_DIR/status.json" || fail "status --json"
 check "-o json is the same as --json" [ "$(ctl hub -o json status | jq 'keys' | sha256sum)" = \
 	"$(jq 'keys' "$RUN_DIR/status.json" | sha256sum)" ]
+ctl hub config schema --status >"$RUN_DIR/status.schema"
+check "it is what its schema says" python3 -c 'import json, sys, jsonschema
+jsonschema.validate(json.load(open(sys.argv[1])), json.load(open(sys.argv[2])))' "$RUN_DIR/status.json" "$RUN_DIR/status.schema"
 lacks() { jq -c "[$1] - ($2 | keys)" "$RUN_DIR/status.json"; }
 expect_keys() { # TEXT KEYS PATH
 	local missing
@@ -62,7 +65,7 @@ expect_keys() { # TEXT KEYS PATH
 	check "$1: every key is there" [ "$missing" = '[]' ] || echo "missing: $missing"
 }
 expect_keys status '"schema","network","version","state","uptime_s","interface","config","peers","warnings"' .
-expect_keys interface '"name","ifindex","mtu","mtu_source","addresses","queues","offload"' .interface
+expect_keys interface '"name","ifindex","mtu","mtu_source","addresses","queues","offload","workers"' .interface
 expect_keys config '"file","generation"' .config
 for n in 0 1; do
 	expect_keys "peer $n" '"name","public_key","state","endpoint","last_rx_age_s","handshake_age_s","rtt_ms",

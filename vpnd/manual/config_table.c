@@ -1,17 +1,22 @@
 /*
  * usage: config_table FILE.scd
  *
- * Copies a manual to stdout and puts the keys of the configuration where a line says so:
+ * Copies a manual to stdout and puts keys of the configuration, or codes of messages, where a line says so:
  *
  *      @KEYS interface@     those of the section
  *      @KEYS .@             those of no section
  *      @KEYS peers@         those that stand under a peer's name only
  *      @SHARED@             the sections whose keys a peer may have as well, in a sentence's list
+ *      @CODES E-DOC@        the codes of that family, with their help
+ *      @CODES *@            all others that did not stand there yet
  *
- * What it says of a key is its row in the schema, so a manual cannot say anything else than the parser does. A manual that
- * has one such line must have all: a key that stands nowhere, or twice, is an error. It runs when the manuals are made.
+ * What it says of a key is its row in the schema, so a manual cannot say anything else than the parser does; of a code, what
+ * `kcpctl help` says. A manual that has one line of keys must have all: a key that stands nowhere, or twice, is an error. It
+ * runs when the manuals are made.
  */
+#include "config/config_report.h"
 #include "config/config_schema.h"
+#include "control/control_code.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,9 +26,13 @@
 enum {
 	ROWS_MAX = 256,
 	LINE_BYTES = 4096,
+	CODE_BYTES = 16,
+	FAMILIES_MAX = 32,
 };
 
 static unsigned printed[ROWS_MAX];
+static char families[FAMILIES_MAX][CODE_BYTES]; /* of codes that were printed */
+static size_t family_count;
 
 /* As it stands: scdoc gives these characters a meaning. */
 static void print_plain(const char *text)
@@ -166,6 +175,62 @@ static void print_shared(void)
 	(void)putchar('\n');
 }
 
+/* "E-DOC" of "E-DOC-12" */
+static void family_of(const char *code, char ret_family[CODE_BYTES])
+{
+	const char *end = strrchr(code, '-');
+
+	(void)snprintf(ret_family, CODE_BYTES, "%.*s",
+		end && end - code < CODE_BYTES ? (int)(end - code) : 0, code);
+}
+
+static bool is_wanted(const char *code, const char *wanted)
+{
+	char family[CODE_BYTES];
+
+	family_of(code, family);
+	if (strcmp(wanted, "*") != 0)
+		return strcmp(family, wanted) == 0;
+	for (size_t i = 0; i < family_count; i++) {
+		if (strcmp(families[i], family) == 0)
+			return false;
+	}
+	return true;
+}
+
+static void print_code(const char *code, const char *help)
+{
+	(void)printf("*%s*\n\t", code);
+	print_plain(help);
+	(void)fputs("\n\n", stdout);
+}
+
+/* @return false if there is no such family */
+static bool print_codes(const char *wanted)
+{
+	size_t own_count, count;
+	const struct control_code_row *own = control_codes(&own_count);
+	const struct config_code_row *rows = config_report_codes(&count);
+	bool any = false;
+
+	for (size_t i = 0; i < own_count; i++) {
+		if (!is_wanted(own[i].code, wanted))
+			continue;
+		print_code(own[i].code, own[i].help);
+		any = true;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (!is_wanted(rows[i].code, wanted))
+			continue;
+		print_code(rows[i].code, rows[i].help);
+		any = true;
+	}
+	if (family_count == FAMILIES_MAX)
+		return false;
+	(void)snprintf(families[family_count++], CODE_BYTES, "%.15s", wanted);
+	return any;
+}
+
 /* @return false if the line asks for what there is not */
 static bool copy(const char *line)
 {
@@ -173,6 +238,8 @@ static bool copy(const char *line)
 
 	if (sscanf(line, "@KEYS %63[a-z_.]@", section) == 1)
 		return print_section(section);
+	if (sscanf(line, "@CODES %15[A-Z*-]@", section) == 1)
+		return print_codes(section);
 	if (strcmp(line, "@SHARED@\n") == 0)
 		print_shared();
 	else if (line[0] == '@')

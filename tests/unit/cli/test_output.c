@@ -1,4 +1,5 @@
 /* What people see, byte for byte against tests/unit/cli/golden/. GOLDEN_UPDATE=1 writes the files anew: read the diff. */
+#include "cli/doctor.h"
 #include "cli/output.h"
 
 #include <criterion/criterion.h>
@@ -348,4 +349,55 @@ static void print_events(const struct cli *cli)
 Test(output, events)
 {
 	golden("events", print_events, false);
+}
+
+/* One of each kind; two of one code, of which the last explains it; and what would steer a terminal. */
+static void print_doctor(const struct cli *cli)
+{
+	static struct doctor_finding findings[DOCTOR_FINDINGS_MAX];
+	struct doctor d = {.cli = cli, .findings = findings};
+
+	doctor_add(&d, DOCTOR_OK, NULL, "tun", "/dev/net/tun is there");
+	doctor_add(&d, DOCTOR_PROBLEM, "E-DOC-4", "ports", "UDP port %d is taken", 29900);
+	doctor_add(
+		&d, DOCTOR_WARNING, "E-DOC-15", "rules", "rule 100: from all lookup 51820\033[2J");
+	doctor_add(&d, DOCTOR_PROBLEM, "E-DOC-4", "ports", "UDP port %d is taken", 443);
+	doctor_add(
+		&d, DOCTOR_UNKNOWN, "E-DOC-18", "firewall", "nftables cannot be read without root");
+	doctor_add(&d, DOCTOR_OK, NULL, "clock", "the clock says 2026");
+	cr_assert_eq(doctor_found(&d, "ports"), 2);
+	cr_assert_eq(doctor_found(&d, "tun"), 0);
+	cr_assert_eq(doctor_report(&d), EXIT_OTHER);
+}
+
+static void print_doctor_json(const struct cli *cli)
+{
+	struct cli json = *cli;
+
+	json.options.json = true;
+	print_doctor(&json);
+}
+
+static void print_healthy(const struct cli *cli)
+{
+	static struct doctor_finding findings[DOCTOR_FINDINGS_MAX];
+	struct doctor d = {.cli = cli, .findings = findings};
+
+	for (int i = 0; i < DOCTOR_FINDINGS_MAX + 5; i++)
+		doctor_add(&d, i ? DOCTOR_OK : DOCTOR_WARNING, i ? NULL : "E-DOC-17", "many",
+			"as it should be");
+	cr_assert_eq(d.count, DOCTOR_FINDINGS_MAX);
+	cr_assert_eq(doctor_report(&d), EXIT_OK, "a warning is no problem");
+}
+
+Test(output, doctor)
+{
+	char *text = text_of(print_healthy, false);
+
+	golden("doctor", print_doctor, false);
+	golden("doctor-json", print_doctor_json, false);
+	cr_assert(strstr(text,
+			  "0 problems, 1 warning, 0 not known, 199 fine\n5 more are not shown\n"),
+		"%s", text);
+	free(text);
 }
