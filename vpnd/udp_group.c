@@ -50,3 +50,13 @@ int udp_group_steer(int fd, unsigned shards)
 		       ? -errno
 		       : 0;
 }
+
+int udp_group_shard(const uint8_t *bytes, size_t len, unsigned shards)
+{
+	if (len <= SHARD_AT)
+		return UDP_GROUP_NOBODY;
+	if (bytes[TYPE_AT] != TYPE_DATA)
+		return UDP_GROUP_REST;
+	unsigned shard = bytes[SHARD_AT] & SHARD_MASK;
+	return shard < shards ? (int)shard : 0;
+}
