@@ -114,8 +114,10 @@ static int part(
 		options.local.family = 4;
 	workers_stop(wire->workers);
 	if (error == 0 && workers > 0)
-		error = workers_open_sockets(wire->workers, &options, socket->number,
-			&socket->udp.kcpvpn, &socket->shards, fault);
+		error = workers_open_sockets(
+			wire->workers, &options, socket->number, &socket->shards, fault);
+	if (error == 0 && workers > 0)
+		error = kcpvpn_native_name_port(wire->native, &socket->udp.kcpvpn, socket->number);
 	workers_go(wire->workers);
 	if (error == 0)
 		error = udp_socket_open(&socket->calls, &options, wire->batch, NULL);
@@ -134,6 +136,7 @@ close_calls:
 	udp_socket_close(&socket->calls);
 whole:
 	if (workers > 0) {
+		kcpvpn_native_close_port(wire->native, &socket->udp.kcpvpn, native_now(wire));
 		close_shards(socket);
 		return fault_set(fault, error, "E-WIRE-2",
 			"set interface.queues: 1 to do without a socket a worker",

@@ -378,8 +378,7 @@ static void close_socket(struct worker_socket *socket)
 }
 
 static int open_socket(struct worker *worker, const struct udp_socket_options *like,
-	uint64_t number, const struct kcpvpn_udp_port *leader_port, struct worker_socket *socket,
-	struct fault *fault)
+	uint64_t number, struct worker_socket *socket, struct fault *fault)
 {
 	struct udp_socket_options options = *like;
 
@@ -394,7 +393,7 @@ static int open_socket(struct worker *worker, const struct udp_socket_options *l
 	socket->watch = (struct loop_watch){.fd = socket->udp.fd, .on_event = worker_on_socket};
 	error = loop_watch_add(worker->loop, &socket->watch, EPOLLIN);
 	if (error == 0)
-		error = kcpvpn_native_follow_port(worker->native, leader_port, &socket->udp.kcpvpn);
+		error = kcpvpn_native_name_port(worker->native, &socket->udp.kcpvpn, number);
 	if (error < 0)
 		return fault_set(fault, error, "E-WIRE-2", NULL, "cannot use a worker's socket: %s",
 			strerror(-error));
@@ -403,8 +402,7 @@ static int open_socket(struct worker *worker, const struct udp_socket_options *l
 }
 
 int workers_open_sockets(struct workers *set, const struct udp_socket_options *options,
-	uint64_t number, const struct kcpvpn_udp_port *leader_port,
-	struct worker_socket **ret_sockets, struct fault *fault)
+	uint64_t number, struct worker_socket **ret_sockets, struct fault *fault)
 {
 	unsigned count = workers_count(set);
 	struct worker_socket *sockets = calloc(count + 1, sizeof(*sockets));
@@ -417,8 +415,7 @@ int workers_open_sockets(struct workers *set, const struct udp_socket_options *o
 		list_init(&sockets[i].in_worker);
 	}
 	for (unsigned i = 0; error == 0 && i < count; i++)
-		error = open_socket(
-			&set->items[i], options, number, leader_port, &sockets[i], fault);
+		error = open_socket(&set->items[i], options, number, &sockets[i], fault);
 	if (error < 0) {
 		workers_close_sockets(set, sockets);
 		return error;

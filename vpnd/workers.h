@@ -102,13 +102,11 @@ void workers_tell(
  *
  * @options      of the group's first socket, but for `on_too_big`
  * @number       of the group: above 0, never used again
- * @leader_port  the door of that one
  * @ret_sockets  workers_count() of them, closed by workers_close_sockets()
  * @return       0 or a negative errno: then there are none
  */
 int workers_open_sockets(struct workers *workers, const struct udp_socket_options *options,
-	uint64_t number, const struct kcpvpn_udp_port *leader_port,
-	struct worker_socket **ret_sockets, struct fault *fault);
+	uint64_t number, struct worker_socket **ret_sockets, struct fault *fault);
 void workers_close_sockets(struct workers *workers, struct worker_socket *sockets);
 
 /**

@@ -170,6 +170,7 @@ void kcpvpn_native_free(struct kcpvpn_native *native)
 	native_data_node_fini(native);
 	answer_cache_fini(&native->answers);
 	free_tables(native);
+	free(native->ports);
 	free(native);
 }
 
@@ -544,7 +545,7 @@ void kcpvpn_native_close_port(
 
 	kcpvpn_native_flush(native, now_us);
 	native_handshake_port_gone(native, port);
-	native_follow_port_gone(native, port);
+	native_port_gone(native, port);
 	list_for_each (at, &native->peers) {
 		struct kcpvpn_peer *peer = list_entry(at, struct kcpvpn_peer, in_peers);
 		uint8_t kept = 0;
