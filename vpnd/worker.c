@@ -28,7 +28,7 @@ enum {
 	RECEIVES_PER_EVENT = 4,
 	TURNS_PER_ROUND = 16,
 	MESSAGE_PIECES = 128,
-	/* What is handed on is cut as for a path of this rate: where it leaves it is not cut again. */
+	/* What is handed on is cut as for a path of this rate; where it leaves it is cut as its path asks. */
 	HANDED_RATE_BPS = 200000000,
 	HANDED_SRTT_US = 1000,
 };

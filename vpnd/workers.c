@@ -127,6 +127,7 @@ static void hear_messages(struct workers *set, struct worker *worker)
 	while (message_ring_take(&worker->up, &message)) {
 		if (set->leader.native)
 			kcpvpn_native_hear(set->leader.native, &message, loop_now(set->loop).us);
+		explicit_bzero(&message, sizeof(message));
 	}
 }
 
@@ -330,6 +331,9 @@ static void detach(struct worker *worker)
 	while (message_ring_take(&worker->down, &message) ||
 		message_ring_take(&worker->up, &message))
 		;
+	explicit_bzero(&message, sizeof(message));
+	for (unsigned to = 0; to < worker->shard; to++)
+		packet_ring_clear(&worker->packets[to]);
 }
 
 int workers_attach(struct workers *set, const struct workers_leader *leader,

@@ -39,7 +39,7 @@ struct kcpvpn_shard_message {
 KCPVPN_API int kcpvpn_native_new_follower(const struct kcpvpn_native_config *config, unsigned shard,
 	int64_t now_us, struct kcpvpn_native **ret_native);
 
-/** What names a peer in messages: never used again by this leader. */
+/** What names a peer in messages: above 0, never used again by this leader, nor by another but for a chance of 2^-40. */
 KCPVPN_API uint64_t kcpvpn_peer_id(const struct kcpvpn_peer *peer);
 
 /** Leader or follower. @return NULL if it has no peer of that number */

@@ -354,7 +354,7 @@ Test(native_shards, messages_about_what_is_gone_do_nothing)
 			struct native_shard_message inner = {
 				.verb = (uint8_t)verb, .peer = peer + 5, .serial = 99};
 			if (verb == NATIVE_SHARD_SEND_ON || verb == NATIVE_SHARD_ERASE)
-				inner.peer = peer + 1;
+				inner.peer = pair.ends[0].peers[1]->id + peer;
 			inner.shard = 1;
 			memcpy(message.bytes, &inner, sizeof(inner));
 			kcpvpn_native_hear(pair.ends[0].followers[1].native, &message, pair.now_us);
