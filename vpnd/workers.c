@@ -235,21 +235,6 @@ int workers_new(struct loop *loop, struct tun *queues, unsigned count, uint16_t 
 	return 0;
 }
 
-int workers_start(struct workers *set, struct fault *fault)
-{
-	if (!set)
-		return 0;
-	for (unsigned i = 0; i < set->count; i++) {
-		int error = pthread_create(&set->items[i].thread, NULL, worker_run, &set->items[i]);
-		if (error)
-			return fault_set(fault, -error, "E-VPND-1", NULL,
-				"cannot start a thread: %s", strerror(error));
-		set->items[i].running = true;
-	}
-	set->started = true;
-	return 0;
-}
-
 static void end_threads(struct workers *set)
 {
 	pthread_mutex_lock(&set->lock);
@@ -264,7 +249,27 @@ static void end_threads(struct workers *set)
 	for (unsigned i = 0; i < set->count; i++)
 		if (set->items[i].running)
 			pthread_join(set->items[i].thread, NULL);
+	for (unsigned i = 0; i < set->count; i++)
+		set->items[i].running = false;
 	set->started = false;
+}
+
+int workers_start(struct workers *set, struct fault *fault)
+{
+	if (!set)
+		return 0;
+	for (unsigned i = 0; i < set->count; i++) {
+		int error = pthread_create(&set->items[i].thread, NULL, worker_run, &set->items[i]);
+		if (error) {
+			/* What comes next takes all of them for standing still. */
+			end_threads(set);
+			return fault_set(fault, -error, "E-VPND-1", NULL,
+				"cannot start a thread: %s", strerror(error));
+		}
+		set->items[i].running = true;
+	}
+	set->started = true;
+	return 0;
 }
 
 void workers_free(struct workers *set)

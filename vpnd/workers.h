@@ -65,7 +65,7 @@ unsigned workers_wanted(int queues);
 int workers_new(struct loop *loop, struct tun *queues, unsigned count, uint16_t mtu_bytes,
 	struct workers **ret_workers, struct fault *fault);
 
-/** Starts the threads, which inherit what the main thread may do. */
+/** Starts the threads, which inherit what the main thread may do. @return 0 or a negative errno: then none runs, nor ever will */
 int workers_start(struct workers *workers, struct fault *fault);
 
 /** Ends the threads and frees everything. Peers and sockets are gone by now. */
