@@ -32,6 +32,14 @@ int udp_group_share(int fd);
 int udp_group_steer(int fd, unsigned shards);
 
 /**
+ * Whether the host has such groups at all: opens one on a port of its choice and closes it.
+ *
+ * @shards  as above
+ * @return  0 or a negative errno
+ */
+int udp_group_probe(unsigned shards);
+
+/**
  * The same rule for one datagram: the kernel asks it of the first only where several were glued together (UDP_GRO).
  *
  * @return  the number of the socket that DATA belongs to, 0 .. shards - 1; or UDP_GROUP_REST, UDP_GROUP_NOBODY
