@@ -125,7 +125,8 @@ $(B)/kcpcat: $(KCPCAT_OBJ) $(B)/libkcpvpn.a
 
 # ---- tests -------------------------------------------------------------------------------------------------------
 # tests/unit/LAYER/*.c and tests/vectors/LAYER/*.c become one Criterion program each. A layer's tests are linked with
-# the whole of their own layer and with core alone, so that a call upwards does not link.
+# the whole of their own layer and with core alone, so that a call upwards does not link. Those of vpnd have a library that
+# only notes; tests/unit/workers has the real one.
 test_obj = $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard $(1)/*.c)))
 TEST_DIRS := $(sort $(patsubst %/,%,$(wildcard tests/unit/*/ tests/vectors/*/ tests/sim/)))
 TEST_DIRS := $(foreach d,$(TEST_DIRS),$(if $(wildcard $(d)/*.c),$(d)))
@@ -141,7 +142,7 @@ whole = -Wl,--whole-archive $(1) -Wl,--no-whole-archive
 define test_rule
 # $(1) directory, $(2) layer or program under test
 $(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(1) $(if $(filter $(LAYERS),$(2)),$(call archive,$(2)) $(call archive,core)) \
-		$(if $(filter vpnd,$(2)),$(filter-out $(B)/obj/vpnd/main.o,$(VPND_OBJ)) $(ARCHIVES_all)) \
+		$(if $(filter vpnd workers,$(2)),$(filter-out $(B)/obj/vpnd/main.o,$(VPND_OBJ)) $(ARCHIVES_all)) \
 		$(if $(filter cli,$(2)),$(filter-out $(B)/obj/cli/main.o,$(CLI_OBJ)) $(ARCHIVES_all)) \
 		$(if $(filter lab sim,$(2)),$(LAB_PART_OBJ)) $(if $(filter lab,$(2)),$(call archive,core)) \
 		$(if $(filter stack sim,$(2)),$(ARCHIVES_stack)) $(if $(filter sim,$(2)),$(addprefix $(B)/obj/tests/unit/stack/native_,pair.o load.o))

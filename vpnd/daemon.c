@@ -19,6 +19,7 @@
 #include "vpnd/privileges.h"
 #include "vpnd/state_file.h"
 #include "vpnd/state_folder.h"
+#include "vpnd/udp_group.h"
 #include "vpnd/udp_socket.h"
 #include "vpnd/wire_kcp_go.h"
 #include "vpnd/wire_native.h"
@@ -466,6 +467,21 @@ static int open_loop(struct daemon *daemon, struct fault *fault)
 	return 0;
 }
 
+/* A number is an order, and what stands in its way an error; left to us, it is as many as the host has sockets for. */
+static unsigned queues_wanted(const struct daemon *daemon)
+{
+	int asked = daemon->config->interface.queues;
+	unsigned queues = workers_wanted(asked);
+	int error = asked == CONFIG_AUTO && queues > 1 ? udp_group_probe(queues) : 0;
+
+	if (error == 0)
+		return queues;
+	log_warn(&daemon->logger->log,
+		"one thread carries all packets: the host does not let several share a port: %s",
+		strerror(-error));
+	return 1;
+}
+
 static int open_network(struct daemon *daemon, struct fault *fault)
 {
 	const struct config *config = daemon->config;
@@ -473,7 +489,7 @@ static int open_network(struct daemon *daemon, struct fault *fault)
 	   all of them the main thread's. */
 	bool parted = config->wire == CONFIG_WIRE_NATIVE &&
 		      config->routes.selection != CONFIG_SELECTION_INTERFACE;
-	unsigned queues = parted ? workers_wanted(config->interface.queues) : 1;
+	unsigned queues = parted ? queues_wanted(daemon) : 1;
 	struct netlink_own own = {.protocol = (uint8_t)config->routes.protocol};
 	const char *netns = config->interface.netns;
 	int back = -1;

@@ -1,6 +1,7 @@
 /* Fills the status document: what the daemon knows, what the packet path counted, and what the wire adds. */
 #include "vpnd/broker.h"
 #include "vpnd/daemon.h"
+#include "vpnd/handover.h"
 #include "vpnd/peer.h"
 #include "vpnd/privileges.h"
 #include "vpnd/workers.h"
@@ -74,17 +75,25 @@ static void fill_workers(struct daemon *daemon, struct control_status *status)
 {
 	unsigned more = workers_count(daemon->workers);
 	struct control_queue *to = status->interface.workers;
+	uint64_t lost = 0;
 
 	status->interface.worker_count = more > 0 ? more + 1 : 0;
-	if (more == 0)
-		return;
-	to[0].rx_packets = (int64_t)daemon->device.tun.counters.rx_packets;
-	to[0].tx_packets = (int64_t)daemon->device.tun.counters.tx_packets;
-	for (unsigned i = 0; i < more; i++) {
-		const struct tun_counters *from = workers_tun(daemon->workers, i);
-		to[i + 1] = (struct control_queue){(int64_t)from->rx_packets,
-			(int64_t)from->tx_packets, (int64_t)workers_handed_on(daemon->workers, i)};
+	for (unsigned i = 0; more > 0 && i <= more; i++) {
+		const struct tun_counters *from =
+			i > 0 ? workers_tun(daemon->workers, i - 1) : &daemon->device.tun.counters;
+		const struct handover_side *handover = workers_handover(daemon->workers, i);
+		to[i] = (struct control_queue){
+			.rx_packets = (int64_t)from->rx_packets,
+			.tx_packets = (int64_t)from->tx_packets,
+			.handed_on = i > 0 ? (int64_t)workers_handed_on(daemon->workers, i - 1) : 0,
+			.datagrams_handed_on = (int64_t)handover->handed,
+		};
+		lost += handover->full + handover->gone;
 	}
+	if (lost > 0)
+		(void)control_strings_addf(&status->warnings,
+			"%llu datagrams were lost on their way from one worker to another",
+			(unsigned long long)lost);
 }
 
 static int fill_peer(struct daemon *daemon, const struct peer *peer, struct control_status *status)

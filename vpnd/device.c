@@ -58,31 +58,38 @@ static void close_queues(struct device *device)
 	device->queue_count = 1;
 }
 
-/* All of them or one. */
+/*
+ * All of them or one. The host may have none to give, or a device of that name that somebody made for one reader. If there is not
+ * even one, what was wrong first says more.
+ */
 static int open_queues(
 	struct device *device, struct tun_options *options, unsigned count, struct fault *fault)
 {
-	int error = -EINVAL;
+	struct fault first = {0};
+	int error = 0;
 
 	device->queue_count = 1;
-	options->multi = count > 1;
-	if (options->multi)
-		error = tun_open(&device->tun, options, fault);
+	options->multi = false;
+	if (count == 1)
+		return tun_open(&device->tun, options, fault);
+	options->multi = true;
+	error = tun_open(&device->tun, options, &first);
 	for (unsigned i = 1; error == 0 && i < count; i++) {
-		error = tun_open_queue(&device->queues[i - 1], &device->tun, fault);
+		error = tun_open_queue(&device->queues[i - 1], &device->tun, &first);
 		if (error == 0)
 			device->queue_count++;
 	}
-	if (error == 0 || error == -EPERM || error == -EBUSY)
-		return error;
-	if (options->multi) {
-		log_warn(device->log, "the device gets one queue: %s", fault->text);
-		close_queues(device);
-		tun_close(&device->tun);
-		*fault = (struct fault){0};
-	}
+	if (error == 0)
+		return 0;
+	close_queues(device);
+	tun_close(&device->tun);
 	options->multi = false;
-	return tun_open(&device->tun, options, fault);
+	if (error != -EPERM && tun_open(&device->tun, options, fault) == 0) {
+		log_warn(device->log, "the device gets one queue: %s", first.text);
+		return 0;
+	}
+	*fault = first;
+	return error;
 }
 
 int device_open(struct device *device, const char *name, bool offload, unsigned queues,

@@ -472,25 +472,15 @@ void packet_path_put(struct packet_path *path, struct peer *peer, const void *me
 {
 	const struct super_limits limits = {UINT16_MAX, UINT16_MAX};
 	struct super_packet packet;
-	struct ingress_packet *slot;
 
 	if (super_message_parse(message, len, &limits, &packet) != SUPER_OK)
 		return;
-	tidy_queue(path, peer, now);
-	slot = ingress_packet_take(len > slot_room(path) ? &path->long_packets : &path->packets);
-	if (!slot || len > slot->capacity) {
-		ingress_packet_return(slot);
-		path->counters.no_memory += packet.segments;
+	/* It may have waited while addresses were given to others. */
+	if (allowed_ips_lookup(&path->owners, packet.ip.version, packet.ip.dst) != peer) {
+		path->counters.no_peer++;
 		return;
 	}
-	memcpy(slot->data, message, len);
-	slot->len = (uint32_t)len;
-	slot->ip_at = (uint16_t)(packet.bytes - (const uint8_t *)message);
-	slot->segments = packet.segments;
-	(void)ingress_push(&peer->queue, slot, &packet.ip, now);
-	if (!list_linked(&peer->in_waiting))
-		list_add_tail(&path->waiting, &peer->in_waiting);
-	packet_path_writable(path, peer);
+	queue_packet(path, peer, &packet, now);
 }
 
 void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono now)

@@ -121,7 +121,10 @@ void packet_path_rest(struct packet_path *path, struct peer *peer, struct mono n
 /** To be called once in a while: gives back the memory that reading takes, and what of the pools was not used since the last time. */
 void packet_path_trim(struct packet_path *path);
 
-/** Queues a message for a peer that another thread took from the host, in the form that wire_ops.send takes. */
+/**
+ * Queues a message for a peer that another thread took from the host, in the form that wire_ops.send takes; cut anew, as the
+ * path asks here. Whoever does not own its destination, or no longer does, does not get it.
+ */
 void packet_path_put(struct packet_path *path, struct peer *peer, const void *message, size_t len,
 	struct mono now);
 

@@ -3,8 +3,9 @@
  * by one side. What is put is visible before its counter, and a place is free before the counter of the reader says so.
  *
  * A packet stands in one run of bytes, behind a head with its length and peer, rounded up to eight bytes. What does not fit
- * before the end of the memory stands at its beginning: a head without a peer says that the rest is skipped. Peers count from
- * 1 on.
+ * before the end of the memory stands at its beginning: a head without a name says that the rest is skipped. Names count from
+ * 1 on. Each side may be ahead of its counter, in a place of its own: the writer with packets that are not shown yet, the reader
+ * with packets that it still uses.
  *
  * A bell rings once until it is answered. The reader answers first and looks then, so what is put while it looks is either
  * seen or rings again.
@@ -111,7 +112,7 @@ bool message_ring_take(struct message_ring *ring, struct kcpvpn_shard_message *r
 /* ---- packets --------------------------------------------------------------------------------------------------------- */
 
 struct head {
-	uint64_t peer; /* 0 = skip the rest of the memory */
+	uint64_t name; /* 0 = skip the rest of the memory */
 	uint64_t len;
 };
 
@@ -126,6 +127,9 @@ int packet_ring_init(struct packet_ring *ring)
 {
 	atomic_init(&ring->written, 0);
 	atomic_init(&ring->read, 0);
+	ring->begun = 0;
+	ring->looked = 0;
+	/* Zeros of this size come from the kernel, which gives memory to a page only when it is written. */
 	ring->bytes = calloc(1, SHARD_RING_PACKET_BYTES);
 	return ring->bytes ? 0 : -ENOMEM;
 }
@@ -137,75 +141,97 @@ void packet_ring_fini(struct packet_ring *ring)
 }
 
 /* How many bytes are skipped so that `need` stand in one run. */
-static size_t skipped(size_t written, size_t need)
+static size_t skipped(size_t at, size_t need)
 {
-	size_t left = SHARD_RING_PACKET_BYTES - written % SHARD_RING_PACKET_BYTES;
+	size_t left = SHARD_RING_PACKET_BYTES - at % SHARD_RING_PACKET_BYTES;
 
 	return left < need ? left : 0;
 }
 
 bool packet_ring_room(const struct packet_ring *ring, size_t len)
 {
-	size_t written = atomic_load_explicit(&ring->written, memory_order_relaxed);
-	size_t used = written - atomic_load_explicit(&ring->read, memory_order_acquire);
-	size_t need = cost(len) + skipped(written, cost(len));
+	size_t used = ring->begun - atomic_load_explicit(&ring->read, memory_order_acquire);
+	size_t need = cost(len) + skipped(ring->begun, cost(len));
 
 	return len < SHARD_RING_PACKET_BYTES / 2 && used + need <= SHARD_RING_PACKET_BYTES;
 }
 
-bool packet_ring_put(struct packet_ring *ring, uint64_t peer, const void *packet, size_t len)
+void *packet_ring_begin(struct packet_ring *ring, uint64_t name, size_t len)
 {
-	size_t written = atomic_load_explicit(&ring->written, memory_order_relaxed);
-	size_t skip = skipped(written, cost(len));
+	size_t skip = skipped(ring->begun, cost(len));
 	struct head head = {0, skip};
 
 	if (!packet_ring_room(ring, len))
-		return false;
+		return NULL;
 	if (skip > 0)
-		memcpy(ring->bytes + written % SHARD_RING_PACKET_BYTES, &head, sizeof(head));
-	written += skip;
-	head = (struct head){peer, len};
-	uint8_t *at = ring->bytes + written % SHARD_RING_PACKET_BYTES;
+		memcpy(ring->bytes + ring->begun % SHARD_RING_PACKET_BYTES, &head, sizeof(head));
+	head = (struct head){name, len};
+	uint8_t *at = ring->bytes + (ring->begun + skip) % SHARD_RING_PACKET_BYTES;
 	memcpy(at, &head, sizeof(head));
-	memcpy(at + sizeof(head), packet, len);
-	atomic_store_explicit(&ring->written, written + cost(len), memory_order_release);
+	ring->begun += skip + cost(len);
+	return at + sizeof(head);
+}
+
+void packet_ring_end(struct packet_ring *ring)
+{
+	atomic_store_explicit(&ring->written, ring->begun, memory_order_release);
+}
+
+bool packet_ring_put(struct packet_ring *ring, uint64_t name, const void *packet, size_t len)
+{
+	void *place = packet_ring_begin(ring, name, len);
+
+	if (!place)
+		return false;
+	memcpy(place, packet, len);
+	packet_ring_end(ring);
 	return true;
 }
 
-/* The head of the oldest packet, behind what is skipped. @return false if there is none */
-static bool oldest(struct packet_ring *ring, size_t *ret_read, struct head *ret_head)
+/* The head of the oldest packet not looked at, behind what is skipped. @return false if there is none */
+static bool oldest(struct packet_ring *ring, struct head *ret_head)
 {
 	size_t written = atomic_load_explicit(&ring->written, memory_order_acquire);
-	size_t read = atomic_load_explicit(&ring->read, memory_order_relaxed);
 
-	while (read != written) {
-		memcpy(ret_head, ring->bytes + read % SHARD_RING_PACKET_BYTES, sizeof(*ret_head));
-		if (ret_head->peer > 0) {
-			*ret_read = read;
+	while (ring->looked != written) {
+		memcpy(ret_head, ring->bytes + ring->looked % SHARD_RING_PACKET_BYTES,
+			sizeof(*ret_head));
+		if (ret_head->name > 0)
 			return true;
-		}
-		read += ret_head->len;
+		ring->looked += ret_head->len;
 	}
 	return false;
 }
 
-const void *packet_ring_peek(struct packet_ring *ring, uint64_t *ret_peer, size_t *ret_len)
+uint64_t packet_ring_next(struct packet_ring *ring)
 {
 	struct head head;
-	size_t read;
 
-	if (!oldest(ring, &read, &head))
-		return NULL;
-	*ret_peer = head.peer;
-	*ret_len = head.len;
-	return ring->bytes + read % SHARD_RING_PACKET_BYTES + sizeof(head);
+	return oldest(ring, &head) ? head.name : 0;
 }
 
-void packet_ring_drop(struct packet_ring *ring)
+void *packet_ring_look(struct packet_ring *ring, uint64_t *ret_name, size_t *ret_len)
 {
 	struct head head;
-	size_t read;
 
-	if (oldest(ring, &read, &head))
-		atomic_store_explicit(&ring->read, read + cost(head.len), memory_order_release);
+	if (!oldest(ring, &head))
+		return NULL;
+	*ret_name = head.name;
+	*ret_len = head.len;
+	uint8_t *at = ring->bytes + ring->looked % SHARD_RING_PACKET_BYTES + sizeof(head);
+	ring->looked += cost(head.len);
+	return at;
+}
+
+void packet_ring_release(struct packet_ring *ring)
+{
+	atomic_store_explicit(&ring->read, ring->looked, memory_order_release);
+}
+
+void packet_ring_clear(struct packet_ring *ring)
+{
+	if (!ring->bytes)
+		return;
+	ring->looked = atomic_load_explicit(&ring->written, memory_order_acquire);
+	packet_ring_release(ring);
 }

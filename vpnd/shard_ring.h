@@ -49,25 +49,35 @@ bool message_ring_put(struct message_ring *ring, const struct kcpvpn_shard_messa
 /** Takes the oldest, and wipes it in the ring. @return false if there is none */
 bool message_ring_take(struct message_ring *ring, struct kcpvpn_shard_message *ret_message);
 
-/** Packets of peers that are named by kcpvpn_peer_id(). */
+/** Packets with a name each, which is a number above 0. One side writes, the other reads. */
 struct packet_ring {
 	_Alignas(SHARD_RING_ALIGN_BYTES) atomic_size_t written;
+	size_t begun; /* the writer's: with what is not shown yet */
 	_Alignas(SHARD_RING_ALIGN_BYTES) atomic_size_t read;
+	size_t looked;	/* the reader's: with what it still uses */
 	uint8_t *bytes; /* SHARD_RING_PACKET_BYTES */
 };
 
 int packet_ring_init(struct packet_ring *ring);
 void packet_ring_fini(struct packet_ring *ring);
-/** Whether a packet of `len` bytes can be put. */
+/** The writer: whether a packet of `len` bytes can be put. */
 bool packet_ring_room(const struct packet_ring *ring, size_t len);
-/** @return false if there is no room */
-bool packet_ring_put(struct packet_ring *ring, uint64_t peer, const void *packet, size_t len);
+/** The writer: a place for a packet, which packet_ring_end() shows with all that were begun. @return NULL without room */
+void *packet_ring_begin(struct packet_ring *ring, uint64_t name, size_t len);
+void packet_ring_end(struct packet_ring *ring);
+/** The writer: both at once. @return false if there is no room */
+bool packet_ring_put(struct packet_ring *ring, uint64_t name, const void *packet, size_t len);
+/** The reader: the name of the packet that packet_ring_look() would give. @return 0 if there is none */
+uint64_t packet_ring_next(struct packet_ring *ring);
 /**
- * Shows the oldest packet.
+ * The reader: the oldest packet that it has not looked at.
  *
- * @return  its bytes, valid until packet_ring_drop(); NULL if there is none
+ * @return  its bytes, which may be written to, valid until packet_ring_release(); NULL if there is none
  */
-const void *packet_ring_peek(struct packet_ring *ring, uint64_t *ret_peer, size_t *ret_len);
-void packet_ring_drop(struct packet_ring *ring);
+void *packet_ring_look(struct packet_ring *ring, uint64_t *ret_name, size_t *ret_len);
+/** The reader: gives back what it looked at. */
+void packet_ring_release(struct packet_ring *ring);
+/** The reader: drops all that is inside. Harmless if the ring is all zeros. */
+void packet_ring_clear(struct packet_ring *ring);
 
 #endif

@@ -13,7 +13,9 @@
 
 #include <errno.h>
 #include <linux/filter.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum {
 	TYPE_AT = 0, /* type of datagram */
@@ -49,4 +51,43 @@ int udp_group_steer(int fd, unsigned shards)
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)) < 0
 		       ? -errno
 		       : 0;
+}
+
+int udp_group_probe(unsigned shards)
+{
+	struct sockaddr_in local = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_ANY),
+	};
+	socklen_t len = sizeof(local);
+	int first = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int second = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int error = 0;
+
+	if (first < 0 || second < 0 || bind(first, (const struct sockaddr *)&local, len) < 0 ||
+		getsockname(first, (struct sockaddr *)&local, &len) < 0)
+		error = -errno;
+	if (error == 0)
+		error = udp_group_share(first);
+	if (error == 0)
+		error = udp_group_share(second);
+	if (error == 0 && bind(second, (const struct sockaddr *)&local, len) < 0)
+		error = -errno;
+	if (error == 0)
+		error = udp_group_steer(first, shards);
+	if (first >= 0)
+		close(first);
+	if (second >= 0)
+		close(second);
+	return error;
+}
+
+int udp_group_shard(const uint8_t *bytes, size_t len, unsigned shards)
+{
+	if (len <= SHARD_AT)
+		return UDP_GROUP_NOBODY;
+	if (bytes[TYPE_AT] != TYPE_DATA)
+		return UDP_GROUP_REST;
+	unsigned shard = bytes[SHARD_AT] & SHARD_MASK;
+	return shard < shards ? (int)shard : 0;
 }

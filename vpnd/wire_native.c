@@ -786,6 +786,18 @@ static void on_handed(void *ctx, uint64_t id, const void *packet, size_t len)
 		events->handed(events->ctx, p->peer, packet, len);
 }
 
+static bool on_handed_datagrams(
+	void *ctx, uint64_t number, const struct kcpvpn_datagram *batch, size_t count)
+{
+	struct native_wire *wire = ctx;
+	const struct native_socket *socket = native_socket_of(wire, number);
+
+	if (!socket)
+		return false;
+	kcpvpn_native_input(wire->native, &socket->udp.kcpvpn, batch, count, native_now(wire));
+	return true;
+}
+
 static int make_followers(struct native_wire *wire, const struct kcpvpn_native_config *config)
 {
 	const struct workers_leader leader = {
@@ -793,6 +805,7 @@ static int make_followers(struct native_wire *wire, const struct kcpvpn_native_c
 		.native = wire->native,
 		.takes = wire->wire.takes,
 		.packet = on_handed,
+		.datagrams = on_handed_datagrams,
 	};
 
 	workers_stop(wire->workers);

@@ -42,6 +42,7 @@ struct native_socket {
 	struct loop_watch calls_watch;
 	bool parted;
 	struct worker_socket *shards; /* one for each worker; NULL = there are none */
+	uint64_t number;	      /* of the group: from 1 on, in the whole process */
 	struct native_wire *wire;
 	struct kcpvpn_endpoint
 		listen; /* as configured; family 6, all zero = any address and port */
@@ -144,6 +145,8 @@ void native_listen_again(struct native_wire *wire);
 /** Address `index` that should be listened on and is not, from 0 on. @return NULL behind the last */
 const struct kcpvpn_endpoint *native_listen_missing(const struct native_wire *wire, size_t index);
 void native_listen_end(struct native_wire *wire);
+/** The socket of that number. @return NULL: it is gone */
+struct native_socket *native_socket_of(const struct native_wire *wire, uint64_t number);
 /** Any descriptor that answers questions about interfaces; -1 = there is none. */
 int native_any_socket(const struct native_wire *wire);
 /**

@@ -8,7 +8,8 @@
  * when the first such address comes up, not before.
  *
  * Handshakes have a socket of their own on each port, so that a flood of them does not push data out of the kernel's
- * queue. They are taken a batch at a time, data as long as it comes; their queue is where too many of them are lost.
+ * queue. They are taken a batch at a time, data as long as it comes; their queue is where too many of them are lost. What comes
+ * to the wrong one of several sockets is handed to the right thread (handover.h).
  */
 #include "config/config.h"
 #include "core/log.h"
@@ -45,6 +46,7 @@ static void on_socket(struct loop_watch *watch, uint32_t events)
 		size_t count = udp_socket_receive(&socket->udp, &batch);
 		stage_did(stages, count);
 		(void)stage_enter(stages, before);
+		count = workers_sort(socket->wire->workers, socket->number, &batch, count);
 		if (count > 0)
 			kcpvpn_native_input(socket->wire->native, &socket->udp.kcpvpn, batch, count,
 				native_now(socket->wire));
@@ -61,6 +63,7 @@ static void on_calls(struct loop_watch *watch, uint32_t events)
 	(void)events;
 	do {
 		size_t count = udp_socket_receive(&socket->calls, &batch);
+		count = workers_sort(socket->wire->workers, socket->number, &batch, count);
 		if (count > 0)
 			kcpvpn_native_input(socket->wire->native, &socket->udp.kcpvpn, batch, count,
 				native_now(socket->wire));
@@ -112,7 +115,9 @@ static int part(
 	workers_stop(wire->workers);
 	if (error == 0 && workers > 0)
 		error = workers_open_sockets(
-			wire->workers, &options, &socket->udp.kcpvpn, &socket->shards, fault);
+			wire->workers, &options, socket->number, &socket->shards, fault);
+	if (error == 0 && workers > 0)
+		error = kcpvpn_native_name_port(wire->native, &socket->udp.kcpvpn, socket->number);
 	workers_go(wire->workers);
 	if (error == 0)
 		error = udp_socket_open(&socket->calls, &options, wire->batch, NULL);
@@ -131,6 +136,7 @@ close_calls:
 	udp_socket_close(&socket->calls);
 whole:
 	if (workers > 0) {
+		kcpvpn_native_close_port(wire->native, &socket->udp.kcpvpn, native_now(wire));
 		close_shards(socket);
 		return fault_set(fault, error, "E-WIRE-2",
 			"set interface.queues: 1 to do without a socket a worker",
@@ -153,6 +159,8 @@ static void close_calls(struct native_socket *socket)
 static struct native_socket *open_one(struct native_wire *wire,
 	const struct kcpvpn_endpoint *address, struct fault *fault, int *ret_error)
 {
+	static uint64_t
+		last_number; /* never used again: what is under way may name a socket that is gone */
 	struct udp_socket_options options;
 	struct native_socket *socket = calloc(1, sizeof(*socket));
 
@@ -167,6 +175,7 @@ static struct native_socket *open_one(struct native_wire *wire,
 	options.on_too_big = on_too_big;
 	options.ctx = wire;
 	socket->wire = wire;
+	socket->number = ++last_number;
 	socket->listen = *address;
 	*ret_error = udp_socket_open(&socket->udp, &options, wire->batch, fault);
 	if (*ret_error < 0)
@@ -404,6 +413,15 @@ void native_listen_end(struct native_wire *wire)
 	if (wire->spare)
 		end(wire->spare);
 	wire->spare = NULL;
+}
+
+struct native_socket *native_socket_of(const struct native_wire *wire, uint64_t number)
+{
+	for (size_t i = 0; i < wire->listener_count; i++) {
+		if (wire->listeners[i] && wire->listeners[i]->number == number)
+			return wire->listeners[i];
+	}
+	return wire->spare && wire->spare->number == number ? wire->spare : NULL;
 }
 
 int native_any_socket(const struct native_wire *wire)

@@ -184,6 +184,18 @@ static void warn_count(struct control_status *status, uint64_t count, const char
 			&status->warnings, "%llu %s", (unsigned long long)count, what);
 }
 
+/* Of all threads; workers stand still. */
+static void sum_stats(const struct native_wire *wire, struct kcpvpn_native_stats *ret_stats)
+{
+	struct kcpvpn_native_stats more;
+
+	kcpvpn_native_stats(wire->native, ret_stats);
+	for (unsigned i = 0; i < workers_count(wire->workers); i++) {
+		kcpvpn_native_stats(workers_native(wire->workers, i), &more);
+		ret_stats->drop_shard += more.drop_shard;
+	}
+}
+
 void native_status(const struct wire *base, struct control_status *status)
 {
 	const struct native_wire *wire = (const struct native_wire *)base;
@@ -200,7 +212,7 @@ void native_status(const struct wire *base, struct control_status *status)
 			"refused, "
 			"and cannot be opened again; trying",
 			kcpvpn_endpoint_format(missing, text));
-	kcpvpn_native_stats(wire->native, &stats);
+	sum_stats(wire, &stats);
 	if (!kcpvpn_native_keys_locked(wire->native))
 		(void)control_strings_add(&status->warnings,
 			"keys may be written to swap: the limit of locked memory is too low "
@@ -218,4 +230,6 @@ void native_status(const struct wire *base, struct control_status *status)
 		"handshakes were made for another public key or network key than ours");
 	warn_count(status, stats.nonce_refused,
 		"datagrams were not sent because their number was not new; please report this");
+	warn_count(status, stats.drop_shard,
+		"datagrams came to the wrong thread, or for one that there is none of");
 }

@@ -28,7 +28,7 @@ enum {
 	RECEIVES_PER_EVENT = 4,
 	TURNS_PER_ROUND = 16,
 	MESSAGE_PIECES = 128,
-	/* What is handed on is cut as for a path of this rate: where it leaves it is not cut again. */
+	/* What is handed on is cut as for a path of this rate; where it leaves it is cut as its path asks. */
 	HANDED_RATE_BPS = 200000000,
 	HANDED_SRTT_US = 1000,
 };
@@ -61,7 +61,7 @@ bool worker_tell(void *ctx, unsigned shard, const struct kcpvpn_shard_message *m
 	struct worker *worker = ctx;
 
 	(void)shard;
-	worker->bells[0] = true;
+	worker->bells |= 1;
 	return message_ring_put(&worker->up, message);
 }
 
@@ -121,7 +121,7 @@ static int send_packet(struct wire *wire, struct peer *peer, const void *packet,
 	unsigned to = worker->shard % beyond;
 	if (!packet_ring_put(&worker->packets[to], kcpvpn_peer_id(peer->wire), packet, len))
 		return -ENOBUFS;
-	worker->bells[to] = true;
+	worker->bells |= UINT32_C(1) << to;
 	worker->handed_on++;
 	return 0;
 }
@@ -158,10 +158,13 @@ void worker_on_socket(struct loop_watch *watch, uint32_t events)
 	struct worker_socket *socket = list_entry(watch, struct worker_socket, watch);
 	struct worker *worker = socket->worker;
 	const struct kcpvpn_datagram *batch;
+	uint32_t to;
 
 	(void)events;
 	for (int i = 0; i < RECEIVES_PER_EVENT || udp_socket_pending(&socket->udp); i++) {
 		size_t count = udp_socket_receive(&socket->udp, &batch);
+		count = handover_sort(&worker->handover, socket->number, &batch, count, &to);
+		workers_wake(worker->set, to);
 		worker_hear(worker, loop_now(worker->loop));
 		if (count > 0)
 			kcpvpn_native_input(
@@ -199,16 +202,50 @@ static void take_packets(struct worker *worker)
 		const void *packet;
 		uint64_t id;
 		size_t len;
-		while ((packet = packet_ring_peek(ring, &id, &len)) != NULL) {
+		while ((packet = packet_ring_look(ring, &id, &len)) != NULL) {
 			struct kcpvpn_peer *handle =
 				worker->native ? kcpvpn_native_peer(worker->native, id) : NULL;
 			struct peer *peer = handle ? kcpvpn_peer_user(handle) : NULL;
 			if (peer)
 				packet_path_put(
 					&worker->path, peer, packet, len, loop_now(worker->loop));
-			packet_ring_drop(ring);
+			packet_ring_release(ring);
 		}
 	}
+}
+
+static struct worker_socket *socket_of(const struct worker *worker, uint64_t number)
+{
+	list_for_each (at, &worker->sockets) {
+		struct worker_socket *socket = list_entry(at, struct worker_socket, in_worker);
+		if (socket->number == number)
+			return socket;
+	}
+	return NULL;
+}
+
+/* Datagrams that came to others' sockets. */
+static void take_datagrams(struct worker *worker, unsigned from)
+{
+	struct handover_side *side = &worker->handover;
+	const struct kcpvpn_datagram *batch;
+	uint64_t number;
+	size_t count;
+
+	for (int i = 0; i < WORKER_TAKES; i++) {
+		count = handover_take(side, from, &number, &batch);
+		if (count == 0)
+			return;
+		struct worker_socket *socket = socket_of(worker, number);
+		worker_hear(worker, loop_now(worker->loop));
+		if (socket)
+			kcpvpn_native_input(
+				worker->native, &socket->udp.kcpvpn, batch, count, now_us(worker));
+		else
+			side->gone += count;
+		handover_release(side, from);
+	}
+	bell_ring(&worker->bell);
 }
 
 static void on_bell(struct loop_watch *watch, uint32_t events)
@@ -219,6 +256,9 @@ static void on_bell(struct loop_watch *watch, uint32_t events)
 	bell_answer(&worker->bell);
 	worker_hear(worker, loop_now(worker->loop));
 	take_packets(worker);
+	for (unsigned from = 0; from <= worker->set->count; from++)
+		if (from != worker->shard)
+			take_datagrams(worker, from);
 }
 
 /* ---- rounds -------------------------------------------------------------------------------------------------------------- */
@@ -261,12 +301,8 @@ static bool turn(struct worker *worker, struct mono now)
 
 static void ring_bells(struct worker *worker)
 {
-	for (unsigned to = 0; to < worker->shard; to++) {
-		if (!worker->bells[to])
-			continue;
-		worker->bells[to] = false;
-		bell_ring(to > 0 ? &worker->set->items[to - 1].bell : &worker->set->bell);
-	}
+	workers_wake(worker->set, worker->bells);
+	worker->bells = 0;
 }
 
 static void after_round(void *ctx, struct mono now)
@@ -364,6 +400,8 @@ int worker_init(struct worker *worker, struct workers *set, unsigned shard, stru
 	queue->fd = -1;
 	worker->bell.fd = -1;
 	list_init(&worker->peers);
+	list_init(&worker->sockets);
+	handover_side_init(&worker->handover, set->handover, shard);
 	loop_timer_init(&worker->timer, on_deadline);
 	loop_timer_init(&worker->rest, on_rest);
 	loop_timer_init(&worker->retry, on_retry);

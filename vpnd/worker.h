@@ -3,6 +3,7 @@
 #define VPND_WORKER_H
 
 #include "core/list.h"
+#include "vpnd/handover.h"
 #include "vpnd/packet_path.h"
 #include "vpnd/shard_ring.h"
 #include "vpnd/wire.h"
@@ -15,12 +16,16 @@ enum {
 	WORKER_REFUSED_MAX = 16, /* sizes that the host refused and that wait to be told */
 	WORKER_REST_US = 10000000,
 	WORKER_RETRY_US = 1000, /* after a ring was full */
+	WORKER_TAKES =
+		16, /* batches taken of what another thread handed over before others have their turn */
 };
 
 struct worker_socket {
+	struct list in_worker;
 	struct udp_socket udp;
 	struct loop_watch watch;
 	struct worker *worker;
+	uint64_t number; /* of the group */
 };
 
 struct worker_refused {
@@ -44,7 +49,9 @@ struct worker {
 	struct loop_timer rest;	      /* armed while queues hold memory */
 	struct loop_timer retry;      /* armed while a ring is full */
 	bool resting;
-	struct list peers; /* mirrors: struct peer, by in_daemon */
+	struct list peers;   /* mirrors: struct peer, by in_daemon */
+	struct list sockets; /* struct worker_socket */
+	struct handover_side handover;
 	struct worker_refused refused[WORKER_REFUSED_MAX];
 	size_t refused_count;
 	uint64_t handed_on;
@@ -55,7 +62,7 @@ struct worker {
 	struct message_ring up;	  /* to it */
 	/* to those of lower shards: packets that these send for it; `bells` says whom to wake after the round */
 	struct packet_ring packets[KCPVPN_SHARDS_MAX];
-	bool bells[KCPVPN_SHARDS_MAX];
+	uint32_t bells; /* a bit for each */
 };
 
 struct workers {
@@ -65,6 +72,8 @@ struct workers {
 	struct bell bell;  /* the main thread's */
 	struct loop_watch bell_watch;
 	struct workers_leader leader; /* native NULL: there is none */
+	struct handover *handover;
+	struct handover_side side; /* the main thread's */
 	/* Standing still: `stop` is looked at by workers after each round. */
 	atomic_bool stop, ended;
 	pthread_mutex_t lock;
@@ -84,6 +93,9 @@ void *worker_run(void *worker);
 
 /** Takes what the leader told. By the worker, or by the main thread while it stands still. */
 void worker_hear(struct worker *worker, struct mono now);
+
+/** Wakes threads. @to  a bit for each, the main thread's is the lowest */
+void workers_wake(struct workers *set, uint32_t to);
 
 /** For the library of a follower. @ctx  the worker */
 bool worker_tell(void *ctx, unsigned shard, const struct kcpvpn_shard_message *message);

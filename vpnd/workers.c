@@ -127,6 +127,7 @@ static void hear_messages(struct workers *set, struct worker *worker)
 	while (message_ring_take(&worker->up, &message)) {
 		if (set->leader.native)
 			kcpvpn_native_hear(set->leader.native, &message, loop_now(set->loop).us);
+		explicit_bzero(&message, sizeof(message));
 	}
 }
 
@@ -137,11 +138,49 @@ static void take_packets(struct workers *set, struct worker *worker)
 	uint64_t peer;
 	size_t len;
 
-	while ((packet = packet_ring_peek(ring, &peer, &len)) != NULL) {
+	while ((packet = packet_ring_look(ring, &peer, &len)) != NULL) {
 		if (set->leader.native)
 			set->leader.packet(set->leader.ctx, peer, packet, len);
-		packet_ring_drop(ring);
+		packet_ring_release(ring);
 	}
+}
+
+void workers_wake(struct workers *set, uint32_t to)
+{
+	for (unsigned thread = 0; to >> thread > 0; thread++)
+		if (to >> thread & 1)
+			bell_ring(thread > 0 ? &set->items[thread - 1].bell : &set->bell);
+}
+
+size_t workers_sort(
+	struct workers *set, uint64_t number, const struct kcpvpn_datagram **batch, size_t count)
+{
+	uint32_t to;
+
+	if (!set)
+		return count;
+	count = handover_sort(&set->side, number, batch, count, &to);
+	workers_wake(set, to);
+	return count;
+}
+
+/* Datagrams that came to the sockets of workers. */
+static void take_datagrams(struct workers *set, unsigned from)
+{
+	const struct kcpvpn_datagram *batch;
+	uint64_t number;
+	size_t count;
+
+	for (int i = 0; i < WORKER_TAKES; i++) {
+		count = handover_take(&set->side, from, &number, &batch);
+		if (count == 0)
+			return;
+		if (!set->leader.native ||
+			!set->leader.datagrams(set->leader.ctx, number, batch, count))
+			set->side.gone += count;
+		handover_release(&set->side, from);
+	}
+	bell_ring(&set->bell);
 }
 
 static void on_bell(struct loop_watch *watch, uint32_t events)
@@ -153,6 +192,7 @@ static void on_bell(struct loop_watch *watch, uint32_t events)
 	for (unsigned i = 0; i < set->count; i++) {
 		hear_messages(set, &set->items[i]);
 		take_packets(set, &set->items[i]);
+		take_datagrams(set, i + 1);
 	}
 }
 
@@ -171,6 +211,8 @@ int workers_new(struct loop *loop, struct tun *queues, unsigned count, uint16_t 
 	set->bell.fd = -1;
 	pthread_mutex_init(&set->lock, NULL);
 	pthread_cond_init(&set->changed, NULL);
+	error = handover_new(count + 1, &set->handover);
+	handover_side_init(&set->side, set->handover, 0);
 	set->items = aligned_alloc(SHARD_RING_ALIGN_BYTES, count * sizeof(struct worker));
 	if (!set->items)
 		error = -ENOMEM;
@@ -193,21 +235,6 @@ int workers_new(struct loop *loop, struct tun *queues, unsigned count, uint16_t 
 	return 0;
 }
 
-int workers_start(struct workers *set, struct fault *fault)
-{
-	if (!set)
-		return 0;
-	for (unsigned i = 0; i < set->count; i++) {
-		int error = pthread_create(&set->items[i].thread, NULL, worker_run, &set->items[i]);
-		if (error)
-			return fault_set(fault, -error, "E-VPND-1", NULL,
-				"cannot start a thread: %s", strerror(error));
-		set->items[i].running = true;
-	}
-	set->started = true;
-	return 0;
-}
-
 static void end_threads(struct workers *set)
 {
 	pthread_mutex_lock(&set->lock);
@@ -222,7 +249,27 @@ static void end_threads(struct workers *set)
 	for (unsigned i = 0; i < set->count; i++)
 		if (set->items[i].running)
 			pthread_join(set->items[i].thread, NULL);
+	for (unsigned i = 0; i < set->count; i++)
+		set->items[i].running = false;
 	set->started = false;
+}
+
+int workers_start(struct workers *set, struct fault *fault)
+{
+	if (!set)
+		return 0;
+	for (unsigned i = 0; i < set->count; i++) {
+		int error = pthread_create(&set->items[i].thread, NULL, worker_run, &set->items[i]);
+		if (error) {
+			/* What comes next takes all of them for standing still. */
+			end_threads(set);
+			return fault_set(fault, -error, "E-VPND-1", NULL,
+				"cannot start a thread: %s", strerror(error));
+		}
+		set->items[i].running = true;
+	}
+	set->started = true;
+	return 0;
 }
 
 void workers_free(struct workers *set)
@@ -235,6 +282,7 @@ void workers_free(struct workers *set)
 		worker_fini(&set->items[i]);
 	loop_watch_remove(set->loop, &set->bell_watch);
 	bell_fini(&set->bell);
+	handover_free(set->handover);
 	pthread_cond_destroy(&set->changed);
 	pthread_mutex_destroy(&set->lock);
 	free(set->items);
@@ -288,6 +336,9 @@ static void detach(struct worker *worker)
 	while (message_ring_take(&worker->down, &message) ||
 		message_ring_take(&worker->up, &message))
 		;
+	explicit_bzero(&message, sizeof(message));
+	for (unsigned to = 0; to < worker->shard; to++)
+		packet_ring_clear(&worker->packets[to]);
 }
 
 int workers_attach(struct workers *set, const struct workers_leader *leader,
@@ -310,8 +361,10 @@ void workers_detach(struct workers *set)
 {
 	for (unsigned i = 0; i < workers_count(set); i++)
 		detach(&set->items[i]);
-	if (set)
-		set->leader = (struct workers_leader){0};
+	if (!set)
+		return;
+	handover_clear(set->handover);
+	set->leader = (struct workers_leader){0};
 }
 
 void workers_set_runs(struct workers *set, bool runs)
@@ -329,12 +382,12 @@ static void close_socket(struct worker_socket *socket)
 		return;
 	kcpvpn_native_close_port(worker->native, &socket->udp.kcpvpn, loop_clock().us);
 	loop_watch_remove(worker->loop, &socket->watch);
+	list_remove(&socket->in_worker);
 	udp_socket_close(&socket->udp);
 }
 
 static int open_socket(struct worker *worker, const struct udp_socket_options *like,
-	const struct kcpvpn_udp_port *leader_port, struct worker_socket *socket,
-	struct fault *fault)
+	uint64_t number, struct worker_socket *socket, struct fault *fault)
 {
 	struct udp_socket_options options = *like;
 
@@ -342,22 +395,23 @@ static int open_socket(struct worker *worker, const struct udp_socket_options *l
 	options.on_too_big = worker_on_too_big;
 	options.ctx = worker;
 	socket->worker = worker;
+	socket->number = number;
 	int error = udp_socket_open(&socket->udp, &options, worker->batch, fault);
 	if (error < 0)
 		return error;
 	socket->watch = (struct loop_watch){.fd = socket->udp.fd, .on_event = worker_on_socket};
 	error = loop_watch_add(worker->loop, &socket->watch, EPOLLIN);
 	if (error == 0)
-		error = kcpvpn_native_follow_port(worker->native, leader_port, &socket->udp.kcpvpn);
+		error = kcpvpn_native_name_port(worker->native, &socket->udp.kcpvpn, number);
 	if (error < 0)
-		fault_set(fault, error, "E-WIRE-2", NULL, "cannot use a worker's socket: %s",
+		return fault_set(fault, error, "E-WIRE-2", NULL, "cannot use a worker's socket: %s",
 			strerror(-error));
-	return error;
+	list_add_tail(&worker->sockets, &socket->in_worker);
+	return 0;
 }
 
 int workers_open_sockets(struct workers *set, const struct udp_socket_options *options,
-	const struct kcpvpn_udp_port *leader_port, struct worker_socket **ret_sockets,
-	struct fault *fault)
+	uint64_t number, struct worker_socket **ret_sockets, struct fault *fault)
 {
 	unsigned count = workers_count(set);
 	struct worker_socket *sockets = calloc(count + 1, sizeof(*sockets));
@@ -365,10 +419,12 @@ int workers_open_sockets(struct workers *set, const struct udp_socket_options *o
 
 	if (!sockets)
 		return fault_set(fault, -ENOMEM, "E-WIRE-2", NULL, "out of memory");
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
 		sockets[i].udp.fd = -1;
+		list_init(&sockets[i].in_worker);
+	}
 	for (unsigned i = 0; error == 0 && i < count; i++)
-		error = open_socket(&set->items[i], options, leader_port, &sockets[i], fault);
+		error = open_socket(&set->items[i], options, number, &sockets[i], fault);
 	if (error < 0) {
 		workers_close_sockets(set, sockets);
 		return error;
@@ -533,4 +589,9 @@ const struct tun_counters *workers_tun(const struct workers *set, unsigned index
 uint64_t workers_handed_on(const struct workers *set, unsigned index)
 {
 	return set->items[index].handed_on;
+}
+
+const struct handover_side *workers_handover(const struct workers *set, unsigned thread)
+{
+	return thread > 0 ? &set->items[thread - 1].handover : &set->side;
 }

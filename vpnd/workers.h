@@ -8,6 +8,7 @@
  *      kcpvpn_native (leader)      -- messages -->   kcpvpn_native (follower)
  *                                  <-- messages --
  *                                  <-- packets ---   of peers whose sessions lack shard s
+ *                                  <- datagrams ->   that came to the socket of another (handover.h)
  *
  * On the way of a packet nothing is shared. What changes seldom (configuration, peers, sockets, MTU) the main thread changes
  * in the workers' structures while they stand still: between workers_stop() and workers_go(), which nest. All functions here
@@ -29,6 +30,8 @@
 #include <stdint.h>
 
 struct fault;
+struct handover_side;
+struct kcpvpn_datagram;
 struct packet_path;
 struct peer;
 struct worker;
@@ -42,6 +45,9 @@ struct workers_leader {
 	struct super_limits takes; /* as in struct wire */
 	/** A packet of the peer of that number, whose sessions lack the worker's shard; lent. */
 	void (*packet)(void *ctx, uint64_t peer, const void *packet, size_t len);
+	/** Datagrams that came to a worker's socket of the group `number` and are the main thread's. @return false: it is gone */
+	bool (*datagrams)(
+		void *ctx, uint64_t number, const struct kcpvpn_datagram *batch, size_t count);
 };
 
 /** How many workers, the main thread included, `queues` of the configuration means on this host. @queues  CONFIG_AUTO or 1..16 */
@@ -59,7 +65,7 @@ unsigned workers_wanted(int queues);
 int workers_new(struct loop *loop, struct tun *queues, unsigned count, uint16_t mtu_bytes,
 	struct workers **ret_workers, struct fault *fault);
 
-/** Starts the threads, which inherit what the main thread may do. */
+/** Starts the threads, which inherit what the main thread may do. @return 0 or a negative errno: then none runs, nor ever will */
 int workers_start(struct workers *workers, struct fault *fault);
 
 /** Ends the threads and frees everything. Peers and sockets are gone by now. */
@@ -95,14 +101,23 @@ void workers_tell(
  * Opens a socket of a group for each worker, joined to the leader's.
  *
  * @options      of the group's first socket, but for `on_too_big`
- * @leader_port  the door of that one
+ * @number       of the group: above 0, never used again
  * @ret_sockets  workers_count() of them, closed by workers_close_sockets()
  * @return       0 or a negative errno: then there are none
  */
 int workers_open_sockets(struct workers *workers, const struct udp_socket_options *options,
-	const struct kcpvpn_udp_port *leader_port, struct worker_socket **ret_sockets,
-	struct fault *fault);
+	uint64_t number, struct worker_socket **ret_sockets, struct fault *fault);
 void workers_close_sockets(struct workers *workers, struct worker_socket *sockets);
+
+/**
+ * Of what came to a socket of the main thread: hands to workers what is theirs. Anywhere.
+ *
+ * @number  of the group
+ * @batch   in and out: what is the main thread's
+ * @return  how many these are
+ */
+size_t workers_sort(struct workers *workers, uint64_t number, const struct kcpvpn_datagram **batch,
+	size_t count);
 
 /** Whether datagrams may leave as runs. */
 void workers_set_runs(struct workers *workers, bool runs);
@@ -137,5 +152,7 @@ const struct kcpvpn_native *workers_native(const struct workers *workers, unsign
 const struct tun_counters *workers_tun(const struct workers *workers, unsigned index);
 /** Packets handed to another worker, because their peer's sessions lack the shard. */
 uint64_t workers_handed_on(const struct workers *workers, unsigned index);
+/** Datagrams that came to the wrong socket. @thread  0 = the main one */
+const struct handover_side *workers_handover(const struct workers *workers, unsigned thread);
 
 #endif

@@ -112,9 +112,10 @@ struct control_status {
 		struct control_strings addresses;
 		int64_t queues;
 		bool offload;
-		/* Of each queue, if there are several: packets from and to the host, and those that another queue's worker had to send. */
+		/* Of each queue, if there are several: packets from and to the host, and those that another queue's worker had to send;
+		   datagrams that came to its socket and were another's. */
 		struct control_queue {
-			int64_t rx_packets, tx_packets, handed_on;
+			int64_t rx_packets, tx_packets, handed_on, datagrams_handed_on;
 		} workers[CONTROL_QUEUES_MAX];
 		size_t worker_count; /* only told, not read */
 	} interface;

@@ -116,6 +116,8 @@ static json_t *workers_to_json(const struct control_status *status)
 		put(o, "rx_packets", control_json_count(queue->rx_packets), &failed);
 		put(o, "tx_packets", control_json_count(queue->tx_packets), &failed);
 		put(o, "handed_on", control_json_count(queue->handed_on), &failed);
+		put(o, "datagrams_handed_on", control_json_count(queue->datagrams_handed_on),
+			&failed);
 		failed |= json_array_append_new(list, o) < 0;
 	}
 	if (!failed)

@@ -58,6 +58,8 @@ static int init_tables(struct kcpvpn_native *native)
 		&native->attempts, sizeof(struct native_attempt), peers * (NATIVE_ATTEMPTS + 1));
 	rand_fill(&native->random, key, sizeof(key));
 	native->by_key_hash = siphash_key_of(key);
+	/* Of what is under way from one leader to its followers nothing may fit the peers of the next. */
+	native->last_peer_id = siphash(native->by_key_hash, "peers", 5) >> 2;
 	native->by_key = calloc(KEY_BUCKETS_LEAST, sizeof(struct kcpvpn_peer *));
 	native->by_id = calloc(KEY_BUCKETS_LEAST, sizeof(struct kcpvpn_peer *));
 	if (!native->by_key || !native->by_id)
@@ -170,6 +172,7 @@ void kcpvpn_native_free(struct kcpvpn_native *native)
 	native_data_node_fini(native);
 	answer_cache_fini(&native->answers);
 	free_tables(native);
+	free(native->ports);
 	free(native);
 }
 
@@ -544,7 +547,7 @@ void kcpvpn_native_close_port(
 
 	kcpvpn_native_flush(native, now_us);
 	native_handshake_port_gone(native, port);
-	native_follow_port_gone(native, port);
+	native_port_gone(native, port);
 	list_for_each (at, &native->peers) {
 		struct kcpvpn_peer *peer = list_entry(at, struct kcpvpn_peer, in_peers);
 		uint8_t kept = 0;

@@ -119,10 +119,8 @@ void native_follow_from(struct kcpvpn_peer *peer, const struct native_address *f
 		.address = *from,
 	};
 	message.address.port = NULL;
-	for (size_t i = 0; i < peer->native->port_count; i++)
-		if (peer->native->ports[i].own == from->port)
-			message.address.port = peer->native->ports[i].leader;
-	if (message.address.port && tell(peer->native, &message))
+	message.port = native_port_number(peer->native, from->port);
+	if (message.port > 0 && tell(peer->native, &message))
 		follow->moved_at = now;
 }
 
@@ -277,14 +275,10 @@ static void erase(struct kcpvpn_peer *peer, struct native_session *session, stru
 static void take_endpoint(
 	struct kcpvpn_peer *peer, const struct native_shard_message *message, struct mono now)
 {
-	struct kcpvpn_native *follower = peer->native;
 	struct native_data_state *data = &peer->data;
 
 	data->address = message->address;
-	data->address.port = NULL;
-	for (size_t i = 0; i < follower->port_count; i++)
-		if (follower->ports[i].leader == message->address.port)
-			data->address.port = follower->ports[i].own;
+	data->address.port = native_port_named(peer->native, message->port);
 	if (message->flags & NATIVE_SHARD_NEW_PATH) {
 		if (data->path)
 			kcp_path_reset_route(data->path, now);
@@ -357,27 +351,6 @@ void native_follow_hear(struct kcpvpn_native *follower, const struct native_shar
 	}
 	native_peer_judge(peer);
 	native_peer_touch(peer);
-}
-
-/* ---- ports ----------------------------------------------------------------------------------------------------------- */
-
-int kcpvpn_native_follow_port(struct kcpvpn_native *follower,
-	const struct kcpvpn_udp_port *leader_port, const struct kcpvpn_udp_port *port)
-{
-	if (follower->port_count == KCPVPN_SHARD_PORTS_MAX)
-		return -ENOBUFS;
-	follower->ports[follower->port_count++] = (struct native_shard_port){leader_port, port};
-	return 0;
-}
-
-void native_follow_port_gone(struct kcpvpn_native *native, const struct kcpvpn_udp_port *port)
-{
-	for (size_t i = 0; i < native->port_count; i++) {
-		if (native->ports[i].own != port)
-			continue;
-		native->ports[i] = native->ports[--native->port_count];
-		return;
-	}
 }
 
 unsigned kcpvpn_peer_beyond(const struct kcpvpn_peer *peer)

@@ -160,6 +160,8 @@ void native_lead_endpoint(struct kcpvpn_peer *peer, bool new_path)
 
 	message.flags = new_path ? NATIVE_SHARD_NEW_PATH : 0;
 	message.address = peer->data.address;
+	message.address.port = NULL;
+	message.port = native_port_number(peer->native, peer->data.address.port);
 	tell_all(peer, &message);
 }
 
@@ -240,6 +242,17 @@ static void take_report(
 		cur->data.sealed = message->numbers.sealed;
 }
 
+/* The port may have been closed since it was told: then who is there will be seen by another one. */
+static void moved(
+	struct kcpvpn_peer *peer, const struct native_shard_message *message, struct mono now)
+{
+	struct native_address from = message->address;
+
+	from.port = native_port_named(peer->native, message->port);
+	if (from.port)
+		native_path_heard(peer, &from, message->size, true, now);
+}
+
 static void hear(struct kcpvpn_native *leader, const struct native_shard_message *message)
 {
 	struct mono now = leader->now;
@@ -256,7 +269,7 @@ static void hear(struct kcpvpn_native *leader, const struct native_shard_message
 		take_report(peer, message, now);
 		break;
 	case NATIVE_SHARD_MOVED:
-		native_path_heard(peer, &message->address, message->size, true, now);
+		moved(peer, message, now);
 		break;
 	case NATIVE_SHARD_WANT:
 		kcpvpn_peer_want(peer, now.us);

@@ -20,7 +20,7 @@ enum native_shard_verb {
 	NATIVE_SHARD_SEND_ON,	  /* session `serial` */
 	NATIVE_SHARD_ERASE,	  /* session `serial` */
 	NATIVE_SHARD_BEYOND,	  /* sessions have `size` shards, and this is none of them */
-	NATIVE_SHARD_ENDPOINT,	  /* where the peer is; port NULL = nowhere */
+	NATIVE_SHARD_ENDPOINT,	  /* where the peer is; port 0 = nowhere */
 	NATIVE_SHARD_MTU,	  /* `size` */
 	NATIVE_SHARD_SHARE,	  /* `size`: shards that send now */
 	NATIVE_SHARD_FORGET,	  /* everything of the peer but that it is there */
@@ -68,9 +68,10 @@ struct native_shard_message {
 	uint32_t size;
 	uint64_t peer;
 	uint64_t serial;
+	uint64_t port; /* of `address` */
 	union {
 		struct native_shard_session session;
-		struct native_address address;
+		struct native_address address; /* its port is NULL */
 		struct native_shard_numbers numbers;
 	};
 };
@@ -97,9 +98,10 @@ struct native_share {
 	struct mono since;
 };
 
-/** Of a follower: a port and what the leader calls it. */
+/** A port and what messages call it. */
 struct native_shard_port {
-	const struct kcpvpn_udp_port *leader, *own;
+	uint64_t number;
+	const struct kcpvpn_udp_port *port;
 };
 
 enum {
@@ -151,7 +153,15 @@ void native_follow_too_big(
 void native_follow_hear(struct kcpvpn_native *follower, const struct native_shard_message *message);
 /** Tells what is due. */
 void native_follow_report(struct kcpvpn_peer *peer, struct mono now);
-/** A port of the follower goes. */
-void native_follow_port_gone(struct kcpvpn_native *native, const struct kcpvpn_udp_port *port);
+
+/* ---- both: ports in messages ----------------------------------------------------------------------------------------- */
+
+/** @return 0 if it has no number */
+uint64_t native_port_number(const struct kcpvpn_native *native, const struct kcpvpn_udp_port *port);
+/** @return NULL if there is none of that number */
+const struct kcpvpn_udp_port *native_port_named(
+	const struct kcpvpn_native *native, uint64_t number);
+/** It goes. */
+void native_port_gone(struct kcpvpn_native *native, const struct kcpvpn_udp_port *port);
 
 #endif

@@ -233,9 +233,9 @@ struct kcpvpn_native {
 	struct list rekeys; /* peers to be called now: a session would end otherwise */
 	bool calls_first;   /* whose turn it is: ours or the INITs of others */
 	struct token_bucket call_budget;
-	unsigned shard;	       /* own; above 0: this is a follower */
-	uint64_t last_peer_id; /* leader */
-	struct native_shard_port ports[KCPVPN_SHARD_PORTS_MAX]; /* follower */
+	unsigned shard;			 /* own; above 0: this is a follower */
+	uint64_t last_peer_id;		 /* leader */
+	struct native_shard_port *ports; /* that messages may name */
 	size_t port_count;
 	struct kcpvpn_native_stats stats; /* of both halves, but for what is asked of others */
 	struct native_data_node data;

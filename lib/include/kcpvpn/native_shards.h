@@ -23,7 +23,6 @@
 enum {
 	KCPVPN_SHARDS_MAX = 16,
 	KCPVPN_SHARD_MESSAGE_BYTES = 240,
-	KCPVPN_SHARD_PORTS_MAX = 64, /* of a follower */
 };
 
 struct kcpvpn_shard_message {
@@ -40,7 +39,7 @@ struct kcpvpn_shard_message {
 KCPVPN_API int kcpvpn_native_new_follower(const struct kcpvpn_native_config *config, unsigned shard,
 	int64_t now_us, struct kcpvpn_native **ret_native);
 
-/** What names a peer in messages: never used again by this leader. */
+/** What names a peer in messages: above 0, never used again by this leader, nor by another but for a chance of 2^-40. */
 KCPVPN_API uint64_t kcpvpn_peer_id(const struct kcpvpn_peer *peer);
 
 /** Leader or follower. @return NULL if it has no peer of that number */
@@ -57,14 +56,14 @@ KCPVPN_API int kcpvpn_native_follow_peer(struct kcpvpn_native *follower, uint64_
 	const struct kcpvpn_peer_config *config, int64_t now_us, struct kcpvpn_peer **ret_peer);
 
 /**
- * A follower's port that leaves from the same address as one of the leader's. kcpvpn_native_close_port() of the follower's
- * ends it.
+ * Says what a port is called in messages: of the leader, and of each follower the one that leaves from the same address. Those of
+ * followers first, so that nothing is told of one that they cannot know. kcpvpn_native_close_port() ends it.
  *
- * @leader_port  only compared
- * @return       0 or -ENOBUFS
+ * @number  above 0, and of no other address ever: a message may come late
+ * @return  0; -EINVAL; -EEXIST; -ENOMEM
  */
-KCPVPN_API int kcpvpn_native_follow_port(struct kcpvpn_native *follower,
-	const struct kcpvpn_udp_port *leader_port, const struct kcpvpn_udp_port *port);
+KCPVPN_API int kcpvpn_native_name_port(
+	struct kcpvpn_native *native, const struct kcpvpn_udp_port *port, uint64_t number);
 
 /**
  * Takes a message that the other side told; harmless if it concerns what is gone.

@@ -19,6 +19,7 @@ enum {
 	START_US = 1000000000,
 	ROUNDS_MAX = 100000, /* at one instant */
 	WORD_DATA = 0x0000010c,
+	PORT = 1, /* what leader and followers call it */
 };
 
 struct native_flight {
@@ -455,8 +456,7 @@ static void start_followers(struct native_end *end, const struct kcpvpn_native_c
 		int error =
 			kcpvpn_native_new_follower(config, s, end->pair->now_us, &follower->native);
 		if (error == 0)
-			error = kcpvpn_native_follow_port(
-				follower->native, &end->port, &follower->port);
+			error = kcpvpn_native_name_port(follower->native, &follower->port, PORT);
 		if (error < 0)
 			native_pair_fail(end->pair, "shard %u does not start: %d", s, error);
 	}
@@ -693,6 +693,9 @@ struct native_end *native_pair_start(
 	if (error < 0)
 		native_pair_fail(pair, "end %zu does not start: %d", i, error);
 	start_followers(end, &config);
+	error = kcpvpn_native_name_port(end->native, &end->port, PORT);
+	if (error < 0)
+		native_pair_fail(pair, "end %zu: its port has no name: %d", i, error);
 	return end;
 }
 

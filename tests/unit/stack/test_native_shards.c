@@ -354,7 +354,7 @@ Test(native_shards, messages_about_what_is_gone_do_nothing)
 			struct native_shard_message inner = {
 				.verb = (uint8_t)verb, .peer = peer + 5, .serial = 99};
 			if (verb == NATIVE_SHARD_SEND_ON || verb == NATIVE_SHARD_ERASE)
-				inner.peer = peer + 1;
+				inner.peer = pair.ends[0].peers[1]->id + peer;
 			inner.shard = 1;
 			memcpy(message.bytes, &inner, sizeof(inner));
 			kcpvpn_native_hear(pair.ends[0].followers[1].native, &message, pair.now_us);
@@ -365,6 +365,81 @@ Test(native_shards, messages_about_what_is_gone_do_nothing)
 	cr_assert_eq(give(&pair, 0, 1, 1), 0);
 	native_pair_run(&pair, SECOND_US);
 	cr_assert_eq(came(&pair, 1, 1), 1);
+	native_pair_fini(&pair);
+}
+
+static unsigned on_gone;
+
+static void count_on_gone(void *ctx, const struct kcpvpn_datagram *batch, size_t count)
+{
+	(void)ctx, (void)batch;
+	on_gone += (unsigned)count;
+}
+
+/* A message may come when the port that it names was closed, and its memory is another's by now. */
+Test(native_shards, a_closed_port_does_not_come_back)
+{
+	struct kcpvpn_udp_port gone = {.send = count_on_gone};
+	struct kcpvpn_shard_message message = {{0}};
+	struct native_pair pair;
+
+	open_pair(&pair, 37, 3, 3, 0, 1000);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, SECOND_US));
+	native_pair_run(&pair, SECOND_US);
+	struct kcpvpn_native *leader = pair.ends[0].native;
+	struct native_shard_message moved = {
+		.verb = NATIVE_SHARD_MOVED,
+		.shard = 1,
+		.peer = pair.ends[0].peers[1]->id,
+		.size = 1000,
+		.port = 7,
+		.address = {.remote = native_pair_endpoint(99)},
+	};
+	memcpy(message.bytes, &moved, sizeof(moved));
+	for (uint64_t number = 7; number < 9; number++) {
+		cr_assert_eq(kcpvpn_native_name_port(leader, &gone, number), 0);
+		cr_assert_eq(kcpvpn_native_name_port(leader, &gone, 20), -EEXIST);
+		cr_assert_eq(kcpvpn_native_name_port(leader, &pair.ends[0].port, 21), -EEXIST);
+		if (number == 7)
+			kcpvpn_native_close_port(leader, &gone, pair.now_us);
+	}
+	cr_assert_eq(kcpvpn_native_name_port(leader, &gone, 0), -EINVAL);
+	kcpvpn_native_hear(leader, &message, pair.now_us);
+	kcpvpn_native_flush(leader, pair.now_us);
+	native_pair_run(&pair, 2 * SECOND_US);
+	cr_assert_eq(on_gone, 0);
+	/* And one that is there is used. */
+	moved.port = 8;
+	memcpy(message.bytes, &moved, sizeof(moved));
+	kcpvpn_native_hear(leader, &message, pair.now_us);
+	kcpvpn_native_flush(leader, pair.now_us);
+	native_pair_run(&pair, SECOND_US);
+	cr_assert_gt(on_gone, 0);
+	/* A follower that is told of one it lacks has nowhere to send to. */
+	moved.verb = NATIVE_SHARD_ENDPOINT;
+	moved.port = 7;
+	memcpy(message.bytes, &moved, sizeof(moved));
+	kcpvpn_native_hear(native_at(&pair, 0, 1), &message, pair.now_us);
+	cr_assert_null(peer_at(&pair, 0, 1)->data.address.port);
+	native_pair_fini(&pair);
+}
+
+/* As many as a program likes to listen on. */
+Test(native_shards, ports_have_no_end)
+{
+	static struct kcpvpn_udp_port ports[200];
+	struct native_pair pair;
+
+	open_pair(&pair, 39, 2, 2, 0, 1000);
+	struct kcpvpn_native *follower = native_at(&pair, 0, 1);
+	for (uint64_t i = 0; i < 200; i++)
+		cr_assert_eq(kcpvpn_native_name_port(follower, &ports[i], i + 2), 0);
+	for (size_t i = 0; i < 200; i++)
+		cr_assert_eq(native_port_named(follower, i + 2), &ports[i]);
+	for (size_t i = 0; i < 200; i += 2)
+		kcpvpn_native_close_port(follower, &ports[i], pair.now_us);
+	for (size_t i = 0; i < 200; i++)
+		cr_assert_eq(native_port_number(follower, &ports[i]), i % 2 ? i + 2 : 0);
 	native_pair_fini(&pair);
 }
 

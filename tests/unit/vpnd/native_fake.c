@@ -330,11 +330,11 @@ int kcpvpn_native_follow_peer(struct kcpvpn_native *follower, uint64_t id,
 	return -ENOMEM;
 }
 
-int kcpvpn_native_follow_port(struct kcpvpn_native *follower,
-	const struct kcpvpn_udp_port *leader_port, const struct kcpvpn_udp_port *port)
+int kcpvpn_native_name_port(
+	struct kcpvpn_native *native, const struct kcpvpn_udp_port *port, uint64_t number)
 {
-	(void)follower, (void)leader_port, (void)port;
-	return -ENOBUFS;
+	(void)native, (void)port, (void)number;
+	return -ENOMEM;
 }
 
 void kcpvpn_native_hear(

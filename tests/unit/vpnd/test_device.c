@@ -8,7 +8,9 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
@@ -165,6 +167,44 @@ static bool link_is_up(void)
 	cr_assert_eq(ioctl(fd, SIOCGIFFLAGS, &request), 0);
 	close(fd);
 	return request.ifr_flags & IFF_UP;
+}
+
+/* What `ip tuntap add` makes: it has room for one reader. */
+static void make_persistent(const char *name)
+{
+	struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	cr_assert_geq(fd, 0);
+	(void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	cr_assert_eq(ioctl(fd, TUNSETIFF, &request), 0);
+	cr_assert_eq(ioctl(fd, TUNSETPERSIST, 1), 0);
+	close(fd);
+}
+
+Test(device, one_that_somebody_made_is_taken_with_one_queue)
+{
+	struct device second;
+	struct bench b;
+
+	setup(&b);
+	make_persistent("dev1");
+	cr_assert_eq(device_open(&second, "dev1", true, 3, b.netlink, &b.log, wanted, &b, &b.fault),
+		0, "%s", b.fault.text);
+	cr_assert_eq(second.queue_count, 1);
+	cr_assert_not_null(strstr(b.warnings, "one queue"), "%s", b.warnings);
+	device_close(&second, NULL);
+	/* One that another program uses is neither. */
+	b.warnings[0] = 0;
+	cr_assert_eq(
+		device_open(&second, "dev0", false, 3, b.netlink, &b.log, wanted, &b, &b.fault),
+		-EBUSY);
+	cr_assert_str_empty(b.warnings);
+	cr_assert_eq(
+		device_open(&second, "dev2", false, 3, b.netlink, &b.log, wanted, &b, &b.fault), 0);
+	cr_assert_eq(second.queue_count, 3);
+	device_close(&second, NULL);
+	teardown(&b, NULL);
 }
 
 Test(device, up_down_and_up_again)

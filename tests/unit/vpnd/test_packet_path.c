@@ -369,6 +369,29 @@ Test(packet_path, a_peer_with_a_small_mtu_is_not_sent_more)
 	teardown(&b);
 }
 
+/* Handed on by another thread, while addresses may have gone to others. */
+Test(packet_path, what_is_handed_on_goes_to_who_owns_the_destination)
+{
+	uint8_t packet[200];
+	struct bench b;
+
+	setup(&b);
+	(void)packet4(packet, "10.0.0.1", "10.2.0.9", sizeof(packet));
+	packet_path_put(&b.path, b.peers[0], packet, sizeof(packet), b.now);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.wire.sent[0], 1);
+	cr_assert_eq(b.wire.last_len, sizeof(packet));
+	cr_assert_eq(memcmp(b.wire.last, packet, sizeof(packet)), 0);
+	packet_path_put(&b.path, b.peers[1], packet, sizeof(packet), b.now);
+	packet_path_put(&b.path, b.peers[0], packet, 30, b.now);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.wire.sent[0], 1);
+	cr_assert_eq(b.wire.sent[1], 0);
+	cr_assert_eq(b.path.counters.no_peer, 1);
+	cr_assert(ingress_empty(&b.peers[1]->queue));
+	teardown(&b);
+}
+
 Test(packet_path, nobody_s_and_unwanted_packets)
 {
 	uint8_t junk[40] = {0x75};
@@ -665,6 +688,19 @@ Test(packet_path, peers_that_are_stuck_take_nothing_from_others)
 	cr_assert_eq(b.path.counters.no_memory, 0);
 	/* The newest of the stuck one still wait. */
 	cr_assert_gt(b.peers[0]->queue.backlog_packets, 20);
+	/* Nor from what another thread hands on. */
+	uint8_t packet[60];
+	uint64_t before = b.wire.sent[1];
+	(void)packet4(packet, "10.0.0.1", "10.3.0.1", sizeof(packet));
+	for (int i = 0; i < 1000; i++)
+		from_host(&b, "10.2.0.1", 60);
+	for (int i = 0; i < 100; i++)
+		packet_path_put(&b.path, b.peers[1], packet, sizeof(packet), b.now);
+	cr_assert_eq(b.path.counters.no_memory, 0);
+	b.wire.ready[1] = true;
+	packet_path_writable(&b.path, b.peers[1]);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_gt(b.wire.sent[1], before);
 	teardown(&b);
 }
 

@@ -63,7 +63,8 @@ Test(shard_ring, packets_come_whole_and_in_order)
 				"%zu bytes inside", inside);
 		} else {
 			uint64_t peer;
-			const uint8_t *bytes = packet_ring_peek(&ring, &peer, &len);
+			cr_assert_eq(packet_ring_next(&ring), put > taken ? taken + 1 : 0);
+			const uint8_t *bytes = packet_ring_look(&ring, &peer, &len);
 			cr_assert_eq(bytes != NULL, put > taken);
 			if (!bytes)
 				continue;
@@ -71,7 +72,7 @@ Test(shard_ring, packets_come_whole_and_in_order)
 			cr_assert_eq(len, lens[taken % 4096]);
 			for (size_t i = 0; i < len; i++)
 				cr_assert_eq(bytes[i], taken % 253);
-			packet_ring_drop(&ring);
+			packet_ring_release(&ring);
 			taken++;
 			inside -= len;
 		}
@@ -88,6 +89,45 @@ Test(shard_ring, what_never_fits_is_refused)
 	cr_assert_not(packet_ring_put(&ring, 1, packet, sizeof(packet)));
 	cr_assert_not(packet_ring_put(&ring, 1, packet, sizeof(packet) / 2));
 	cr_assert(packet_ring_put(&ring, 1, packet, 65535 + 3));
+	packet_ring_fini(&ring);
+}
+
+/* Several are begun before one is shown, and several looked at before one is given back. */
+Test(shard_ring, packets_come_in_groups)
+{
+	struct packet_ring ring;
+	uint64_t put = 0, shown = 0, taken = 0, name;
+	size_t len;
+
+	cr_assert_eq(packet_ring_init(&ring), 0);
+	srand(9);
+	for (int round = 0; round < 3000; round++) {
+		for (int i = rand() % 30; i >= 0; i--) {
+			size_t bytes = (size_t)(rand() % 1500);
+			void *place = packet_ring_begin(&ring, put + 1, bytes);
+			if (!place)
+				break;
+			memset(place, (int)(put++ % 253), bytes);
+		}
+		cr_assert_eq(packet_ring_next(&ring), shown > taken ? taken + 1 : 0);
+		packet_ring_end(&ring);
+		shown = put;
+		for (int i = rand() % 40; i >= 0 && taken < shown; i--) {
+			const uint8_t *bytes = packet_ring_look(&ring, &name, &len);
+			cr_assert_not_null(bytes);
+			cr_assert_eq(name, taken + 1);
+			for (size_t k = 0; k < len; k++)
+				cr_assert_eq(bytes[k], taken % 253);
+			taken++;
+		}
+		if (rand() % 3)
+			packet_ring_release(&ring);
+	}
+	cr_assert_gt(taken, 20000);
+	packet_ring_clear(&ring);
+	cr_assert_eq(packet_ring_next(&ring), 0);
+	cr_assert(packet_ring_put(&ring, 5, "a", 1));
+	cr_assert_eq(packet_ring_next(&ring), 5);
 	packet_ring_fini(&ring);
 }
 

@@ -125,6 +125,42 @@ Test(udp_group, data_goes_by_its_shard_and_the_rest_apart)
 	check_dealing("[::]:0", 16, AF_INET6);
 }
 
+Test(udp_group, the_host_is_asked_first)
+{
+	int room = 0;
+
+	cr_assert_eq(udp_group_probe(2), 0);
+	cr_assert_eq(udp_group_probe(16), 0);
+	/* It leaves nothing open. */
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	for (int i = 0; i < 50; i++)
+		room |= udp_group_probe(4);
+	int after = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	cr_assert_eq(room, 0);
+	cr_assert_eq(after, fd + 1);
+	close(fd);
+	close(after);
+}
+
+/* The rule that is asked again of each datagram is the kernel's. */
+Test(udp_group, the_rule_for_one_datagram_is_the_kernels)
+{
+	uint8_t bytes[32] = {0x0c, 1};
+	struct group g;
+
+	open_group(&g, "127.0.0.1:0", 3);
+	for (unsigned low = 0; low < 32; low++) {
+		bytes[4] = (uint8_t)low;
+		cr_assert_eq(udp_group_shard(bytes, sizeof(bytes), 3),
+			goes_to(&g, AF_INET, bytes, sizeof(bytes)), "index %#x", low);
+	}
+	cr_assert_eq(udp_group_shard(bytes, 4, 3), UDP_GROUP_NOBODY);
+	bytes[0] = 0x08;
+	cr_assert_eq(udp_group_shard(bytes, sizeof(bytes), 3), UDP_GROUP_REST);
+	cr_assert_eq(goes_to(&g, AF_INET, bytes, sizeof(bytes)), 3);
+	close_group(&g);
+}
+
 Test(udp_group, a_flood_of_handshakes_leaves_room_for_data)
 {
 	uint8_t init[184] = {0x08, 1}, data[1200] = {0x0c, 1};
