@@ -104,8 +104,10 @@ static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct
 	}
 	server.file = strdup(setup->file);	  /* outlives the configuration that named it */
 	broker_rules_init(&server.rules, config); /* wipes the keys, also for the runner */
+	const struct runner_setup programs = {
+		.config = config, .device = setup->device, .log = setup->log};
 	if (setup->device)
-		(void)runner_start(&runner, config, setup->device, setup->log);
+		(void)runner_start(&runner, &programs);
 	server.runner = &runner;
 	server.foreign = is_foreign();
 	fault.err = server.file ? netlink_new(&server.netlink, &fault) : -ENOMEM;

@@ -33,8 +33,9 @@ enum {
 		3000, /* netlink answers in microseconds; a session dies after 15 s of silence */
 	BROKER_READ_MS =
 		10000, /* for reading the configuration, beside all else; and for the helper's start */
-	BROKER_STOP_MS = 2000,	/* all requests together, once the daemon stops */
-	BROKER_HOOK_MS = 22000, /* for a hook that is waited for, behind another one */
+	BROKER_STOP_MS = 2000, /* all requests together, once the daemon stops */
+	BROKER_HOOK_MS =
+		35000, /* for a hook that is waited for, behind those that are on their way */
 };
 
 struct broker_setup {

@@ -273,18 +273,18 @@ static int set_resolvers(struct broker_server *server, bool on, struct fault *fa
 	return error;
 }
 
-static int run_hook(struct broker_server *server, enum config_hook hook, const char *peer,
-	const struct kcpvpn_endpoint *endpoint, struct fault *fault)
+/* What is in order and what is too often is the runner's to say (hook_queue.h). */
+static int run_hook(
+	struct broker_server *server, const struct broker_request *request, struct fault *fault)
 {
 	static struct runner_order order; /* large */
+	enum config_hook hook = (enum config_hook)request->value;
 
-	if (hook == CONFIG_HOOK_UP || hook == CONFIG_HOOK_DOWN)
-		server->hook_due = hook == CONFIG_HOOK_UP;
-	if (!server->runner || server->runner->fd < 0 ||
-		server->rules.in_force->hooks[hook].count == 0)
+	if (!server->runner || server->runner->fd < 0)
 		return 0;
-	order = (struct runner_order){.verb = RUNNER_HOOK, .hook = hook, .endpoint = *endpoint};
-	(void)snprintf(order.peer, sizeof(order.peer), "%s", peer);
+	order = (struct runner_order){
+		.verb = RUNNER_HOOK, .hook = hook, .endpoint = request->endpoint};
+	(void)snprintf(order.peer, sizeof(order.peer), "%s", request->name);
 	if (hook == CONFIG_HOOK_PRE_UP)
 		return runner_do(server->runner, &order, fault);
 	int error = runner_tell(server->runner, &order);
@@ -300,7 +300,6 @@ static int run_hook(struct broker_server *server, enum config_hook hook, const c
  */
 static void clean_up(struct broker_server *server)
 {
-	const struct kcpvpn_endpoint none = {0};
 	struct fault fault = {0};
 
 	if (server->dns == BROKER_DNS_RESOLVED)
@@ -311,10 +310,8 @@ static void clean_up(struct broker_server *server)
 		server->rules.in_force->full_tunnel.mode == CONFIG_FULL_TUNNEL_ROUTE &&
 		full_tunnel(server, false, &fault) < 0)
 		log_warn(server->log, "%s %s", fault.code, fault.text);
-	if (server->hook_due && run_hook(server, CONFIG_HOOK_DOWN, "", &none, &fault) < 0)
-		log_warn(server->log, "%s %s", fault.code, fault.text);
 	if (server->runner)
-		runner_finish(server->runner);
+		runner_finish(server->runner); /* with `down`, if it is due */
 }
 
 /* ---- the configuration ------------------------------------------------------------------------------------------ */
@@ -412,8 +409,7 @@ static int serve(struct broker_server *server, const struct broker_request *requ
 	case BROKER_DNS:
 		return set_resolvers(server, request->value != 0, fault);
 	case BROKER_HOOK:
-		return run_hook(server, (enum config_hook)request->value, request->name,
-			&request->endpoint, fault);
+		return run_hook(server, request, fault);
 	case BROKER_TUN:
 		return open_device(server, request, ret_fd, fault);
 	case BROKER_DESTINATION:

@@ -33,7 +33,6 @@ struct broker_server {
 	bool foreign;		 /* this is not the network that the host's services know */
 	enum broker_dns dns;	 /* who was told the tunnel's resolvers */
 	bool tunnel_on;		 /* the rules of a full tunnel are up */
-	bool hook_due;		 /* `up` was run, and `down` was not */
 	struct {
 		char peer[BROKER_NAME_BYTES]; /* "" = free */
 		int ifindex;

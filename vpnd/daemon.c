@@ -683,6 +683,7 @@ void daemon_free(struct daemon *daemon)
 	state_file_free(daemon->state);
 	netlink_monitor_free(daemon->monitor);
 	netlink_monitor_free(daemon->inner_monitor);
+	daemon_host_fini(daemon);
 	if (daemon->loop)
 		loop_timer_disarm(daemon->loop, &daemon->restore);
 	if (daemon->loop)
