@@ -282,9 +282,16 @@ static int do_hook(struct process *self, const struct hook_due *due)
 	for (size_t i = 0; i < list->count; i++)
 		argv[i] = list->items[i];
 	argv[list->count] = NULL;
+	(void)snprintf(what, sizeof(what), "hooks.%s", config_hook_str(due->hook));
+	/* as when it was read, which may be months ago */
+	enum config_exposure exposure = config_path_exposure(argv[0]);
+	if (exposure != CONFIG_EXPOSED_NOT) {
+		log_warn(self->setup->log, "%s: %s is not run as root: %s", what, argv[0],
+			config_exposure_str(exposure));
+		return -EPERM;
+	}
 	fill_environment(&environment, self->setup, due);
 	int how = run(self, argv, environment.items, NULL, 0);
-	(void)snprintf(what, sizeof(what), "hooks.%s", config_hook_str(due->hook));
 	say_how(self, what, argv[0], how);
 	for (size_t i = 0; i < environment.count; i++)
 		free(environment.items[i]);

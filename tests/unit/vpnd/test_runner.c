@@ -357,3 +357,33 @@ Test(runner, programs_get_no_descriptors)
 	(void)fclose(file);
 	teardown(&b);
 }
+
+/* However trustworthy it was when the configuration was read. */
+Test(runner, a_program_that_others_may_write_is_not_run)
+{
+	struct bench b;
+	static struct config_report report;
+	struct fault fault = {0};
+	char path[96], text[512];
+
+	prepare(&b, "exit 0");
+	config_free(b.config);
+	(void)snprintf(path, sizeof(path), "%s/hook", b.folder);
+	FILE *file = fopen(path, "w");
+	cr_assert(file);
+	(void)fprintf(file, "#!/bin/sh\necho pre_up >>%s\n", b.ran);
+	cr_assert_eq(fclose(file), 0);
+	cr_assert_eq(chmod(path, 0755), 0);
+	(void)snprintf(text, sizeof(text),
+		"version: 1\nwire: kcp-go\nkcp_go: {key: secret, allow_unauthenticated: true}\n"
+		"identity: {name: %s}\ninterface: {name: dev0}\nhooks: {pre_up: [%s]}\n",
+		b.network, path);
+	cr_assert_eq(config_parse_text("t.yaml", text, strlen(text), NULL, &b.config, &report), 0);
+	start(&b);
+	cr_assert_eq(do_pre_up(&b, &fault), 0, "%s", fault.text);
+	cr_assert_eq(count(&b, "pre_up"), 1);
+	cr_assert_eq(chmod(path, 0777), 0);
+	cr_assert_eq(do_pre_up(&b, &fault), -EPERM);
+	cr_assert_eq(count(&b, "pre_up"), 1);
+	teardown(&b);
+}
