@@ -317,6 +317,11 @@ static int do_resolvers(struct process *self, bool on)
 	(void)snprintf(name, sizeof(name), "%s%s", debian ? "tun." : "", self->setup->device);
 	if (debian) /* it has no such options */
 		argv[3] = NULL;
+	if (debian && on && !self->exclusive)
+		log_warn(self->setup->log,
+			"dns.search: the resolvconf of this host knows no servers for some names "
+			"only: those of the tunnel are asked for all names; systemd-resolved or "
+			"openresolv can tell them apart");
 	int how = run(self, argv, envp, self->text, on ? self->text_len : 0);
 	say_how(self, "dns", program, how);
 	return how;
