@@ -230,22 +230,29 @@ static int tell_resolvconf(struct broker_server *server, bool on, struct fault *
 				 "that was started without dns.servers");
 }
 
+static int unset_resolved(struct broker_server *server, struct fault *fault)
+{
+	if (!server->told_resolved)
+		return 0;
+	server->told_resolved = false;
+	int error = resolved_unset(server->ifindex, fault);
+	return error == -ENOENT ? 0 : error; /* it has forgotten by itself */
+}
+
+static int unset_resolvconf(struct broker_server *server, struct fault *fault)
+{
+	if (!server->told_resolvconf)
+		return 0;
+	server->told_resolvconf = false;
+	return tell_resolvconf(server, false, fault);
+}
+
 static int unset_resolvers(struct broker_server *server, struct fault *fault)
 {
-	enum broker_dns told = server->dns;
+	int error = unset_resolved(server, fault);
+	int second = unset_resolvconf(server, fault);
 
-	server->dns = BROKER_DNS_NOBODY;
-	switch (told) {
-	case BROKER_DNS_RESOLVED: {
-		int error = resolved_unset(server->ifindex, fault);
-		return error == -ENOENT ? 0 : error; /* it has forgotten by itself */
-	}
-	case BROKER_DNS_RESOLVCONF:
-		return tell_resolvconf(server, false, fault);
-	case BROKER_DNS_NOBODY:
-		break;
-	}
-	return 0;
+	return error ? error : second;
 }
 
 static int set_resolvers(struct broker_server *server, bool on, struct fault *fault)
@@ -257,19 +264,20 @@ static int set_resolvers(struct broker_server *server, bool on, struct fault *fa
 		return unset_resolvers(server, fault);
 	if (!server->foreign)
 		error = resolved_set(config, server->ifindex, fault);
-	if (error == 0)
-		server->dns = BROKER_DNS_RESOLVED;
+	if (error != -ENOENT)
+		server->told_resolved = true; /* what it did not answer it may have done */
+	if (error == 0)			      /* and where it came later: it alone */
+		(void)unset_resolvconf(server, NULL);
 	if (error != -ENOENT)
 		return error;
 	if (!runner_resolvconf())
 		return fault_set(fault, -ESRCH, "E-DNS-2",
 			"install systemd-resolved, resolvconf or openresolv",
 			"nobody can be told the servers of the tunnel: neither systemd-resolved "
-			"nor "
-			"resolvconf is there");
+			"nor resolvconf is there");
 	error = tell_resolvconf(server, true, fault);
 	if (!error)
-		server->dns = BROKER_DNS_RESOLVCONF;
+		server->told_resolvconf = true;
 	return error;
 }
 
@@ -302,8 +310,7 @@ static void clean_up(struct broker_server *server)
 {
 	struct fault fault = {0};
 
-	if (server->dns == BROKER_DNS_RESOLVED)
-		server->dns = BROKER_DNS_NOBODY; /* what it was told went with the device */
+	server->told_resolved = false; /* what it was told went with the device */
 	if (unset_resolvers(server, &fault) < 0)
 		log_warn(server->log, "%s %s", fault.code, fault.text);
 	if (server->tunnel_on &&
