@@ -44,8 +44,9 @@ struct broker_setup {
 	const char *file;		      /* of the configuration, as it was opened */
 	struct config *config;		      /* in force; the helper's copy is the helper's own */
 	const struct control_socket *control; /* to be removed at the end; NULL = none */
-	unsigned extra;			      /* enum privileges_extra that the helper keeps */
-	int answer_ms; /* in place of BROKER_ANSWER_MS and BROKER_READ_MS; 0 = these */
+	int netns;	/* where the device is, lent; 0 = here: that is never its descriptor */
+	unsigned extra; /* enum privileges_extra that the helper keeps */
+	int answer_ms;	/* in place of BROKER_ANSWER_MS and BROKER_READ_MS; 0 = these */
 	const struct log *log;
 };
 

@@ -43,6 +43,7 @@ struct daemon {
 	struct loop *loop;
 	struct broker *broker;	 /* does what the worker may not */
 	struct netlink *netlink; /* for what needs no rights: asking */
+	int netns;		 /* of the device, until the helper has it, too; 0 = none */
 	struct netlink *inner;	 /* the same where the device is; NULL = that is here */
 	struct netlink_monitor *monitor;
 	struct netlink_monitor *inner_monitor;
