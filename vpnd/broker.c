@@ -24,6 +24,7 @@
 #include "vpnd/tun.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,7 @@
 
 enum {
 	HELPER_FD = STDERR_FILENO + 1,
+	NETNS_FD, /* at the start */
 };
 
 /* ---- the helper's first steps ----------------------------------------------------------------------------------- */
@@ -61,6 +63,19 @@ static bool is_foreign(void)
 
 	return stat("/proc/self/net/dev", &own) == 0 && stat("/proc/1/net/dev", &host) == 0 &&
 	       (own.st_ino != host.st_ino || own.st_dev != host.st_dev);
+}
+
+/* Keeps what the helper needs at its places, and closes all else. @return the namespace of the device, -1 = here */
+static int keep_descriptors(int fd, int netns)
+{
+	/* each may stand where the other belongs */
+	int high = netns > 0 ? fcntl(netns, F_DUPFD, NETNS_FD + 1) : -1;
+
+	if ((netns > 0 && high < 0) || (fd != HELPER_FD && dup2(fd, HELPER_FD) < 0) ||
+		(high >= 0 && dup2(high, NETNS_FD) < 0))
+		_exit(EXIT_FAILURE);
+	closefrom(high >= 0 ? NETNS_FD + 1 : HELPER_FD + 1);
+	return high >= 0 ? NETNS_FD : -1;
 }
 
 /* Rules of a full tunnel that a crash left behind. With a kill switch they stay until the tunnel is up again. */
@@ -92,9 +107,7 @@ static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct
 	struct runner runner = {.fd = -1};
 	int back = -1;
 
-	if (fd != HELPER_FD && dup2(fd, HELPER_FD) < 0)
-		_exit(EXIT_FAILURE);
-	closefrom(HELPER_FD + 1);
+	int netns = keep_descriptors(fd, setup->netns);
 	for (size_t i = 0; i < sizeof(FOR_THE_DAEMON) / sizeof(FOR_THE_DAEMON[0]); i++)
 		(void)signal(FOR_THE_DAEMON[i], SIG_IGN);
 	(void)prctl(PR_SET_NAME, "vpnd-helper", 0, 0, 0);
@@ -104,18 +117,22 @@ static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct
 	}
 	server.file = strdup(setup->file);	  /* outlives the configuration that named it */
 	broker_rules_init(&server.rules, config); /* wipes the keys, also for the runner */
+	const struct runner_setup programs = {
+		.config = config, .device = setup->device, .log = setup->log};
 	if (setup->device)
-		(void)runner_start(&runner, config, setup->device, setup->log);
+		(void)runner_start(&runner, &programs);
 	server.runner = &runner;
 	server.foreign = is_foreign();
 	fault.err = server.file ? netlink_new(&server.netlink, &fault) : -ENOMEM;
 	struct netlink *netlink = server.netlink; /* where the device is */
-	if (!fault.err && config->interface.netns) {
-		fault.err = netns_enter(config->interface.netns, &back, &fault);
+	if (!fault.err && netns >= 0) {
+		fault.err = netns_enter(netns, &back, &fault);
 		if (!fault.err)
 			fault.err = netlink_new(&netlink, &fault);
 		netns_leave(back);
 	}
+	if (netns >= 0)
+		close(netns);
 	if (!fault.err)
 		forget_leftovers(&server);
 	if (!fault.err)

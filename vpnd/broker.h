@@ -33,8 +33,9 @@ enum {
 		3000, /* netlink answers in microseconds; a session dies after 15 s of silence */
 	BROKER_READ_MS =
 		10000, /* for reading the configuration, beside all else; and for the helper's start */
-	BROKER_STOP_MS = 2000,	/* all requests together, once the daemon stops */
-	BROKER_HOOK_MS = 22000, /* for a hook that is waited for, behind another one */
+	BROKER_STOP_MS = 2000, /* all requests together, once the daemon stops */
+	BROKER_HOOK_MS =
+		35000, /* for a hook that is waited for, behind those that are on their way */
 };
 
 struct broker_setup {
@@ -43,8 +44,9 @@ struct broker_setup {
 	const char *file;		      /* of the configuration, as it was opened */
 	struct config *config;		      /* in force; the helper's copy is the helper's own */
 	const struct control_socket *control; /* to be removed at the end; NULL = none */
-	unsigned extra;			      /* enum privileges_extra that the helper keeps */
-	int answer_ms; /* in place of BROKER_ANSWER_MS and BROKER_READ_MS; 0 = these */
+	int netns;	/* where the device is, lent; 0 = here: that is never its descriptor */
+	unsigned extra; /* enum privileges_extra that the helper keeps */
+	int answer_ms;	/* in place of BROKER_ANSWER_MS and BROKER_READ_MS; 0 = these */
 	const struct log *log;
 };
 

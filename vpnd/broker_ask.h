@@ -15,8 +15,9 @@
 #include <sys/types.h>
 
 enum {
-	BROKER_END_MS = 500,	      /* for the last word, however long the rest took */
-	BROKER_RUNNER_END_MS = 12000, /* where programs run at the end */
+	BROKER_END_MS = 500, /* for the last word, however long the rest took */
+	BROKER_RUNNER_END_MS =
+		24000, /* where programs run at the end: RUNNER_END_MS, and a second */
 };
 
 struct broker {

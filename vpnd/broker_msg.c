@@ -146,6 +146,22 @@ static bool endpoint_ok(const struct raw_request *raw, unsigned uses)
 	return address_ok(raw, raw->endpoint_family);
 }
 
+/*
+ * Hooks of peers have a name, those of the link have none; who goes is nowhere. Scripts get the endpoint as text, so it has
+ * an interface only where it needs one.
+ */
+static bool hook_ok(const struct raw_request *raw)
+{
+	bool up = raw->value == CONFIG_HOOK_PEER_UP;
+	bool named = up || raw->value == CONFIG_HOOK_PEER_DOWN;
+
+	bool link_local = raw->endpoint_family == 6 && raw->address[0] == 0xfe &&
+			  (raw->address[1] & 0xc0) == 0x80;
+
+	return named == (raw->name[0] != '\0') && (!named || config_name_ok(raw->name)) &&
+	       (up || raw->endpoint_family == 0) && (link_local || raw->scope_id == 0);
+}
+
 /* A name ends, and nothing hides behind its end. What names there are is the rules' business. */
 static bool name_ok(const struct raw_request *raw)
 {
@@ -175,6 +191,8 @@ static bool form_ok(const struct raw_request *raw)
 		return false;
 	if (uses & USES_ENDPOINT ? !endpoint_ok(raw, uses)
 				 : raw->endpoint_family || raw->port || raw->scope_id)
+		return false;
+	if (raw->verb == BROKER_HOOK && !hook_ok(raw))
 		return false;
 	return uses & (USES_PREFIX | USES_ENDPOINT) || zero(raw->address, sizeof(raw->address));
 }

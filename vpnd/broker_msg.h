@@ -25,7 +25,7 @@ enum broker_verb {
 	BROKER_UDP_SOCKET,     /* endpoint; value: mark; joins; answered with a descriptor */
 	BROKER_TUNNEL,	       /* value: 0 = no rules of a full tunnel, 1 = those that it takes */
 	BROKER_DNS,	       /* value: 0 = resolvers as they were, 1 = the tunnel's */
-	BROKER_HOOK, /* value: enum config_hook; name of a peer or none, endpoint of it or none */
+	BROKER_HOOK, /* value: enum config_hook; of a peer: its name, and as it comes where it is */
 	BROKER_TUN,  /* name of a peer: a device for it; answered with a descriptor */
 	BROKER_DESTINATION, /* prefix: inner addresses of a peer that an order brought */
 	BROKER_END,	    /* remove what is on the host; the last request */

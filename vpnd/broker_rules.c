@@ -10,6 +10,10 @@
  * over is to draw networks into the tunnel; so it gets no default route nor a half of one, there is an end to their number, and
  * the helper logs each (broker_server.c), which the worker cannot prevent.
  *
+ * The moments are the worker's: when hooks run, and when the rules of a full tunnel and the resolvers are put up and taken
+ * away. So a worker that was taken over can lift a kill switch, as an order of the administrator could; that it hands packets
+ * to whom it likes is so in any case. Hooks alternate and are rare (hook_queue.h). Where a peer is, it says alone.
+ *
  * Rules need no keys: they are wiped as soon as the helper has handed them over.
  */
 #include "vpnd/broker_rules.h"
@@ -225,7 +229,9 @@ int broker_rules_judge(
 			return 0;
 		return refuse(fault, "make a device");
 	case BROKER_HOOK:
-		if (request->name[0] == '\0' || config_peer_find(rules->in_force, request->name) ||
+		/* who goes may be in no file any more; who never came is nobody for the runner */
+		if (request->value != CONFIG_HOOK_PEER_UP ||
+			config_peer_find(rules->in_force, request->name) ||
 			(rules->latest && config_peer_find(rules->latest, request->name)))
 			return 0;
 		return refuse(fault, "run a hook");

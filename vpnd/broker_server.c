@@ -230,22 +230,29 @@ static int tell_resolvconf(struct broker_server *server, bool on, struct fault *
 				 "that was started without dns.servers");
 }
 
+static int unset_resolved(struct broker_server *server, struct fault *fault)
+{
+	if (!server->told_resolved)
+		return 0;
+	server->told_resolved = false;
+	int error = resolved_unset(server->ifindex, fault);
+	return error == -ENOENT ? 0 : error; /* it has forgotten by itself */
+}
+
+static int unset_resolvconf(struct broker_server *server, struct fault *fault)
+{
+	if (!server->told_resolvconf)
+		return 0;
+	server->told_resolvconf = false;
+	return tell_resolvconf(server, false, fault);
+}
+
 static int unset_resolvers(struct broker_server *server, struct fault *fault)
 {
-	enum broker_dns told = server->dns;
+	int error = unset_resolved(server, fault);
+	int second = unset_resolvconf(server, fault);
 
-	server->dns = BROKER_DNS_NOBODY;
-	switch (told) {
-	case BROKER_DNS_RESOLVED: {
-		int error = resolved_unset(server->ifindex, fault);
-		return error == -ENOENT ? 0 : error; /* it has forgotten by itself */
-	}
-	case BROKER_DNS_RESOLVCONF:
-		return tell_resolvconf(server, false, fault);
-	case BROKER_DNS_NOBODY:
-		break;
-	}
-	return 0;
+	return error ? error : second;
 }
 
 static int set_resolvers(struct broker_server *server, bool on, struct fault *fault)
@@ -257,34 +264,35 @@ static int set_resolvers(struct broker_server *server, bool on, struct fault *fa
 		return unset_resolvers(server, fault);
 	if (!server->foreign)
 		error = resolved_set(config, server->ifindex, fault);
-	if (error == 0)
-		server->dns = BROKER_DNS_RESOLVED;
+	if (error != -ENOENT)
+		server->told_resolved = true; /* what it did not answer it may have done */
+	if (error == 0)			      /* and where it came later: it alone */
+		(void)unset_resolvconf(server, NULL);
 	if (error != -ENOENT)
 		return error;
 	if (!runner_resolvconf())
 		return fault_set(fault, -ESRCH, "E-DNS-2",
 			"install systemd-resolved, resolvconf or openresolv",
 			"nobody can be told the servers of the tunnel: neither systemd-resolved "
-			"nor "
-			"resolvconf is there");
+			"nor resolvconf is there");
 	error = tell_resolvconf(server, true, fault);
 	if (!error)
-		server->dns = BROKER_DNS_RESOLVCONF;
+		server->told_resolvconf = true;
 	return error;
 }
 
-static int run_hook(struct broker_server *server, enum config_hook hook, const char *peer,
-	const struct kcpvpn_endpoint *endpoint, struct fault *fault)
+/* What is in order and what is too often is the runner's to say (hook_queue.h). */
+static int run_hook(
+	struct broker_server *server, const struct broker_request *request, struct fault *fault)
 {
 	static struct runner_order order; /* large */
+	enum config_hook hook = (enum config_hook)request->value;
 
-	if (hook == CONFIG_HOOK_UP || hook == CONFIG_HOOK_DOWN)
-		server->hook_due = hook == CONFIG_HOOK_UP;
-	if (!server->runner || server->runner->fd < 0 ||
-		server->rules.in_force->hooks[hook].count == 0)
+	if (!server->runner || server->runner->fd < 0)
 		return 0;
-	order = (struct runner_order){.verb = RUNNER_HOOK, .hook = hook, .endpoint = *endpoint};
-	(void)snprintf(order.peer, sizeof(order.peer), "%s", peer);
+	order = (struct runner_order){
+		.verb = RUNNER_HOOK, .hook = hook, .endpoint = request->endpoint};
+	(void)snprintf(order.peer, sizeof(order.peer), "%s", request->name);
 	if (hook == CONFIG_HOOK_PRE_UP)
 		return runner_do(server->runner, &order, fault);
 	int error = runner_tell(server->runner, &order);
@@ -300,21 +308,17 @@ static int run_hook(struct broker_server *server, enum config_hook hook, const c
  */
 static void clean_up(struct broker_server *server)
 {
-	const struct kcpvpn_endpoint none = {0};
 	struct fault fault = {0};
 
-	if (server->dns == BROKER_DNS_RESOLVED)
-		server->dns = BROKER_DNS_NOBODY; /* what it was told went with the device */
+	server->told_resolved = false; /* what it was told went with the device */
 	if (unset_resolvers(server, &fault) < 0)
 		log_warn(server->log, "%s %s", fault.code, fault.text);
 	if (server->tunnel_on &&
 		server->rules.in_force->full_tunnel.mode == CONFIG_FULL_TUNNEL_ROUTE &&
 		full_tunnel(server, false, &fault) < 0)
 		log_warn(server->log, "%s %s", fault.code, fault.text);
-	if (server->hook_due && run_hook(server, CONFIG_HOOK_DOWN, "", &none, &fault) < 0)
-		log_warn(server->log, "%s %s", fault.code, fault.text);
 	if (server->runner)
-		runner_finish(server->runner);
+		runner_finish(server->runner); /* with `down`, if it is due */
 }
 
 /* ---- the configuration ------------------------------------------------------------------------------------------ */
@@ -412,8 +416,7 @@ static int serve(struct broker_server *server, const struct broker_request *requ
 	case BROKER_DNS:
 		return set_resolvers(server, request->value != 0, fault);
 	case BROKER_HOOK:
-		return run_hook(server, (enum config_hook)request->value, request->name,
-			&request->endpoint, fault);
+		return run_hook(server, request, fault);
 	case BROKER_TUN:
 		return open_device(server, request, ret_fd, fault);
 	case BROKER_DESTINATION:

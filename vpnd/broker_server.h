@@ -13,12 +13,6 @@ struct log;
 struct netlink;
 struct runner;
 
-enum broker_dns {
-	BROKER_DNS_NOBODY,
-	BROKER_DNS_RESOLVED,
-	BROKER_DNS_RESOLVCONF,
-};
-
 struct broker_server {
 	int fd; /* of the pair; owned by the caller */
 	int ifindex;
@@ -31,9 +25,9 @@ struct broker_server {
 	struct netlink *netlink; /* of this namespace, for policy rules; NULL = none are made */
 	struct runner *runner;	 /* of programs; NULL = there is none */
 	bool foreign;		 /* this is not the network that the host's services know */
-	enum broker_dns dns;	 /* who was told the tunnel's resolvers */
-	bool tunnel_on;		 /* the rules of a full tunnel are up */
-	bool hook_due;		 /* `up` was run, and `down` was not */
+	bool told_resolved;	 /* the tunnel's resolvers, or some of that */
+	bool told_resolvconf;
+	bool tunnel_on; /* the rules of a full tunnel are up */
 	struct {
 		char peer[BROKER_NAME_BYTES]; /* "" = free */
 		int ifindex;

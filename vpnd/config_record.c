@@ -2,7 +2,7 @@
  * A record is a row of pieces, numbers in little-endian:
  *
  *      kind u8 (1 file, 2 list)   error u32 (0 or an errno)   path: length u32, bytes
- *      file, error 0:  regular u8   mode u32   contents: length u32, bytes
+ *      file, error 0:  regular u8   mode u32   exposure u8   contents: length u32, bytes
  *      list, error 0:  count u32   count times: length u32, bytes
  *
  * A load asks the same questions in the same order when it gets the same answers, so the replay first looks at the piece
@@ -128,6 +128,7 @@ static int write_file(void *ctx, const char *path, size_t max_bytes, unsigned fl
 		return error;
 	put_u8(record, st.regular);
 	put_u32(record, st.mode);
+	put_u8(record, (uint8_t)st.exposure);
 	put_bytes(record, data, len);
 	*ret_data = data;
 	*ret_len = len;
@@ -173,6 +174,7 @@ struct piece {
 	uint32_t path_len;
 	bool regular;
 	uint32_t mode;
+	uint8_t exposure;
 	const uint8_t *data; /* of a file; of a list the first entry */
 	uint32_t len;	     /* of a file's contents */
 	uint32_t count;	     /* of a list's entries */
@@ -199,8 +201,9 @@ static bool take_piece(struct wire *w, struct piece *piece)
 	if (piece->kind == KIND_FILE) {
 		piece->regular = wire_u8(w) != 0;
 		piece->mode = wire_le32(w) & 07777;
+		piece->exposure = wire_u8(w);
 		piece->data = take_bytes(w, &piece->len);
-		return wire_ok(w);
+		return wire_ok(w) && piece->exposure <= CONFIG_EXPOSED_FOLDER;
 	}
 	piece->count = wire_le32(w);
 	piece->data = w->at;
@@ -256,7 +259,9 @@ static int replay_file(void *ctx, const char *path, size_t max_bytes, unsigned f
 		memcpy(data, piece.data, piece.len);
 	*ret_data = data;
 	*ret_len = piece.len;
-	*ret_stat = (struct config_file_stat){.regular = piece.regular, .mode = piece.mode};
+	*ret_stat = (struct config_file_stat){.regular = piece.regular,
+		.mode = piece.mode,
+		.exposure = (enum config_exposure)piece.exposure};
 	return 0;
 }
 

@@ -495,8 +495,10 @@ static int open_network(struct daemon *daemon, struct fault *fault)
 	int back = -1;
 	int error = netlink_new(&daemon->netlink, fault);
 
-	if (error == 0)
-		error = netns_enter(netns, &back, fault);
+	if (error == 0 && netns)
+		error = netns_open(netns, &daemon->netns, fault);
+	if (error == 0 && netns)
+		error = netns_enter(daemon->netns, &back, fault);
 	if (error == 0 && netns)
 		error = netlink_new(&daemon->inner, fault);
 	if (error == 0)
@@ -522,6 +524,13 @@ static int open_network(struct daemon *daemon, struct fault *fault)
 	return error;
 }
 
+static void close_netns(struct daemon *daemon)
+{
+	if (daemon->netns > 0)
+		close(daemon->netns);
+	daemon->netns = 0;
+}
+
 /* Before there is a wire: what that knows is none of the helper's business. */
 static int start_helper(struct daemon *daemon, struct fault *fault)
 {
@@ -531,11 +540,15 @@ static int start_helper(struct daemon *daemon, struct fault *fault)
 		.file = daemon->config->file,
 		.config = daemon->config,
 		.control = control_server_socket(daemon->control),
+		.netns = daemon->netns,
 		.extra = daemon->privileges->extra,
 		.log = &daemon->logger->log,
 	};
 
-	return broker_new(daemon->loop, &setup, &daemon->broker, fault);
+	int error = broker_new(daemon->loop, &setup, &daemon->broker, fault);
+
+	close_netns(daemon);
+	return error;
 }
 
 static int open_udp(
@@ -700,6 +713,8 @@ void daemon_free(struct daemon *daemon)
 	state_file_free(daemon->state);
 	netlink_monitor_free(daemon->monitor);
 	netlink_monitor_free(daemon->inner_monitor);
+	daemon_host_fini(daemon);
+	close_netns(daemon);
 	if (daemon->loop)
 		loop_timer_disarm(daemon->loop, &daemon->restore);
 	if (daemon->loop)

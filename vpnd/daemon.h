@@ -43,6 +43,7 @@ struct daemon {
 	struct loop *loop;
 	struct broker *broker;	 /* does what the worker may not */
 	struct netlink *netlink; /* for what needs no rights: asking */
+	int netns;		 /* of the device, until the helper has it, too; 0 = none */
 	struct netlink *inner;	 /* the same where the device is; NULL = that is here */
 	struct netlink_monitor *monitor;
 	struct netlink_monitor *inner_monitor;
@@ -61,6 +62,9 @@ struct daemon {
 	struct loop_timer restore; /* of what somebody removed */
 	int64_t restore_us;	   /* how long that waited last */
 	struct mono restored_at;
+	struct loop_timer hooks_again; /* what there was no room for */
+	struct list gone;	       /* peers that went, and `peer_down` is still to be told */
+	bool pre_up_hook, peer_hooks;  /* there are such programs */
 	struct loop_timer rest; /* gives back the memory of queues; armed while there is some */
 	struct control_server *control;
 	struct notify notify;
@@ -134,6 +138,7 @@ int daemon_link_down(struct daemon *daemon, struct fault *fault);
 
 /** Prepares what the others of daemon_host.c need. */
 void daemon_host_init(struct daemon *daemon);
+void daemon_host_fini(struct daemon *daemon);
 
 /** Runs pre_up, before the link comes up. @return 0 or a negative errno with `*fault` filled: it must not */
 int daemon_host_before_up(struct daemon *daemon, struct fault *fault);

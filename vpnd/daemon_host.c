@@ -10,6 +10,10 @@
  * A pre_up that fails stops the link from coming up, and so do rules that cannot be put up: "all traffic" would be a lie.
  * Resolvers and the other hooks are worth a warning: a site that is reached by address goes on being reached.
  *
+ * Hooks of peers say what is true, not what happened: what could not be told is told later, if it is still so. A flood of
+ * changes takes a few questions a round, and packets flow in between. Peers given at run time have none: the helper, which
+ * reads the files, does not know them.
+ *
  * Somebody else may take addresses, routes and rules away, in good faith mostly: a network manager that tidies up. They are
  * put back and that is logged; and if they go again, later and later, so that two programs of different opinions do not
  * keep the host busy.
@@ -24,11 +28,16 @@
 #include "vpnd/workers.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 enum {
+	/* Each is a question to the helper that packets wait for: a tenth of a millisecond. */
+	HOOKS_PER_ROUND = 16,
+	HOOK_AGAIN_US = 20000,
+	HOOK_STUCK_US = 1000000, /* where it is not the runner that is busy, but the helper */
 	RESTORE_FIRST_US = 500000,
 	RESTORE_MOST_US = 60000000,
 	RESTORE_CALM_US = 120000000, /* after it the next loss is the first again */
@@ -42,13 +51,36 @@ static void warn(struct daemon *daemon, const struct fault *fault)
 
 /* ---- hooks ------------------------------------------------------------------------------------------------------ */
 
-static void hook(struct daemon *daemon, enum config_hook which, const char *peer,
+/* A peer that went, whose `peer_down` there was no room for. */
+struct gone {
+	struct list in_daemon;
+	char name[CONFIG_NAME_MAX + 1];
+};
+
+/* @return false: not just now, ask again with what is true by then */
+static bool hook(struct daemon *daemon, enum config_hook which, const char *peer,
 	const struct kcpvpn_endpoint *endpoint)
 {
 	struct fault fault = {0};
+	int error = broker_hook(daemon->broker, which, peer, endpoint, &fault);
 
-	if (broker_hook(daemon->broker, which, peer, endpoint, &fault) < 0)
+	if (error == -EBUSY || error == -ETIMEDOUT) {
+		struct mono at = mono_add_us(
+			loop_now(daemon->loop), error == -EBUSY ? HOOK_AGAIN_US : HOOK_STUCK_US);
+		loop_timer_arm(daemon->loop, &daemon->hooks_again, at);
+		return false;
+	}
+	if (error < 0 && broker_alive(daemon->broker)) /* one that is gone was said once */
 		warn(daemon, &fault);
+	return true;
+}
+
+/* Those that can wait for nobody: if there is no room the next order says the rest. */
+static void hook_of_link(struct daemon *daemon, enum config_hook which)
+{
+	if (!hook(daemon, which, NULL, NULL))
+		log_warn(&daemon->logger->log, "hooks.%s could not be told to run",
+			config_hook_str(which));
 }
 
 /* Where the peer is now, as the wire tells it. @return false if it does not know */
@@ -68,41 +100,87 @@ static bool where_is(struct daemon *daemon, struct peer *peer, struct kcpvpn_end
 	return known;
 }
 
-static void tell_peer(struct daemon *daemon, struct peer *peer, bool up)
+/* @return as hook() */
+static bool tell_peer(struct daemon *daemon, struct peer *peer, bool up)
 {
-	enum config_hook which = up ? CONFIG_HOOK_PEER_UP : CONFIG_HOOK_PEER_DOWN;
 	struct kcpvpn_endpoint endpoint = {0};
-
-	peer->told_up = up;
-	if (peer->tun.ifindex > 0)
-		(void)tun_set_carrier(&peer->tun, up);
-	if (daemon->config->hooks[which].count == 0)
-		return;
 	bool known = up && where_is(daemon, peer, &endpoint);
-	hook(daemon, which, peer->name, known ? &endpoint : NULL);
+
+	if (!hook(daemon, up ? CONFIG_HOOK_PEER_UP : CONFIG_HOOK_PEER_DOWN, peer->name,
+		    known ? &endpoint : NULL))
+		return false;
+	peer->told_up = up;
+	return true;
+}
+
+static bool tell_gone(struct daemon *daemon, unsigned *left)
+{
+	list_for_each_safe (at, &daemon->gone) {
+		struct gone *gone = list_entry(at, struct gone, in_daemon);
+		if (*left == 0 || !hook(daemon, CONFIG_HOOK_PEER_DOWN, gone->name, NULL))
+			return false;
+		(*left)--;
+		list_remove(at);
+		free(gone);
+	}
+	return true;
+}
+
+static void show_carrier(struct peer *peer, bool up)
+{
+	if (peer->tun.ifindex > 0 && peer->carrier_up != up)
+		(void)tun_set_carrier(&peer->tun, up);
+	peer->carrier_up = up;
+}
+
+static bool has_hooks(const struct daemon *daemon, const struct peer *peer)
+{
+	return daemon->peer_hooks && !peer->config->runtime;
 }
 
 void daemon_host_after_round(struct daemon *daemon)
 {
+	unsigned left = HOOKS_PER_ROUND;
+
 	if (!daemon->peers_moved)
 		return;
 	daemon->peers_moved = false;
-	if (daemon->config->hooks[CONFIG_HOOK_PEER_UP].count == 0 &&
-		daemon->config->hooks[CONFIG_HOOK_PEER_DOWN].count == 0 &&
-		daemon->config->routes.selection != CONFIG_SELECTION_INTERFACE)
+	if (!daemon->peer_hooks && daemon->config->routes.selection != CONFIG_SELECTION_INTERFACE)
 		return;
+	bool more = !tell_gone(daemon, &left);
 	list_for_each (at, &daemon->peers) {
 		struct peer *peer = list_entry(at, struct peer, in_daemon);
 		bool up = daemon->wire->ops->peer_state(daemon->wire, peer) == WIRE_PEER_UP;
-		if (up != peer->told_up)
-			tell_peer(daemon, peer, up);
+		show_carrier(peer, up);
+		if (up == peer->told_up || !has_hooks(daemon, peer))
+			continue;
+		if (more || left == 0 || !tell_peer(daemon, peer, up))
+			more = true;
+		else
+			left--;
 	}
+	if (more && mono_is_never(daemon->hooks_again.timer.at))
+		loop_timer_arm(daemon->loop, &daemon->hooks_again,
+			mono_add_us(loop_now(daemon->loop), HOOK_AGAIN_US));
+}
+
+static void on_hooks_again(struct loop_timer *timer, struct mono now)
+{
+	struct daemon *daemon = list_entry(timer, struct daemon, hooks_again);
+
+	(void)now;
+	daemon->peers_moved = true;
 }
 
 void daemon_host_peer_gone(struct daemon *daemon, struct peer *peer)
 {
-	if (peer->told_up && !daemon->stopping)
-		tell_peer(daemon, peer, false);
+	if (peer->told_up && !daemon->stopping && !tell_peer(daemon, peer, false)) {
+		struct gone *gone = calloc(1, sizeof(*gone));
+		if (gone) {
+			memcpy(gone->name, peer->name, sizeof(gone->name));
+			list_add_tail(&daemon->gone, &gone->in_daemon);
+		}
+	}
 	if (peer->tun.ifindex <= 0)
 		return;
 	loop_watch_remove(daemon->loop, &peer->tun_watch);
@@ -218,7 +296,7 @@ static void set_resolvers(struct daemon *daemon, bool on)
 
 int daemon_host_before_up(struct daemon *daemon, struct fault *fault)
 {
-	if (daemon->config->hooks[CONFIG_HOOK_PRE_UP].count == 0)
+	if (!daemon->pre_up_hook)
 		return 0;
 	return broker_hook(daemon->broker, CONFIG_HOOK_PRE_UP, NULL, NULL, fault);
 }
@@ -231,7 +309,7 @@ int daemon_host_up(struct daemon *daemon, struct fault *fault)
 		return error;
 	if (daemon->config->dns.servers.count > 0)
 		set_resolvers(daemon, true);
-	hook(daemon, CONFIG_HOOK_UP, NULL, NULL);
+	hook_of_link(daemon, CONFIG_HOOK_UP);
 	return 0;
 }
 
@@ -247,7 +325,7 @@ void daemon_host_before_down(struct daemon *daemon)
 
 void daemon_host_down(struct daemon *daemon)
 {
-	hook(daemon, CONFIG_HOOK_DOWN, NULL, NULL);
+	hook_of_link(daemon, CONFIG_HOOK_DOWN);
 }
 
 static bool same_strings(const struct config_strings *a, const struct config_strings *b)
@@ -320,8 +398,32 @@ void daemon_host_network_changed(struct daemon *daemon)
 			mono_add_us(loop_now(daemon->loop), RESTORE_FIRST_US));
 }
 
+/* The runner knows the programs of the configuration that the daemon began with, and no others. */
+static void note_hooks(struct daemon *daemon)
+{
+	const struct config_strings *hooks = daemon->config->hooks;
+
+	daemon->pre_up_hook = hooks[CONFIG_HOOK_PRE_UP].count > 0;
+	daemon->peer_hooks =
+		hooks[CONFIG_HOOK_PEER_UP].count > 0 || hooks[CONFIG_HOOK_PEER_DOWN].count > 0;
+	list_init(&daemon->gone);
+	loop_timer_init(&daemon->hooks_again, on_hooks_again);
+}
+
+void daemon_host_fini(struct daemon *daemon)
+{
+	struct list *node;
+
+	if (!daemon->loop || !daemon->gone.next) /* it never began */
+		return;
+	loop_timer_disarm(daemon->loop, &daemon->hooks_again);
+	while ((node = list_pop(&daemon->gone)) != NULL)
+		free(list_entry(node, struct gone, in_daemon));
+}
+
 void daemon_host_init(struct daemon *daemon)
 {
+	note_hooks(daemon);
 	loop_timer_init(&daemon->restore, on_restore);
 	daemon->restored_at = MONO_NEVER;
 	daemon->path.unfiltered = daemon->config->routes.ingress_filter == CONFIG_INGRESS_OFF;

@@ -59,7 +59,8 @@ struct peer {
 	uint32_t heard_in;	 /* by wake_pace_heard() */
 	int64_t queue_us;	 /* how long the packet that left last had waited */
 	bool ordered_down;	 /* by `kcpctl down`: stays so until `up` */
-	bool told_up;		 /* hooks and the device's carrier say that it is up */
+	bool told_up;		 /* hooks say that it is up */
+	bool carrier_up;	 /* and so does the carrier of its device */
 	struct tun tun;		 /* a device for it alone; fd -1 = there is none */
 	struct loop_watch tun_watch;
 	void *tun_ctx; /* of the watch: the daemon's */

@@ -37,6 +37,25 @@ static bool has(unsigned capability)
 	return capng_have_capability(CAPNG_EFFECTIVE, capability) != 0;
 }
 
+/* Limits that are changed here, and what they were. */
+static const __rlimit_resource_t LIMITS[] = {RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_CORE};
+static struct rlimit limits_before[sizeof(LIMITS) / sizeof(LIMITS[0])];
+static bool limits_known[sizeof(LIMITS) / sizeof(LIMITS[0])];
+
+static void note_limits(void)
+{
+	for (size_t i = 0; i < sizeof(LIMITS) / sizeof(LIMITS[0]); i++)
+		limits_known[i] = getrlimit(LIMITS[i], &limits_before[i]) == 0;
+}
+
+void privileges_restore_limits(void)
+{
+	for (size_t i = 0; i < sizeof(LIMITS) / sizeof(LIMITS[0]); i++) {
+		if (limits_known[i])
+			(void)setrlimit(LIMITS[i], &limits_before[i]);
+	}
+}
+
 /* As much of `wanted` as may be had; never less than there is. */
 static void raise_limit(__rlimit_resource_t resource, rlim_t wanted)
 {
@@ -102,6 +121,7 @@ int privileges_begin(struct privileges *ret_privileges, struct fault *fault)
 	}
 	/* keys are in memory already; it is said once more after the last change of credentials */
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	note_limits();
 	raise_limit(RLIMIT_NOFILE, PRIVILEGES_FILES);
 	raise_limit(RLIMIT_MEMLOCK, PRIVILEGES_LOCKED_BYTES);
 	(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});

@@ -58,6 +58,11 @@ enum privileges_extra {
 int privileges_begin(struct privileges *ret_privileges, struct fault *fault);
 
 /**
+ * For a program that is run: the limits as they were before privileges_begin(). Async-signal-safe; does nothing before that.
+ */
+void privileges_restore_limits(void);
+
+/**
  * Puts the power to read everybody's files aside, or takes it back, so that a caller can learn whether files are
  * readable without it. Does nothing where there is none.
  *

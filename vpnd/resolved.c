@@ -6,6 +6,11 @@
  * The settings belong to the link: when it goes, whoever ended the daemon, they go with it. So there is nothing to be
  * made good after a crash.
  *
+ * What stands is taken back if the rest is refused: half of it would send names to servers that know nothing of them.
+ *
+ * A bus that hangs is waited for no longer than RESOLVED_MS, beginning with connect(), which waits for ever where nobody
+ * accepts.
+ *
  * A service that does not run is not started for this: then somebody else is the resolver of this host.
  *
  * Sources: org.freedesktop.resolve1(5), D-Bus Specification "Authentication Protocol".
@@ -26,7 +31,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static const char BUS[] = "/run/dbus/system_bus_socket";
+enum {
+	CONNECT_AGAIN_MS = 10,
+};
+
+static const char *bus_path = "/run/dbus/system_bus_socket";
 static const char NAME[] = "org.freedesktop.resolve1";
 
 struct bus {
@@ -157,25 +166,40 @@ static int call(struct bus *bus, const char *destination, const char *path, cons
 	return -EREMOTEIO;
 }
 
-static struct bus *bus_open(int *ret_error)
+/* @return 0; -ENOENT: there is no bus; another negative errno */
+static int join(const struct bus *bus)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", bus_path);
+	while (connect(bus->fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+		if (errno == ENOENT || errno == ECONNREFUSED)
+			return -ENOENT;
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (loop_clock().us > bus->until_us)
+			return -ETIME;
+		(void)poll(NULL, 0, CONNECT_AGAIN_MS); /* there is no event for room in its queue */
+	}
+	return 0;
+}
+
+static struct bus *bus_open(int *ret_error)
+{
 	struct bus *bus = calloc(1, sizeof(*bus));
 	int error = -ENOMEM;
 
 	if (!bus)
 		goto fail;
-	memcpy(address.sun_path, BUS, sizeof(BUS));
 	bus->until_us = loop_clock().us + RESOLVED_MS * INT64_C(1000);
-	bus->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bus->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (bus->fd < 0) {
 		error = -errno;
 		goto free_bus;
 	}
-	if (connect(bus->fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
-		error = -ENOENT; /* there is no bus: nobody to tell */
+	error = join(bus);
+	if (error)
 		goto close_fd;
-	}
 	error = authenticate(bus);
 	if (!error)
 		error = call(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
@@ -293,6 +317,22 @@ static int failed(int error, const struct bus *bus, struct fault *fault)
 		named ? bus->error_name : strerror(-error));
 }
 
+static int revert(struct bus *bus, int ifindex)
+{
+	(void)begin(bus, ifindex);
+	int error = manager(bus, "RevertLink", "i");
+	/* with the link it forgot */
+	if (error == -EREMOTEIO &&
+		strcmp(bus->error_name, "org.freedesktop.resolve1.NoSuchLink") == 0)
+		return 0;
+	return error;
+}
+
+void resolved_set_bus(const char *path)
+{
+	bus_path = path ? path : "/run/dbus/system_bus_socket";
+}
+
 int resolved_set(const struct config *config, int ifindex, struct fault *fault)
 {
 	int error = 0;
@@ -305,10 +345,12 @@ int resolved_set(const struct config *config, int ifindex, struct fault *fault)
 		error = set_domains(bus, config, ifindex);
 	if (!error)
 		error = set_default(bus, config, ifindex);
-	if (error == -EREMOTEIO && is_absent(bus))
+	if (error == -EREMOTEIO && is_absent(bus)) {
 		error = -ENOENT;
-	else if (error)
+	} else if (error) {
 		(void)failed(error, bus, fault);
+		(void)revert(bus, ifindex);
+	}
 	bus_close(bus);
 	return error;
 }
@@ -320,11 +362,7 @@ int resolved_unset(int ifindex, struct fault *fault)
 
 	if (!bus)
 		return error == -ENOENT ? error : failed(error, NULL, fault);
-	(void)begin(bus, ifindex);
-	error = manager(bus, "RevertLink", "i");
-	if (error == -EREMOTEIO &&
-		strcmp(bus->error_name, "org.freedesktop.resolve1.NoSuchLink") == 0)
-		error = 0; /* and with the link it forgot */
+	error = revert(bus, ifindex);
 	if (error == -EREMOTEIO && is_absent(bus))
 		error = -ENOENT;
 	else if (error)

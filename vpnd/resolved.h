@@ -14,9 +14,13 @@ enum {
 /**
  * Gives the link the servers and domains of the configuration. They go with the link, or by resolved_unset().
  *
- * @return  0; -ENOENT: there is no D-Bus, or systemd-resolved does not run; another negative errno with `*fault` filled
+ * @return  0; -ENOENT: there is no D-Bus, or systemd-resolved does not run; another negative errno with `*fault` filled:
+ *          it took all or nothing, but for a bus that went silent, where resolved_unset() is due
  */
 int resolved_set(const struct config *config, int ifindex, struct fault *fault);
+
+/** Where the bus is; NULL = the system's. For tests. */
+void resolved_set_bus(const char *path);
 
 /** Takes back what resolved_set() told. @return as that */
 int resolved_unset(int ifindex, struct fault *fault);

@@ -142,12 +142,14 @@ static char *folder_of(const char *path)
 }
 
 /* Takes `data` and parses it. */
-static int add_tree(struct loader *l, const char *path, char *data, size_t len, unsigned mode)
+static int add_tree(struct loader *l, const char *path, char *data, size_t len,
+	const struct config_file_stat *st)
 {
-	int error = findings_add_source(&l->findings, path, data, len, mode);
+	int error = findings_add_source(&l->findings, path, data, len, st->mode);
 
 	if (error)
 		return error;
+	l->findings.sources[l->findings.source_count - 1].exposure = st->exposure;
 	struct tree *grown = reallocarray(l->trees, l->findings.source_count, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
@@ -169,7 +171,9 @@ static bool has_source(const struct loader *l, const char *path)
 
 static const char *why_unread(int error)
 {
-	return error == -EINVAL ? "it is not a regular file" : err_str(error);
+	return error == -EINVAL	 ? "it is not a regular file"
+	       : error == -ELOOP ? "it is a link that others than root may have laid"
+				 : err_str(error);
 }
 
 static int include_file(struct loader *l, const char *path, struct finding_place place)
@@ -200,7 +204,7 @@ static int include_file(struct loader *l, const char *path, struct finding_place
 			l->findings.report->read_error = error;
 		return 0;
 	}
-	return add_tree(l, path, data, len, st.mode);
+	return add_tree(l, path, data, len, &st);
 }
 
 /* The folder's name is not part of the pattern, whatever characters it has. */
@@ -270,6 +274,7 @@ static int include_all(struct loader *l)
 static int add_overlay(struct loader *l)
 {
 	const struct config_overlay *overlay = l->reader ? l->reader->overlay : NULL;
+	const struct config_file_stat none = {0};
 
 	l->overlay_tree = SIZE_MAX;
 	if (!overlay || !overlay->text)
@@ -279,7 +284,7 @@ static int add_overlay(struct loader *l)
 		return -ENOMEM;
 	memcpy(data, overlay->text, overlay->len);
 	l->overlay_tree = l->tree_count;
-	return add_tree(l, CONFIG_OVERLAY_FILE, data, overlay->len, 0);
+	return add_tree(l, CONFIG_OVERLAY_FILE, data, overlay->len, &none);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------------------------ */
@@ -325,12 +330,12 @@ static int walk_all(struct loader *l)
 }
 
 /* Takes `data`. */
-static int load(const char *path, char *data, size_t len, unsigned mode,
+static int load(const char *path, char *data, size_t len, const struct config_file_stat *st,
 	const struct config_reader *reader, struct config **ret_config,
 	struct config_report *report)
 {
 	struct loader l = {.reader = reader, .findings.report = report};
-	int error = add_tree(&l, path, data, len, mode);
+	int error = add_tree(&l, path, data, len, st);
 
 	if (error)
 		goto free_loader;
@@ -402,13 +407,15 @@ int config_load(const char *path, const struct config_reader *reader, struct con
 		return error;
 	if (error)
 		return refuse_file(report, path, error);
-	return load(path, data, len, st.mode, reader, ret_config, report);
+	return load(path, data, len, &st, reader, ret_config, report);
 }
 
 int config_parse_text(const char *path, const char *text, size_t len,
 	const struct config_reader *reader, struct config **ret_config,
 	struct config_report *report)
 {
+	const struct config_file_stat none = {0};
+
 	config_report_init(report);
 	if (len > CONFIG_FILE_MAX_BYTES)
 		return refuse_file(report, path, -EFBIG);
@@ -416,7 +423,7 @@ int config_parse_text(const char *path, const char *text, size_t len,
 	if (!data)
 		return -ENOMEM;
 	memcpy(data, text, len);
-	return load(path, data, len, 0, reader, ret_config, report);
+	return load(path, data, len, &none, reader, ret_config, report);
 }
 
 /* ---- small answers -------------------------------------------------------------------------------------------- */

@@ -93,8 +93,30 @@ static int check_name(struct loader *l)
 
 /* ---- modes of the files --------------------------------------------------------------------------------------- */
 
+/* Whoever writes what may name programs can run them as root: these files are root's alone. */
+static void check_exposure(struct loader *l, unsigned source)
+{
+	enum config_exposure exposure = l->findings.sources[source].exposure;
+	const char *path = l->findings.sources[source].path;
+	const char *use = exposure == CONFIG_EXPOSED_OWNER  ? "chown root"
+			  : exposure == CONFIG_EXPOSED_MODE ? "chmod go-w"
+							    : "namei -l";
+
+	if (exposure != CONFIG_EXPOSED_NOT)
+		findings_error(&l->findings, CONFIG_E_MODE, loader_file(source), NULL,
+			"hooks run as root, so nobody else may change a file of this "
+			"configuration, but %s; use: %s %.200s",
+			config_exposure_str(exposure), use, path);
+}
+
 static void check_modes(struct loader *l)
 {
+	bool hooks = false;
+
+	for (enum config_hook hook = 0; hook < CONFIG_HOOKS; hook++)
+		hooks = hooks || l->config->hooks[hook].count > 0;
+	for (unsigned i = 0; hooks && i < l->findings.source_count; i++)
+		check_exposure(l, i);
 	for (unsigned i = 0; i < l->findings.source_count; i++) {
 		const struct source *source = &l->findings.sources[i];
 		if (source->inline_key && (source->mode & OTHERS_READ))

@@ -294,6 +294,18 @@ static void check_dns(struct loader *l)
 			"dns.search: without dns.servers there is nobody to ask for them");
 }
 
+static void check_program(struct loader *l, const char *key, const char *path)
+{
+	enum config_exposure exposure = CONFIG_EXPOSED_NOT;
+
+	if (l->reader && l->reader->exposure)
+		exposure = l->reader->exposure(l->reader->ctx, path);
+	if (exposure != CONFIG_EXPOSED_NOT)
+		findings_error(&l->findings, CONFIG_E_MODE, loader_place(l, key), NULL,
+			"%s runs as root, so nobody else may change %.200s, but %s", key, path,
+			config_exposure_str(exposure));
+}
+
 static void check_hooks(struct loader *l)
 {
 	char key[32];
@@ -306,6 +318,8 @@ static void check_hooks(struct loader *l)
 				"%s: \"%.60s\" is not the absolute path of a program; there is no "
 				"shell, and each argument is an item of the list",
 				key, argv->items[0]);
+		else if (argv->count > 0)
+			check_program(l, key, argv->items[0]);
 	}
 }
 

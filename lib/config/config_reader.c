@@ -2,7 +2,13 @@
  * The default reader: the one place of this layer that touches the file system, for programs that have
  * no reader of their own. Nothing here blocks on a device or waits for a writer: only regular files are
  * read, up to a bound. Symbolic links are followed, because credentials and configuration management
- * use them; what counts is the file that was opened, so modes are those of the descriptor.
+ * use them; what counts is the file that was opened, so modes are those of the descriptor. But whoever can lay a link into
+ * a folder of this configuration could have any file read that root can read, and quoted in a message: links of others, and
+ * in folders of others, are refused before a byte is read.
+ *
+ * Who can change a file can change what runs as root, if it may name programs. So with a file comes a judgement, as sshd has
+ * one for its keys: the file, and each folder up to the root, belongs to root or to the user who asks, and nobody else may
+ * write there.
  */
 #include "config/config_reader.h"
 
@@ -57,6 +63,94 @@ static int read_all(int fd, size_t max, char **ret_data, size_t *ret_len)
 	return 0;
 }
 
+static bool is_ours(const struct stat *st)
+{
+	return st->st_uid == 0 || st->st_uid == geteuid();
+}
+
+/* @path  absolute, without links; cut on the way up */
+static bool folders_are_ours(char *path)
+{
+	struct stat st;
+
+	for (char *slash; (slash = strrchr(path, '/')) != NULL;) {
+		slash[slash == path] = '\0'; /* the root keeps its own */
+		if (stat(path, &st) < 0)
+			return false;
+		if (!is_ours(&st) || (st.st_mode & (S_IWGRP | S_IWOTH) && !(st.st_mode & S_ISVTX)))
+			return false;
+		if (slash == path)
+			break;
+	}
+	return true;
+}
+
+/* Where the name stands, which may be another place than where the file is. */
+static bool link_is_ours(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	struct stat st;
+	char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	char *real = folder ? realpath(folder, NULL) : NULL;
+	char *inside = NULL;
+	bool ours = lstat(path, &st) == 0 && is_ours(&st) && real &&
+		    asprintf(&inside, "%s/x", real) > 0 && folders_are_ours(inside);
+
+	if (real)
+		free(inside);
+	free(real);
+	free(folder);
+	return ours;
+}
+
+static bool is_link(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
+enum config_exposure config_path_exposure(const char *path)
+{
+	enum config_exposure exposure = CONFIG_EXPOSED_NOT;
+	struct stat st;
+	char *real = realpath(path, NULL);
+
+	if (!real)
+		return CONFIG_EXPOSED_NOT;
+	if (stat(real, &st) < 0)
+		exposure = CONFIG_EXPOSED_FOLDER; /* it has just gone */
+	else if (!is_ours(&st))
+		exposure = CONFIG_EXPOSED_OWNER;
+	else if (st.st_mode & (S_IWGRP | S_IWOTH))
+		exposure = CONFIG_EXPOSED_MODE;
+	else if (!folders_are_ours(real) || (is_link(path) && !link_is_ours(path)))
+		exposure = CONFIG_EXPOSED_FOLDER;
+	free(real);
+	return exposure;
+}
+
+const char *config_exposure_str(enum config_exposure exposure)
+{
+	switch (exposure) {
+	case CONFIG_EXPOSED_OWNER:
+		return "it belongs to another user than root";
+	case CONFIG_EXPOSED_MODE:
+		return "others than its owner may write it";
+	case CONFIG_EXPOSED_FOLDER:
+		return "others than root may write a folder on the way to it";
+	case CONFIG_EXPOSED_NOT:
+		break;
+	}
+	return "nobody else may write it";
+}
+
+static enum config_exposure default_exposure(void *ctx, const char *path)
+{
+	(void)ctx;
+	return config_path_exposure(path);
+}
+
 /* "credential:NAME" as a path. @return 0, -ENOENT without a folder, -ENAMETOOLONG */
 static int find_file(const char *path, char buffer[CONFIG_READER_PATH_BYTES], const char **ret_path)
 {
@@ -86,6 +180,8 @@ static int default_read_file(void *ctx, const char *path, size_t max_bytes, unsi
 	(void)ctx, (void)flags;
 	if (error)
 		return error;
+	if (is_link(path) && !link_is_ours(path))
+		return -ELOOP;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return -errno;
@@ -101,6 +197,7 @@ static int default_read_file(void *ctx, const char *path, size_t max_bytes, unsi
 		*ret_stat = (struct config_file_stat){
 			.regular = true,
 			.mode = st.st_mode & 07777,
+			.exposure = config_path_exposure(path),
 		};
 	}
 	(void)close(fd);
@@ -152,8 +249,9 @@ free_found:
 
 const struct config_reader *config_reader_default(void)
 {
-	static const struct config_reader READER = {
-		.read_file = default_read_file, .list_files = default_list_files};
+	static const struct config_reader READER = {.read_file = default_read_file,
+		.list_files = default_list_files,
+		.exposure = default_exposure};
 
 	return &READER;
 }
@@ -162,6 +260,7 @@ const struct config_reader *config_reader_no_secrets(void)
 {
 	static const struct config_reader READER = {.read_file = default_read_file,
 		.list_files = default_list_files,
+		.exposure = default_exposure,
 		.skip_secrets = true};
 
 	return &READER;

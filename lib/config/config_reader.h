@@ -32,10 +32,19 @@ enum config_read_flag {
 	CONFIG_READ_REGULAR = 1 << 1, /* nothing but a regular file will do: -EINVAL for others */
 };
 
+/** How somebody else than root and the user of this process may change a file. */
+enum config_exposure {
+	CONFIG_EXPOSED_NOT,    /* not at all, or nobody looked */
+	CONFIG_EXPOSED_OWNER,  /* it is somebody else's */
+	CONFIG_EXPOSED_MODE,   /* its group or others may write it */
+	CONFIG_EXPOSED_FOLDER, /* a folder on the way to it is, so it can be replaced */
+};
+
 /** What the kernel says about a file that was read, taken from the open file. */
 struct config_file_stat {
 	bool regular;  /* false: its modes say nothing about who can read it */
 	unsigned mode; /* permission bits 07777; 0 where unknown */
+	enum config_exposure exposure;
 };
 
 /**
@@ -78,14 +87,28 @@ struct config_reader {
 	 */
 	int (*public_half)(void *ctx, const uint8_t private_key[CONFIG_KEY_BYTES],
 		uint8_t ret_public_key[CONFIG_KEY_BYTES]);
+	/** Judges a program that the configuration names, as config_path_exposure(). NULL: it is not judged. */
+	enum config_exposure (*exposure)(void *ctx, const char *path);
 	/** true: key files are not read (for who only shows a configuration). */
 	bool skip_secrets;
 	const struct config_overlay *overlay; /* lent; NULL = none */
 };
 
 /**
+ * Judges who may change a file: its owner and mode, and those of all folders on the way to it, links followed. A folder that
+ * everybody may write and that is sticky (/tmp) is no way to replace it.
+ *
+ * @return  CONFIG_EXPOSED_NOT also if it is not there
+ */
+enum config_exposure config_path_exposure(const char *path);
+
+/** "it belongs to another user than root", ... Static. */
+const char *config_exposure_str(enum config_exposure exposure);
+
+/**
  * open, read, glob; credentials in $CREDENTIALS_DIRECTORY. Refuses what is not a regular file (-EINVAL):
- * it never waits for a device or for a pipe's writer. Without `public_half`. Static: copy it to change it.
+ * it never waits for a device or for a pipe's writer; and a link that somebody else may have laid (-ELOOP): it would read
+ * for him what he may not. Without `public_half`. Static: copy it to change it.
  */
 const struct config_reader *config_reader_default(void);
 

@@ -51,7 +51,10 @@ static const struct config_code_row CODES[] = {
 		"IPv6. On the kcp-go wire one inner packet must fit one KCP segment: lower "
 		"interface.mtu or raise kcp_go.mtu."},
 	{"E-CFG-20", "datashard + parityshard is at most 255. A 0 in either turns FEC off."},
-	{"E-CFG-21", "A key file's mode is more than 0640. Use: chmod 0600 FILE."},
+	{"E-CFG-21",
+		"A key file's mode is more than 0640 (use: chmod 0600 FILE); or there are hooks, "
+		"which run as root, and others than root can change one of these programs or a "
+		"file of the configuration."},
 	{"W-CFG-1",
 		"With wire: kcp-go nobody's identity is proven: who knows the key, or records and "
 		"replays packets, can send into the network."},

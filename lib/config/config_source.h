@@ -2,6 +2,8 @@
 #ifndef CONFIG_SOURCE_H
 #define CONFIG_SOURCE_H
 
+#include "config/config_reader.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -20,6 +22,7 @@ struct source {
 	const char *text; /* `data` without a byte order mark */
 	size_t len;
 	unsigned mode; /* permission bits, 0 = unknown */
+	enum config_exposure exposure;
 	struct source_mask *masks;
 	size_t mask_count, mask_capacity;
 	bool hidden;	 /* show no line at all: where a secret ends is not known */

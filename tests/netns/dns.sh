@@ -119,7 +119,33 @@ start
 wait_for "the next start does it" 5 taken_back && pass "the next start does it"
 expect "once" "$(grep -c -- '-d kcp0' "$RUN_DIR/told")" == 1
 check "it ends in order" stop TERM 15
-check "and no mark is left" [ -z "$(find "$RUN_DIR/run" -name '*.resolvconf')" ]
+check "and no mark is left" [ -z "$(find "$RUN_DIR/run" -name '*.undo')" ]
+end_pid "$BUS" TERM 5
+
+# ---- resolved comes while resolvconf has been told: it alone is told from then on ----
+: >"$RUN_DIR/told"
+bus early absent
+write_a 'dns: {servers: [10.99.0.2]}'
+start
+wait_for "resolvconf is told" 5 has_told
+end_pid "$BUS" TERM 5
+bus late
+write_a 'dns: {servers: [10.99.0.3]}'
+check "reload with other servers" ctl a reload
+check "resolved is told" grep -qF "[(2, [10, 99, 0, 3])]" "$RUN_DIR/log/late.log"
+wait_for "and resolvconf is not any more" 5 taken_back && pass "and resolvconf is not any more"
+check "it ends in order" stop TERM 15
+end_pid "$BUS" TERM 5
+
+# ---- a bus that lets nobody in holds up nothing but itself ----
+bus hung full
+write_a 'dns: {servers: [10.99.0.2]}'
+start
+check "that it did not answer is said" grep -q 'E-DNS-1.*systemd-resolved' "$(vpnd_log a)"
+write_a 'dns: {servers: [10.99.0.2]}' 'routes: {metric: 77}'
+check "the helper answers" timeout 20 "$BIN/kcpctl" --control "$RUN_DIR/control/a/control.sock" reload
+check "it was never stuck" sh -c "! grep -q 'is stuck' '$(vpnd_log a)'"
+check "it ends in order" stop TERM 20
 end_pid "$BUS" TERM 5
 
 # ---- nobody is there: a warning, and the tunnel goes on ----

@@ -81,6 +81,42 @@ while read -r pid; do
 done <"$RUN_DIR/sleeper"
 expect "with all it started: left" $alive == 0
 
+check "it ends in order" vpnd_stop a
+
+# ---- more changes than programs can be run: nobody waits, and the scripts learn how it is in the end ----
+cat >"$RUN_DIR/slow" <<EOF
+#!/bin/sh
+echo "\$VPND_HOOK" >>$RUN_DIR/slow.ran
+case \$VPND_HOOK in peer_*) sleep 4 ;; esac
+EOF
+chmod 755 "$RUN_DIR/slow"
+write_a "hooks: {pre_up: [$RUN_DIR/slow], down: [$RUN_DIR/slow], peer_up: [$RUN_DIR/slow], peer_down: [$RUN_DIR/slow]}"
+vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
+joined "$NS_A" 10.99.0.2
+slow_ran() { [ "$(grep -c "^$1$" "$RUN_DIR/slow.ran")" -ge "$2" ]; }
+wait_for "peer_up has begun" 8 slow_ran peer_up 1
+for _ in $(seq 30); do
+	ctl a down b >/dev/null && ctl a up b >/dev/null || fail "a peer goes down and up"
+done
+joined "$NS_A" 10.99.0.2
+ctl a down b >/dev/null
+is_last() { [ "$(tail -n 1 "$RUN_DIR/slow.ran")" = "$1" ]; }
+wait_for "in the end they hear of the last change" 40 is_last peer_down && pass "in the end they hear of the last change"
+check "nothing was lost on the way" sh -c "! grep -E 'E-HOOK|could not be' '$(vpnd_log a)'"
+expect "of 61 changes were run" "$(grep -c '^peer_' "$RUN_DIR/slow.ran")" '<' 10
+ctl a up b >/dev/null
+wait_for "and of the next" 20 is_last peer_up && pass "and of the next"
+check "down" ctl a down
+check "up" ctl a up
+in_between() { grep -v peer_ "$RUN_DIR/slow.ran" | tail -n 2 | tr '\n' ' ' | grep -q 'down pre_up'; }
+check "pre_up waits for down, and not for peers" in_between
+joined "$NS_A" 10.99.0.2
+seconds_until 20 vpnd_stop a
+expect "the end waits for none of them, s" "${TOOK:-99}" '<' 12
+check "but for down" is_last down
+write_a "hooks: {up: [/bin/true]}"
+vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
+
 # ---- as whom: the worker has no rights, and neither it nor the helper may run anything ----
 check "the runner is the helper's child, and a helper runs nothing itself" \
 	[ "$(cat "/proc/$(pgrep -P "$(pgrep -P "$(vpnd_pid a)")")/comm")" = vpnd-runner ]

@@ -52,6 +52,7 @@
 #   tcp_copy_start, the same          the same in the background, one at a time; tcp_copy_end waits and says how it went
 
 set -u
+umask 022 # vpnd runs no hook that others could have written
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 PROFILE=${PROFILE:-release}

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """A system bus with nobody on it but systemd-resolved, as far as vpnd can tell: it takes calls by the D-Bus wire and prints them.
 
-usage: resolved_bus.py SOCKET [absent]     with "absent" the bus is there and resolved is not
+usage: resolved_bus.py SOCKET [absent | full]   with "absent" the bus is there and resolved is not; with "full" nobody
+                                                is let in any more
 """
 import os
+import signal
 import socket
 import struct
 import sys
@@ -120,8 +122,8 @@ def serve(link, absent):
         serial += 1
         if named[6] == "org.freedesktop.DBus":
             # the answer, behind a signal that nobody asked for
-            signal = struct.pack("<cBBBIII", b"l", 4, 1, 1, 0, serial, 0)
-            link.sendall(signal + answer(serial, to))
+            news = struct.pack("<cBBBIII", b"l", 4, 1, 1, 0, serial, 0)
+            link.sendall(news + answer(serial, to))
             continue
         assert named[6] == "org.freedesktop.resolve1" and named[1] == "/org/freedesktop/resolve1", named
         assert head[2] & 2, "it would start a service"
@@ -137,8 +139,19 @@ def main():
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     os.chmod(path, 0o666)
-    listener.listen(8)
+    full = sys.argv[2:] == ["full"]
+    listener.listen(0 if full else 8)
+    waiting = []
+    while full:
+        waiting.append(socket.socket(socket.AF_UNIX))
+        waiting[-1].setblocking(False)
+        try:
+            waiting[-1].connect(path)
+        except BlockingIOError:
+            break
     print("ready", flush=True)
+    while full:
+        signal.pause()
     while True:
         link, _ = listener.accept()
         try:

@@ -21,6 +21,7 @@ struct memory_file {
 	unsigned mode;
 	int error;
 	bool pipe;
+	enum config_exposure exposure;
 };
 
 struct memory_files {
@@ -44,7 +45,8 @@ static inline int memory_read(void *ctx, const char *path, size_t max, unsigned 
 			return -EFBIG;
 		*ret_data = strdup(f->text);
 		*ret_len = strlen(f->text);
-		*ret_stat = (struct config_file_stat){.regular = !f->pipe, .mode = f->mode};
+		*ret_stat = (struct config_file_stat){
+			.regular = !f->pipe, .mode = f->mode, .exposure = f->exposure};
 		return 0;
 	}
 	return -ENOENT;

@@ -65,7 +65,8 @@ static void put(const struct bench *b, const char *text)
 	cr_assert_eq(chmod(b->file, 0600), 0);
 }
 
-static void setup_with(struct bench *b, unsigned extra, int answer_ms)
+/* @netns  in a namespace that no name leads to any more; the test goes on in another one */
+static void setup_in(struct bench *b, unsigned extra, int answer_ms, int *netns)
 {
 	struct tun_options options = {.name = "dev0"};
 	char path[100];
@@ -82,6 +83,11 @@ static void setup_with(struct bench *b, unsigned extra, int answer_ms)
 	cr_assert_eq(tun_open(&b->tun, &options, &b->fault), 0, "%s", b->fault.text);
 	cr_assert_eq(
 		config_load(b->file, NULL, &b->config, &report), 0, "%s", report.errors[0].text);
+	if (netns) {
+		*netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+		cr_assert_gt(*netns, 0);
+		cr_assert_eq(unshare(CLONE_NEWNET), 0);
+	}
 	(void)snprintf(path, sizeof(path), "%s/c/control.sock", b->folder);
 	cr_assert_eq(control_socket_open(path, (gid_t)-1, &b->control, NULL), 0);
 	const struct broker_setup setup = {
@@ -89,12 +95,18 @@ static void setup_with(struct bench *b, unsigned extra, int answer_ms)
 		.file = b->file,
 		.config = b->config,
 		.control = &b->control,
+		.netns = netns ? *netns : 0,
 		.extra = extra,
 		.answer_ms = answer_ms,
 		.log = &b->log,
 	};
 	cr_assert_eq(broker_new(b->loop, &setup, &b->broker, &b->fault), 0, "%s", b->fault.text);
 	b->host = broker_host_net(b->broker);
+}
+
+static void setup_with(struct bench *b, unsigned extra, int answer_ms)
+{
+	setup_in(b, extra, answer_ms, NULL);
 }
 
 static void setup(struct bench *b, unsigned extra)
@@ -748,5 +760,19 @@ Test(broker, late_answers_are_dropped)
 	cr_assert_eq(load(&b, b.file, &config), 0);
 	config_free(config);
 	cr_assert_eq(lowest_unused(), unused, "the descriptor of the late answer is closed");
+	teardown(&b);
+}
+
+/* The name of a namespace may mean another one by the time that the helper starts. */
+Test(broker, the_helper_is_where_the_device_is)
+{
+	struct bench b;
+	int netns;
+
+	setup_in(&b, 0, 0, &netns);
+	cr_assert_eq(address(&b, "10.0.0.1/24", true), 0, "%s", b.fault.text);
+	cr_assert_eq(setns(netns, CLONE_NEWNET), 0);
+	cr_assert(ip_says("addr show dev0", "10.0.0.1/24"));
+	close(netns);
 	teardown(&b);
 }

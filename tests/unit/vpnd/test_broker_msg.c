@@ -47,7 +47,7 @@ static struct broker_request sample(enum broker_verb verb)
 		request.endpoint.address[0] = 0xfe;
 		break;
 	case BROKER_HOOK:
-		request.value = CONFIG_HOOK_PEER_DOWN;
+		request.value = CONFIG_HOOK_PEER_UP;
 		strcpy(request.name, "branch-2");
 		request.endpoint.family = 4;
 		request.endpoint.port = 29900;
@@ -227,4 +227,46 @@ Test(broker_msg, names_end)
 	cr_assert_eq(broker_request_read(bytes, sizeof(bytes), &got), 0);
 	bytes[24] = 1;
 	cr_assert_eq(broker_request_read(bytes, sizeof(bytes), &got), -EBADMSG, "a port of nobody");
+}
+
+/* Who and where goes with hooks of peers only, and there is one way to mean each. */
+Test(broker_msg, hooks_have_a_form_each)
+{
+	static const struct {
+		enum config_hook hook;
+		const char *name;
+		uint8_t family, first, scope;
+		int want;
+	} rows[] = {
+		{CONFIG_HOOK_UP, "", 0, 0, 0, 0},
+		{CONFIG_HOOK_PEER_DOWN, "a", 0, 0, 0, 0},
+		{CONFIG_HOOK_PEER_UP, "a", 0, 0, 0, 0},
+		{CONFIG_HOOK_PEER_UP, "a", 4, 192, 0, 0},
+		{CONFIG_HOOK_PEER_UP, "a", 6, 0x20, 0, 0},
+		{CONFIG_HOOK_PEER_UP, "a", 6, 0xfe, 3, 0},
+		{CONFIG_HOOK_PEER_UP, "a", 4, 192, 3, -EBADMSG},
+		{CONFIG_HOOK_PEER_UP, "a", 6, 0x20, 3, -EBADMSG},
+		{CONFIG_HOOK_PEER_UP, "", 4, 192, 0, -EBADMSG},
+		{CONFIG_HOOK_PEER_UP, "a/b", 4, 192, 0, -EBADMSG},
+		{CONFIG_HOOK_PEER_DOWN, "a", 4, 192, 0, -EBADMSG},
+		{CONFIG_HOOK_PEER_DOWN, "", 0, 0, 0, -EBADMSG},
+		{CONFIG_HOOK_UP, "a", 0, 0, 0, -EBADMSG},
+		{CONFIG_HOOK_DOWN, "", 4, 192, 0, -EBADMSG},
+		{CONFIG_HOOK_PRE_UP, "", 6, 0x20, 0, -EBADMSG},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct broker_request request = {
+			.verb = BROKER_HOOK,
+			.value = (uint32_t)rows[i].hook,
+			.endpoint = {.family = rows[i].family, .scope_id = rows[i].scope},
+		};
+		uint8_t bytes[BROKER_REQUEST_BYTES];
+		strcpy(request.name, rows[i].name);
+		request.endpoint.address[0] = rows[i].first;
+		request.endpoint.address[1] = rows[i].first == 0xfe ? 0x80 : 0;
+		broker_request_write(&request, bytes);
+		cr_assert_eq(broker_request_read(bytes, sizeof(bytes), &request), rows[i].want,
+			"row %zu", i);
+	}
 }

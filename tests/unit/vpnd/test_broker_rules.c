@@ -277,7 +277,8 @@ Test(broker_rules, devices_are_those_of_peers_that_have_one)
 	strcpy(add.name, "b");
 	cr_assert_eq(broker_rules_judge(&rules, &add, NULL), -EPERM, "another peer's");
 	cr_assert(may(&rules, BROKER_HOOK, 0, ""));
-	cr_assert(may(&rules, BROKER_HOOK, 3, "a"));
-	cr_assert_not(may(&rules, BROKER_HOOK, 3, "c"), "nobody of that name");
+	cr_assert(may(&rules, BROKER_HOOK, CONFIG_HOOK_PEER_UP, "a"));
+	cr_assert_not(may(&rules, BROKER_HOOK, CONFIG_HOOK_PEER_UP, "c"), "nobody of that name");
+	cr_assert(may(&rules, BROKER_HOOK, CONFIG_HOOK_PEER_DOWN, "c"), "a reload took it away");
 	broker_rules_fini(&rules);
 }

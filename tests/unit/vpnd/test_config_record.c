@@ -221,3 +221,24 @@ Test(config_record, too_much_is_said_and_not_kept)
 	cr_assert_leq(record.len, (size_t)CONFIG_RECORD_BYTES_MAX);
 	config_record_fini(&record);
 }
+
+/* The worker cannot look for itself who may write a file: it believes what the helper saw. */
+Test(config_record, who_may_write_it_comes_along)
+{
+	struct place place;
+	struct config_record record;
+	struct config *config = NULL;
+	char *text, path[160];
+
+	setup(&place);
+	put(&place, "peers.d/c.yaml", "hooks: {up: [/bin/true]}\n");
+	(void)snprintf(path, sizeof(path), "%s/peers.d/b.yaml", place.folder);
+	cr_assert_eq(chmod(path, 0660), 0);
+	cr_assert_lt(record_load(&place, &record, &text), 0);
+	cr_assert_eq(report.errors[0].number, CONFIG_E_MODE);
+	(void)memset(&report, 0, sizeof(report));
+	cr_assert_lt(replay(&place, record.bytes, record.len, &config), 0);
+	cr_assert_eq(report.errors[0].number, CONFIG_E_MODE);
+	config_record_fini(&record);
+	teardown(&place);
+}
