@@ -176,6 +176,7 @@ FUZZ_MAIN := $(if $(filter fuzz,$(PROFILE)),,$(B)/obj/tests/fuzz/replay_main.o)
 # What of vpnd a target is about, as it stands outside the library.
 FUZZ_VPND_broker := $(addprefix $(B)/obj/vpnd/,broker_msg.o broker_rules.o config_record.o fault.o)
 $(B)/tests/fuzz-broker: $(FUZZ_VPND_broker)
+$(B)/tests/fuzz-name_answers: $(addprefix $(B)/obj/vpnd/,dns_message.o dbus_message.o)
 $(B)/tests/fuzz-%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(ARCHIVES_all)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
@@ -235,6 +236,10 @@ install: all
 	install -m 0644 configs/vpnd.sysusers $(DESTDIR)$(SYSUSERSDIR)/vpnd.conf
 	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' scripts/kcpvpn.pc.in \
 		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/kcpvpn.pc
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	build/kcpctl completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kcpctl
+	build/kcpctl completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_kcpctl
+	build/kcpctl completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kcpctl.fish
 
 clean:
 	rm -rf build

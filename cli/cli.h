@@ -24,6 +24,7 @@ enum exit_status {
 enum {
 	CLI_ARGS_MAX = 1024, /* words of a command line that are neither options nor the verb */
 	CLI_PATH_BYTES = 512,
+	CLI_LIST_MAX = 64, /* how often an option that collects may be given */
 };
 
 enum option_id {
@@ -43,6 +44,14 @@ enum option_id {
 	OPTION_EFFECTIVE = 1 << 13,
 	OPTION_FOLLOW = 1 << 14,
 	OPTION_LINES = 1 << 15,
+	OPTION_SAVE = 1 << 16,
+	OPTION_PUBLIC_KEY = 1 << 17,
+	OPTION_ENDPOINT = 1 << 18,
+	OPTION_ALLOWED_IPS = 1 << 19,
+	OPTION_PSK_FILE = 1 << 20,
+	OPTION_COUNT = 1 << 21,
+	OPTION_SIZE = 1 << 22,
+	OPTION_STATUS = 1 << 23,
 	OPTION_GLOBAL = OPTION_NETWORK | OPTION_CONTROL | OPTION_OUTPUT | OPTION_COLOR |
 			OPTION_TIMEOUT | OPTION_QUIET | OPTION_VERBOSE | OPTION_HELP,
 };
@@ -56,6 +65,15 @@ struct cli_options {
 	int64_t timeout_ms; /* only if OPTION_TIMEOUT is given */
 	bool for_down;	    /* --for down */
 	int lines;	    /* log: how many of the last lines */
+	int64_t count;	    /* ping, top: how many; 0 = without end */
+	int64_t size;	    /* ping: bytes */
+	const char *public_key;
+	const char *preshared_key_file;
+	const char *endpoints
+		[CLI_LIST_MAX]; /* each as given; may hold several, with commas between them */
+	int endpoint_count;
+	const char *allowed_ips[CLI_LIST_MAX]; /* the same */
+	int allowed_ip_count;
 	const char *args[CLI_ARGS_MAX];
 	int arg_count;
 };
@@ -68,6 +86,7 @@ struct cli {
 	const char *run_dir;	 /* "/run/vpnd" */
 	const char *etc_dir;	 /* "/etc/vpnd" */
 	const char *systemd_dir; /* exists where systemd runs: "/run/systemd/system" */
+	int in_fd;		 /* keys of `top`; -1 = none */
 	/** Ends the process with EXIT_TIMEOUT after that time, whatever it hangs in; may be NULL. */
 	void (*watchdog)(int64_t timeout_ms);
 	struct cli_options options;

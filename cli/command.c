@@ -1,6 +1,5 @@
 /*
- * From a command line to a verb: the table, the choice, the deadline. Verbs of two words ("peer list") are found by both;
- * a verb of the table without a function is one that later versions have.
+ * From a command line to a verb: the table, the choice, the deadline. Verbs of two words ("peer list") are found by both.
  */
 #include "cli/command.h"
 
@@ -11,47 +10,50 @@
 
 enum {
 	TIMEOUT_MS = 5000,
-	TIMEOUT_WAIT_MS = 30000,
+	TIMEOUT_LONG_MS = 30000,
 	NAMES_MAX = 64,
 	PEERS_MAX = 1000,
 	WATCHDOG_GRACE_MS = 500, /* the orderly time-out comes first */
 };
 
+/* clang-format off */
 static const struct command table[] = {
-	{"up", "[PEER...]", "bring interface and sessions up", OPTION_WAIT, 0, PEERS_MAX, verb_up},
-	{"down", "[PEER...]", "close sessions, withdraw routes; without PEER the link goes down", 0,
-		0, PEERS_MAX, verb_down},
-	{"status", "[PEER]", "overview, or one peer in depth; --check sets only the exit status",
-		OPTION_JSON | OPTION_CHECK, 0, 1, verb_status},
-	{"top", "", "live view", 0, 0, 0, NULL},
-	{"watch", "", "event stream", OPTION_JSON, 0, 0, NULL},
-	{"wait", "[PEER]", "wait until all peers, or one, are up (or --for down)", OPTION_FOR, 0, 1,
-		verb_wait},
-	{"ping", "PEER", "probes inside the session", 0, 0, 1, NULL},
-	{"doctor", "", "find what is wrong and say what to do", 0, 0, 0, NULL},
-	{"peer list", "", "peers as configured, with their state", 0, 0, 0, verb_peer_list},
-	{"peer show", "PEER", "one peer in depth", 0, 1, 1, verb_peer_show},
-	{"peer add", "NAME", "add a peer at run time", 0, 0, 1, NULL},
-	{"peer del", "NAME", "remove a peer at run time", 0, 0, 1, NULL},
-	{"key gen", "FILE", "make a private key in a new file; prints its public half", 0, 1, 1,
-		verb_key_gen},
-	{"key pub", "FILE|-", "print the public half of a private key", 0, 1, 1, verb_key_pub},
-	{"key psk", "FILE", "make a secret for two peers, or a network key, in a new file", 0, 1, 1,
+	{"up", "[PEER...]", "bring interface and sessions up", OPTION_WAIT, 0, PEERS_MAX, COMMAND_SHORT, verb_up},
+	{"down", "[PEER...]", "close sessions, withdraw routes; without PEER the link goes down", 0, 0, PEERS_MAX,
+		COMMAND_SHORT, verb_down},
+	{"status", "[PEER]", "overview, or one peer in depth; --check sets only the exit status", OPTION_JSON | OPTION_CHECK,
+		0, 1, COMMAND_SHORT, verb_status},
+	{"top", "", "live view, once a second; keys: s sorts, r turns the order, q ends", OPTION_COUNT, 0, 0,
+		COMMAND_ENDLESS, verb_top},
+	{"watch", "", "event stream", OPTION_JSON, 0, 0, COMMAND_ENDLESS, verb_watch},
+	{"wait", "[PEER]", "wait until all peers, or one, are up (or --for down)", OPTION_FOR, 0, 1, COMMAND_LONG, verb_wait},
+	{"ping", "PEER", "probes inside the session: RTT, loss, path MTU", OPTION_COUNT | OPTION_SIZE, 1, 1, COMMAND_ENDLESS,
+		verb_ping},
+	{"doctor", "[FILE]", "find what is wrong and say what to do", OPTION_JSON, 0, 1, COMMAND_LONG, verb_doctor},
+	{"peer list", "", "peers as configured, with their state", 0, 0, 0, COMMAND_SHORT, verb_peer_list},
+	{"peer show", "PEER", "one peer in depth", 0, 1, 1, COMMAND_SHORT, verb_peer_show},
+	{"peer add", "NAME", "add a peer at run time; --save writes peers.d/NAME.yaml",
+		OPTION_PUBLIC_KEY | OPTION_ENDPOINT | OPTION_ALLOWED_IPS | OPTION_PSK_FILE | OPTION_SAVE, 1, 1,
+		COMMAND_SHORT, verb_peer_add},
+	{"peer del", "NAME", "remove a peer at run time; --save removes peers.d/NAME.yaml", OPTION_SAVE, 1, 1, COMMAND_SHORT,
+		verb_peer_del},
+	{"key gen", "FILE", "make a private key in a new file; prints its public half", 0, 1, 1, COMMAND_SHORT, verb_key_gen},
+	{"key pub", "FILE|-", "print the public half of a private key", 0, 1, 1, COMMAND_SHORT, verb_key_pub},
+	{"key psk", "FILE", "make a secret for two peers, or a network key, in a new file", 0, 1, 1, COMMAND_SHORT,
 		verb_key_psk},
-	{"config check", "[FILE]", "check a configuration, no daemon needed", 0, 0, 1,
-		verb_config_check},
-	{"config show", "[FILE]", "print the merged configuration; --effective with defaults",
-		OPTION_EFFECTIVE, 0, 1, verb_config_show},
-	{"config schema", "", "print the schema", 0, 0, 0, NULL},
-	{"reload", "", "read the configuration again: all or nothing", OPTION_DRY_RUN, 0, 0,
-		verb_reload},
-	{"metrics", "", "Prometheus text", 0, 0, 0, NULL},
-	{"log", "", "the daemon's last lines; -f follows", OPTION_FOLLOW | OPTION_LINES, 0, 0,
-		verb_log},
-	{"version", "", "versions of kcpctl and of the daemon", 0, 0, 0, verb_version},
-	{"completion", "bash|zsh|fish", "completion for a shell", 0, 0, 1, NULL},
-	{"help", "[VERB|CODE]", "this, a verb, or an error code", 0, 0, 2, verb_help},
+	{"config check", "[FILE]", "check a configuration, no daemon needed", 0, 0, 1, COMMAND_SHORT, verb_config_check},
+	{"config show", "[FILE]", "print the merged configuration; --effective with defaults", OPTION_EFFECTIVE, 0, 1,
+		COMMAND_SHORT, verb_config_show},
+	{"config schema", "", "print the schema of the YAML, or of status --json, as JSON Schema", OPTION_STATUS, 0, 0,
+		COMMAND_SHORT, verb_config_schema},
+	{"reload", "", "read the configuration again: all or nothing", OPTION_DRY_RUN, 0, 0, COMMAND_SHORT, verb_reload},
+	{"metrics", "", "Prometheus text", 0, 0, 0, COMMAND_SHORT, verb_metrics},
+	{"log", "", "the daemon's last lines; -f follows", OPTION_FOLLOW | OPTION_LINES, 0, 0, COMMAND_SHORT, verb_log},
+	{"version", "", "versions of kcpctl and of the daemon", 0, 0, 0, COMMAND_SHORT, verb_version},
+	{"completion", "bash|zsh|fish", "completion for a shell", 0, 1, 1, COMMAND_SHORT, verb_completion},
+	{"help", "[VERB|CODE]", "this, a verb, or an error code", 0, 0, 2, COMMAND_SHORT, verb_help},
 };
+/* clang-format on */
 
 enum {
 	COMMAND_COUNT = sizeof(table) / sizeof(table[0]),
@@ -152,36 +154,17 @@ static const struct command *find(const char *const *args, int count, int *ret_w
 static void set_deadline(struct cli *cli, const struct command *command)
 {
 	const struct cli_options *o = &cli->options;
-	bool waits = command->run == verb_wait || (o->given & OPTION_WAIT);
-	int64_t timeout_ms = waits ? TIMEOUT_WAIT_MS : TIMEOUT_MS;
+	bool waits = command->time == COMMAND_LONG || (o->given & OPTION_WAIT);
+	int64_t timeout_ms = waits ? TIMEOUT_LONG_MS : TIMEOUT_MS;
 
 	cli->deadline_ms = INT64_MAX;
 	if (o->given & OPTION_TIMEOUT)
 		timeout_ms = o->timeout_ms;
-	else if (o->given & OPTION_FOLLOW)
+	else if (command->time == COMMAND_ENDLESS || (o->given & OPTION_FOLLOW))
 		return; /* until somebody ends it */
 	cli->deadline_ms = cli_now_ms() + timeout_ms;
 	if (cli->watchdog)
 		cli->watchdog(timeout_ms + WATCHDOG_GRACE_MS);
-}
-
-/* A verb that is not built is refused before its options are looked at: they are not known here either. */
-static bool refuse_later(const struct cli *cli, int argc, char **argv, int *ret_status)
-{
-	const char *verb = options_find_verb(argc, argv);
-	const char *args[2] = {verb, NULL};
-	int words;
-
-	for (int i = 1; verb && i + 1 < argc; i++) {
-		if (argv[i] == verb)
-			args[1] = argv[i + 1];
-	}
-	const struct command *command = verb ? find(args, args[1] ? 2 : 1, &words) : NULL;
-	if (!command || command->run)
-		return false;
-	*ret_status = cli_fail(
-		cli, EXIT_USAGE, "E-CLI-5", NULL, "\"%s\" is not in this version", command->verb);
-	return true;
 }
 
 int cli_run(struct cli *cli, int argc, char **argv)
@@ -189,11 +172,8 @@ int cli_run(struct cli *cli, int argc, char **argv)
 	const struct cli_options *o = &cli->options;
 	const struct command *command;
 	int words = 0;
-	int status;
+	int status = options_parse(cli, argc, argv);
 
-	if (refuse_later(cli, argc, argv, &status))
-		return status;
-	status = options_parse(cli, argc, argv);
 	if (status)
 		return status;
 	if (o->given & OPTION_HELP)

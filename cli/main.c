@@ -38,6 +38,7 @@ int main(int argc, char **argv)
 
 	cli.out = stdout;
 	cli.err = stderr;
+	cli.in_fd = isatty(STDIN_FILENO) == 1 ? STDIN_FILENO : -1;
 	cli.terminal = isatty(STDOUT_FILENO) == 1;
 	return cli_run(&cli, argc, argv);
 }

@@ -7,35 +7,46 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct option_row {
-	const char *name; /* without dashes */
-	char letter;	  /* '\0' = none */
-	bool has_value;
-	unsigned id;
-} rows[] = {
-	{"network", 'n', true, OPTION_NETWORK},
-	{"control", '\0', true, OPTION_CONTROL},
-	{"output", 'o', true, OPTION_OUTPUT},
-	{"color", '\0', true, OPTION_COLOR},
-	{"timeout", '\0', true, OPTION_TIMEOUT},
-	{"quiet", 'q', false, OPTION_QUIET},
-	{"verbose", 'v', false, OPTION_VERBOSE},
-	{"help", 'h', false, OPTION_HELP},
-	{"wait", '\0', false, OPTION_WAIT},
-	{"json", '\0', false, OPTION_JSON},
-	{"check", '\0', false, OPTION_CHECK},
-	{"for", '\0', true, OPTION_FOR},
-	{"dry-run", '\0', false, OPTION_DRY_RUN},
-	{"effective", '\0', false, OPTION_EFFECTIVE},
-	{"follow", 'f', false, OPTION_FOLLOW},
-	{"lines", '\0', true, OPTION_LINES},
+static const struct option_row rows[] = {
+	{"network", 'n', "NETWORK", OPTION_NETWORK},
+	{"control", '\0', "PATH", OPTION_CONTROL},
+	{"output", 'o', "human|json", OPTION_OUTPUT},
+	{"color", '\0', "auto|always|never", OPTION_COLOR},
+	{"timeout", '\0', "TIME", OPTION_TIMEOUT},
+	{"quiet", 'q', NULL, OPTION_QUIET},
+	{"verbose", 'v', NULL, OPTION_VERBOSE},
+	{"help", 'h', NULL, OPTION_HELP},
+	{"wait", '\0', NULL, OPTION_WAIT},
+	{"json", '\0', NULL, OPTION_JSON},
+	{"check", '\0', NULL, OPTION_CHECK},
+	{"for", '\0', "up|down", OPTION_FOR},
+	{"dry-run", '\0', NULL, OPTION_DRY_RUN},
+	{"effective", '\0', NULL, OPTION_EFFECTIVE},
+	{"follow", 'f', NULL, OPTION_FOLLOW},
+	{"lines", '\0', "N", OPTION_LINES},
+	{"public-key", '\0', "KEY", OPTION_PUBLIC_KEY},
+	{"endpoint", '\0', "HOST:PORT", OPTION_ENDPOINT},
+	{"allowed-ips", '\0', "CIDR[,CIDR...]", OPTION_ALLOWED_IPS},
+	{"preshared-key-file", '\0', "FILE", OPTION_PSK_FILE},
+	{"save", '\0', NULL, OPTION_SAVE},
+	{"count", 'c', "N", OPTION_COUNT},
+	{"size", 's', "BYTES", OPTION_SIZE},
+	{"status", '\0', NULL, OPTION_STATUS},
 };
 
 enum {
 	ROW_COUNT = sizeof(rows) / sizeof(rows[0]),
 	DAY_MS = 24 * 3600 * 1000,
+	COUNT_MAX = 1000000000,
+	SIZE_MAX_BYTES = 65535,
 	LOG_LINES_MAX = 1000,
 };
+
+const struct option_row *options_rows(size_t *ret_count)
+{
+	*ret_count = ROW_COUNT;
+	return rows;
+}
 
 /* Finds the option of one word; *ret_value is what is attached to it, or NULL. */
 static const struct option_row *find(const char *word, const char **ret_value)
@@ -55,7 +66,7 @@ static const struct option_row *find(const char *word, const char **ret_value)
 	for (size_t i = 0; i < ROW_COUNT; i++) {
 		if (rows[i].letter != word[1])
 			continue;
-		if (word[2] && !rows[i].has_value)
+		if (word[2] && !rows[i].value)
 			return NULL;
 		*ret_value = word[2] ? word + 2 : NULL;
 		return &rows[i];
@@ -66,23 +77,6 @@ static const struct option_row *find(const char *word, const char **ret_value)
 static bool is_option(const char *word)
 {
 	return word[0] == '-' && word[1] != '\0';
-}
-
-const char *options_find_verb(int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++) {
-		const char *value;
-		const struct option_row *row;
-
-		if (!strcmp(argv[i], "--"))
-			return i + 1 < argc ? argv[i + 1] : NULL;
-		if (!is_option(argv[i]))
-			return argv[i];
-		row = find(argv[i], &value);
-		if (row && row->has_value && !value)
-			i++;
-	}
-	return NULL;
 }
 
 bool options_duration_ms(const char *text, int64_t *ret_ms)
@@ -129,11 +123,37 @@ static int take_color(struct cli *cli, const struct option_row *row, const char 
 	return EXIT_OK;
 }
 
+static int take_number(const struct cli *cli, const struct option_row *row, const char *value,
+	int64_t max, int64_t *ret)
+{
+	char *end;
+	long long number;
+	char wanted[64];
+
+	errno = 0;
+	number = *value >= '0' && *value <= '9' ? strtoll(value, &end, 10) : -1;
+	(void)snprintf(wanted, sizeof(wanted), "a number from 0 to %lld", (long long)max);
+	if (number < 0 || *end || errno || number > max)
+		return bad_value(cli, row, value, wanted);
+	*ret = number;
+	return EXIT_OK;
+}
+
+static int take_list(const struct cli *cli, const struct option_row *row, const char *value,
+	const char **list, int *count)
+{
+	if (*count == CLI_LIST_MAX)
+		return cli_fail(cli, EXIT_USAGE, "E-CLI-7", NULL,
+			"--%s is given more than %d times", row->name, CLI_LIST_MAX);
+	list[(*count)++] = value;
+	return EXIT_OK;
+}
+
 static int take(struct cli *cli, const struct option_row *row, const char *value)
 {
 	struct cli_options *o = &cli->options;
-	char *end;
-	long lines;
+	int64_t lines = o->lines;
+	int status;
 
 	o->given |= row->id;
 	switch (row->id) {
@@ -163,11 +183,23 @@ static int take(struct cli *cli, const struct option_row *row, const char *value
 			return bad_value(cli, row, value, "up or down");
 		break;
 	case OPTION_LINES:
-		lines = strtol(value, &end, 10);
-		if (*value < '0' || *value > '9' || *end || lines > LOG_LINES_MAX)
-			return bad_value(cli, row, value, "a number from 0 to 1000");
+		status = take_number(cli, row, value, LOG_LINES_MAX, &lines);
 		o->lines = (int)lines;
+		return status;
+	case OPTION_COUNT:
+		return take_number(cli, row, value, COUNT_MAX, &o->count);
+	case OPTION_SIZE:
+		return take_number(cli, row, value, SIZE_MAX_BYTES, &o->size);
+	case OPTION_PUBLIC_KEY:
+		o->public_key = value;
 		break;
+	case OPTION_PSK_FILE:
+		o->preshared_key_file = value;
+		break;
+	case OPTION_ENDPOINT:
+		return take_list(cli, row, value, o->endpoints, &o->endpoint_count);
+	case OPTION_ALLOWED_IPS:
+		return take_list(cli, row, value, o->allowed_ips, &o->allowed_ip_count);
 	default:
 		break;
 	}
@@ -226,9 +258,9 @@ int options_parse(struct cli *cli, int argc, char **argv)
 			continue;
 		}
 		row = find(argv[i], &value);
-		if (!row || (value && !row->has_value))
+		if (!row || (value && !row->value))
 			return unknown(cli, argv[i]);
-		if (row->has_value && !value) {
+		if (row->value && !value) {
 			if (i + 1 == argc)
 				return cli_fail(cli, EXIT_USAGE, "E-CLI-3", NULL,
 					"%s needs a value", argv[i]);

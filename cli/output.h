@@ -4,9 +4,11 @@
 
 #include "cli/cli.h"
 #include "config/config_report.h"
+#include "control/control_event.h"
 #include "control/control_msg.h"
 #include "control/control_status.h"
 
+struct doctor;
 struct json_t;
 
 enum {
@@ -36,6 +38,28 @@ void output_reload(const struct cli *cli, const char *network, const struct cont
 
 /** One line of the daemon's log, in local time. */
 void output_log_line(const struct cli *cli, const struct control_log_line *line);
+
+/** What happened, in local time. */
+void output_event(const struct cli *cli, const struct control_event *event);
+
+/** The same as one JSON object a line. @return an exit status */
+int output_json_event(const struct cli *cli, const struct control_event *event);
+
+/** One probe as one JSON object a line. @number  from 1 @return an exit status */
+int output_json_ping(
+	const struct cli *cli, const char *peer, int64_t number, const struct control_ping *ping);
+
+/** The YAML's keys as JSON Schema: types, ranges, words, defaults, help. @return an exit status */
+int output_schema_config(const struct cli *cli);
+
+/** What `status --json` gives as JSON Schema. @return an exit status */
+int output_schema_status(const struct cli *cli);
+
+/** The status document as Prometheus text. */
+void output_metrics(const struct cli *cli, const struct control_status *status);
+
+/** {"problems", "findings": [{"level", "code", "check", "text", "help"}]}. @return an exit status */
+int output_json_doctor(const struct cli *cli, const struct doctor *doctor);
 
 /** A document for people who read JSON, too: indented, one line break at the end. @return an exit status */
 int output_json(const struct cli *cli, const struct json_t *document);

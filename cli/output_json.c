@@ -4,8 +4,12 @@
  */
 #include "cli/output.h"
 
+#include "cli/doctor.h"
+#include "control/control_code.h"
+
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Bytes that are not UTF-8 cannot stand in JSON: the string becomes null rather than the document impossible. */
 static json_t *text_or_null(const char *text)
@@ -38,6 +42,77 @@ int output_json_log_line(const struct cli *cli, const struct control_log_line *l
 	int status = print(cli, o, JSON_COMPACT);
 
 	json_decref(o);
+	return status;
+}
+
+static json_t *state_or_null(int state)
+{
+	return state < 0 ? json_null() : json_string(control_state_str((enum control_state)state));
+}
+
+int output_json_event(const struct cli *cli, const struct control_event *event)
+{
+	json_t *o = json_pack("{s:I,s:s,s:o,s:o,s:o,s:o}", "time_ms", (json_int_t)event->time_ms,
+		"event", control_event_kind_str(event->kind), "name", text_or_null(event->name),
+		"state", state_or_null(event->state), "was", state_or_null(event->was),
+		"generation",
+		event->generation < 0 ? json_null() : json_integer(event->generation));
+	int status = print(cli, o, JSON_COMPACT);
+
+	json_decref(o);
+	return status;
+}
+
+static json_t *count_or_null(int64_t count)
+{
+	return count < 0 ? json_null() : json_integer(count);
+}
+
+int output_json_ping(
+	const struct cli *cli, const char *peer, int64_t number, const struct control_ping *ping)
+{
+	json_t *o = json_pack("{s:o,s:I,s:o,s:o,s:o}", "peer", text_or_null(peer), "seq",
+		(json_int_t)number, "rtt_ms",
+		ping->rtt_ms < 0 ? json_null() : json_real(ping->rtt_ms), "size",
+		count_or_null(ping->size), "path_mtu", count_or_null(ping->path_mtu));
+	int status = print(cli, o, JSON_COMPACT);
+
+	json_decref(o);
+	return status;
+}
+
+static const char *help_of(const char *code)
+{
+	size_t count;
+	const struct control_code_row *rows = control_codes(&count);
+
+	for (size_t i = 0; code && i < count; i++) {
+		if (!strcmp(rows[i].code, code))
+			return rows[i].help;
+	}
+	return NULL;
+}
+
+int output_json_doctor(const struct cli *cli, const struct doctor *d)
+{
+	static const char *const levels[] = {"problem", "warning", "unknown", "ok"};
+	json_t *array = json_array();
+	json_int_t problems = 0;
+
+	for (size_t i = 0; array && i < d->count; i++) {
+		const struct doctor_finding *f = &d->findings[i];
+		problems += f->level == DOCTOR_PROBLEM;
+		json_t *o = json_pack("{s:s,s:o,s:s,s:o,s:o}", "level", levels[f->level], "code",
+			text_or_null(f->code), "check", f->check, "text", text_or_null(f->text),
+			"help", text_or_null(help_of(f->code)));
+		if (json_array_append_new(array, o)) {
+			json_decref(array);
+			array = NULL;
+		}
+	}
+	json_t *root = json_pack("{s:I,s:o}", "problems", problems, "findings", array);
+	int status = print(cli, root, JSON_INDENT(2));
+	json_decref(root);
 	return status;
 }
 

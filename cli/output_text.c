@@ -524,18 +524,67 @@ void output_reload(const struct cli *cli, const char *network, const struct cont
 	put_changes(cli, "warning", &reload->warnings);
 }
 
-void output_log_line(const struct cli *cli, const struct control_log_line *line)
+static void put_time(const struct cli *cli, int64_t time_ms)
 {
-	time_t seconds = (time_t)(line->time_ms / 1000);
+	time_t seconds = (time_t)(time_ms / 1000);
 	struct tm local;
 	char when[32] = "-";
 
 	if (localtime_r(&seconds, &local))
 		(void)strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &local);
 	(void)fprintf(cli->out, "%s  ", when);
+}
+
+void output_log_line(const struct cli *cli, const struct control_log_line *line)
+{
+	put_time(cli, line->time_ms);
 	cli_put_text(cli->out, line->level);
 	(void)fprintf(
 		cli->out, "%*s", 7 - width_of(line->level) > 1 ? 7 - width_of(line->level) : 1, "");
 	cli_put_text(cli->out, line->text);
+	(void)fputc('\n', cli->out);
+}
+
+static void put_known_state(const struct cli *cli, int state)
+{
+	if (state >= 0)
+		put_state(cli, (enum control_state)state,
+			control_state_str((enum control_state)state));
+}
+
+void output_event(const struct cli *cli, const struct control_event *event)
+{
+	static const char *const words[] = {
+		[CONTROL_EVENT_NETWORK] = "network",
+		[CONTROL_EVENT_PEER] = "peer",
+		[CONTROL_EVENT_ADDED] = "peer",
+		[CONTROL_EVENT_REMOVED] = "peer",
+		[CONTROL_EVENT_CONFIG] = "network",
+	};
+
+	put_time(cli, event->time_ms);
+	(void)fprintf(cli->out, "%s ", words[event->kind]);
+	cli_put_text(cli->out, event->name);
+	(void)fputs(": ", cli->out);
+	switch (event->kind) {
+	case CONTROL_EVENT_NETWORK:
+	case CONTROL_EVENT_PEER:
+		put_known_state(cli, event->state);
+		if (event->was >= 0)
+			(void)fprintf(cli->out, " (was %s)",
+				control_state_str((enum control_state)event->was));
+		break;
+	case CONTROL_EVENT_ADDED:
+		(void)fputs("added, ", cli->out);
+		put_known_state(cli, event->state);
+		break;
+	case CONTROL_EVENT_REMOVED:
+		(void)fputs("removed", cli->out);
+		break;
+	case CONTROL_EVENT_CONFIG:
+		(void)fprintf(
+			cli->out, "configuration %lld is in force", (long long)event->generation);
+		break;
+	}
 	(void)fputc('\n', cli->out);
 }

@@ -1,5 +1,5 @@
 /*
- * config check and config show: the daemon's own parser on a file, without the daemon. Which file: FILE, else that of the
+ * config check, config show, config schema: the daemon's own parser on a file, without the daemon. Which file: FILE, else that of the
  * network, else the only one in /etc/vpnd.
  */
 #include "cli/client.h"
@@ -144,14 +144,13 @@ int verb_config_show(struct cli *cli, const char *const *args, int count)
 
 	if (status)
 		return status;
-	if (cli->options.json)
-		return cli_fail(cli, EXIT_USAGE, "E-CLI-5", NULL,
-			"\"config show -o json\" is not in this version");
 	report = calloc(1, sizeof(*report));
 	if (!report)
 		return cli_fail(cli, EXIT_OTHER, "E-CLI-8", NULL, "out of memory");
 	status = load(cli, path, config_reader_no_secrets(), &config, report);
-	if (!status && config_show(config, (cli->options.given & OPTION_EFFECTIVE) != 0, &text))
+	bool effective = (cli->options.given & OPTION_EFFECTIVE) != 0;
+	if (!status && (cli->options.json ? config_show_json(config, effective, &text)
+					  : config_show(config, effective, &text)))
 		status = cli_fail(cli, EXIT_OTHER, "E-CLI-8", NULL, "out of memory");
 	if (!status)
 		cli_put_report(cli->out, text);
@@ -159,4 +158,12 @@ int verb_config_show(struct cli *cli, const char *const *args, int count)
 	config_free(config);
 	free(report);
 	return status;
+}
+
+int verb_config_schema(struct cli *cli, const char *const *args, int count)
+{
+	(void)args;
+	(void)count;
+	return cli->options.given & OPTION_STATUS ? output_schema_status(cli)
+						  : output_schema_config(cli);
 }

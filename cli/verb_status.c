@@ -1,4 +1,4 @@
-/* status, peer list, peer show: three looks at the one status document. */
+/* status, peer list, peer show, metrics: four looks at the one status document. */
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/output.h"
@@ -9,6 +9,7 @@ enum look {
 	LOOK_STATUS,
 	LOOK_LIST,
 	LOOK_PEER,
+	LOOK_METRICS,
 };
 
 /*
@@ -35,6 +36,9 @@ static void print(const struct cli *cli, const struct control_status *status, en
 		return;
 	case LOOK_LIST:
 		output_peer_list(cli, status);
+		return;
+	case LOOK_METRICS:
+		output_metrics(cli, status);
 		return;
 	case LOOK_PEER:
 		for (size_t i = 0; i < status->peer_count; i++)
@@ -70,7 +74,7 @@ static int show(struct cli *cli, enum look look, const char *peer)
 		exit_status = cli_fail(
 			cli, EXIT_OTHER, "E-CONN-9", NULL, "the daemon's status makes no sense");
 	} else {
-		if (cli->options.json)
+		if (cli->options.json && look != LOOK_METRICS)
 			exit_status = output_json(cli, answer.result);
 		else if (!check)
 			print(cli, &status, look);
@@ -98,4 +102,11 @@ int verb_peer_show(struct cli *cli, const char *const *args, int count)
 {
 	(void)count;
 	return show(cli, LOOK_PEER, args[0]);
+}
+
+int verb_metrics(struct cli *cli, const char *const *args, int count)
+{
+	(void)args;
+	(void)count;
+	return show(cli, LOOK_METRICS, NULL);
 }

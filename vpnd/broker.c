@@ -12,14 +12,20 @@
 #include "vpnd/broker.h"
 
 #include "config/config.h"
+#include "core/log.h"
 #include "vpnd/broker_ask.h"
 #include "vpnd/broker_server.h"
 #include "vpnd/config_record.h"
+#include "vpnd/full_tunnel.h"
 #include "vpnd/netlink.h"
+#include "vpnd/netns.h"
 #include "vpnd/privileges.h"
+#include "vpnd/runner.h"
+#include "vpnd/tun.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -45,6 +51,33 @@ static void say_ready(int fd, const struct fault *fault)
 	(void)send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL);
 }
 
+/*
+ * True in a network namespace that the host's first process, and so its services, do not live in. Looking at another's
+ * namespace takes rights that containers and units do without; each namespace has its own files under /proc/PID/net, though.
+ */
+static bool is_foreign(void)
+{
+	struct stat own, host;
+
+	return stat("/proc/self/net/dev", &own) == 0 && stat("/proc/1/net/dev", &host) == 0 &&
+	       (own.st_ino != host.st_ino || own.st_dev != host.st_dev);
+}
+
+/* Rules of a full tunnel that a crash left behind. With a kill switch they stay until the tunnel is up again. */
+static void forget_leftovers(struct broker_server *server)
+{
+	const struct config *config = server->rules.in_force;
+	struct fault fault = {0};
+	size_t count = 0;
+
+	if (config->full_tunnel.mode == CONFIG_FULL_TUNNEL_KILL_SWITCH)
+		return;
+	if (full_tunnel_apply(server->netlink, config, false, &count, &fault) < 0)
+		log_warn(server->log, "%s %s", fault.code, fault.text);
+	else if (count > 0)
+		log_info(server->log, "%zu policy rules that were left behind are removed", count);
+}
+
 /* Never returns: what the worker registered with atexit() and left in stdio's buffers is not the helper's to finish. */
 static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct config *config)
 {
@@ -56,7 +89,8 @@ static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct
 		.control = {.fd = -1},
 	};
 	struct fault fault = {0};
-	struct netlink *netlink = NULL;
+	struct runner runner = {.fd = -1};
+	int back = -1;
 
 	if (fd != HELPER_FD && dup2(fd, HELPER_FD) < 0)
 		_exit(EXIT_FAILURE);
@@ -68,9 +102,22 @@ static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct
 		server.control = *setup->control;
 		server.control.fd = -1;
 	}
-	server.file = strdup(setup->file); /* outlives the configuration that named it */
-	broker_rules_init(&server.rules, config);
-	fault.err = server.file ? netlink_new(&netlink, &fault) : -ENOMEM;
+	server.file = strdup(setup->file);	  /* outlives the configuration that named it */
+	broker_rules_init(&server.rules, config); /* wipes the keys, also for the runner */
+	if (setup->device)
+		(void)runner_start(&runner, config, setup->device, setup->log);
+	server.runner = &runner;
+	server.foreign = is_foreign();
+	fault.err = server.file ? netlink_new(&server.netlink, &fault) : -ENOMEM;
+	struct netlink *netlink = server.netlink; /* where the device is */
+	if (!fault.err && config->interface.netns) {
+		fault.err = netns_enter(config->interface.netns, &back, &fault);
+		if (!fault.err)
+			fault.err = netlink_new(&netlink, &fault);
+		netns_leave(back);
+	}
+	if (!fault.err)
+		forget_leftovers(&server);
 	if (!fault.err)
 		fault.err = privileges_keep(setup->extra, &fault);
 	say_ready(HELPER_FD, &fault);
@@ -83,28 +130,41 @@ static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct
 
 /* ---- the host's network ----------------------------------------------------------------------------------------- */
 
-static int check_ifindex(const struct broker *broker, int ifindex, struct fault *fault)
+/* Whose device it is goes into the request; "" is the network's own. */
+static int name_device(const struct broker *broker, int ifindex, struct broker_request *request,
+	struct fault *fault)
 {
 	if (ifindex == broker->ifindex)
 		return 0;
+	for (size_t i = 0; i < CONFIG_DEVICES_MAX; i++) {
+		if (!broker->devices[i].peer[0] || broker->devices[i].ifindex != ifindex)
+			continue;
+		memcpy(request->name, broker->devices[i].peer, sizeof(request->name));
+		return 0;
+	}
 	return fault_set(
 		fault, -EPERM, "E-PRIV-6", NULL, "the helper changes its own interface only");
+}
+
+static int ask_about(void *ctx, int ifindex, struct broker_request *request, struct fault *fault)
+{
+	int error = name_device(ctx, ifindex, request, fault);
+
+	return error ? error : broker_ask(ctx, request, NULL, fault);
 }
 
 static int set_up(void *ctx, int ifindex, bool up, struct fault *fault)
 {
 	struct broker_request request = {.verb = BROKER_LINK, .value = up};
-	int error = check_ifindex(ctx, ifindex, fault);
 
-	return error ? error : broker_ask(ctx, &request, NULL, fault);
+	return ask_about(ctx, ifindex, &request, fault);
 }
 
 static int set_mtu(void *ctx, int ifindex, uint32_t mtu_bytes, struct fault *fault)
 {
 	struct broker_request request = {.verb = BROKER_MTU, .value = mtu_bytes};
-	int error = check_ifindex(ctx, ifindex, fault);
 
-	return error ? error : broker_ask(ctx, &request, NULL, fault);
+	return ask_about(ctx, ifindex, &request, fault);
 }
 
 static int address(
@@ -114,9 +174,16 @@ static int address(
 		.verb = add ? BROKER_ADDRESS_ADD : BROKER_ADDRESS_REMOVE,
 		.prefix = *prefix,
 	};
-	int error = check_ifindex(ctx, ifindex, fault);
 
-	return error ? error : broker_ask(ctx, &request, NULL, fault);
+	return ask_about(ctx, ifindex, &request, fault);
+}
+
+/* The helper finds the far end by itself. */
+static int peer_address(void *ctx, int ifindex, const struct ip_prefix *prefix,
+	const struct ip_prefix *far, struct fault *fault)
+{
+	(void)far;
+	return address(ctx, ifindex, prefix, true, fault);
 }
 
 static int route(void *ctx, const struct netlink_route *change, enum host_route_verb verb,
@@ -133,14 +200,13 @@ static int route(void *ctx, const struct netlink_route *change, enum host_route_
 		.metric = change->metric,
 		.protocol = change->protocol,
 	};
-	int error = check_ifindex(ctx, change->ifindex, fault);
 
-	return error ? error : broker_ask(ctx, &request, NULL, fault);
+	return ask_about(ctx, change->ifindex, &request, fault);
 }
 
 struct host_net broker_host_net(struct broker *broker)
 {
-	static const struct host_net_ops OPS = {set_up, set_mtu, address, route};
+	static const struct host_net_ops OPS = {set_up, set_mtu, address, route, peer_address};
 
 	return (struct host_net){&OPS, broker};
 }
@@ -167,6 +233,7 @@ int broker_load_record(int fd, const char *file, const struct config_reader *bas
 		config_record_borrow(&record, bytes, len);
 	struct config_reader reader = config_record_replayer(&record);
 	reader.public_half = base ? base->public_half : NULL;
+	reader.overlay = base ? base->overlay : NULL;
 	int error = config_load(file, &reader, ret_config, report);
 	config_record_fini(&record);
 	if (bytes)
@@ -229,13 +296,86 @@ void broker_keep_config(struct broker *broker)
 	(void)broker_ask(broker, &request, NULL, NULL);
 }
 
+int broker_add_destination(
+	struct broker *broker, const struct ip_prefix *prefix, struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_DESTINATION, .prefix = *prefix};
+
+	return broker_ask(broker, &request, NULL, fault);
+}
+
 int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, bool joins,
-	int *ret_fd, struct fault *fault)
+	uint32_t fwmark, int *ret_fd, struct fault *fault)
 {
 	struct broker_request request = {
-		.verb = BROKER_UDP_SOCKET, .value = joins, .endpoint = *local};
+		.verb = BROKER_UDP_SOCKET, .endpoint = *local, .value = fwmark, .joins = joins};
 
 	return broker_ask(broker, &request, ret_fd, fault);
+}
+
+int broker_full_tunnel(struct broker *broker, bool on, struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_TUNNEL, .value = on};
+
+	return broker_ask(broker, &request, NULL, fault);
+}
+
+int broker_dns(struct broker *broker, bool on, struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_DNS, .value = on};
+
+	return broker_ask(broker, &request, NULL, fault);
+}
+
+int broker_hook(struct broker *broker, enum config_hook hook, const char *peer,
+	const struct kcpvpn_endpoint *endpoint, struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_HOOK, .value = (uint32_t)hook};
+
+	(void)snprintf(request.name, sizeof(request.name), "%s", peer ? peer : "");
+	if (endpoint)
+		request.endpoint = *endpoint;
+	return broker_ask(broker, &request, NULL, fault);
+}
+
+static void note_device(struct broker *broker, const char *peer, int ifindex)
+{
+	size_t free_at = CONFIG_DEVICES_MAX, at = 0;
+
+	for (; at < CONFIG_DEVICES_MAX; at++) {
+		if (strcmp(broker->devices[at].peer, peer) == 0)
+			break;
+		if (free_at == CONFIG_DEVICES_MAX && !broker->devices[at].peer[0])
+			free_at = at;
+	}
+	at = at < CONFIG_DEVICES_MAX ? at : free_at;
+	if (at == CONFIG_DEVICES_MAX)
+		return;
+	(void)snprintf(broker->devices[at].peer, sizeof(broker->devices[at].peer), "%s", peer);
+	broker->devices[at].ifindex = ifindex;
+}
+
+void broker_tun_gone(struct broker *broker, int ifindex)
+{
+	for (size_t i = 0; broker && i < CONFIG_DEVICES_MAX; i++) {
+		if (broker->devices[i].peer[0] && broker->devices[i].ifindex == ifindex)
+			broker->devices[i].peer[0] = '\0';
+	}
+}
+
+int broker_tun(struct broker *broker, const char *peer, const struct tun *like, struct tun *ret_tun,
+	struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_TUN};
+	int fd;
+
+	(void)snprintf(request.name, sizeof(request.name), "%s", peer);
+	int error = broker_ask(broker, &request, &fd, fault);
+	if (!error)
+		error = tun_adopt(ret_tun, fd, like, fault);
+	if (!error)
+		note_device(broker, peer, ret_tun->ifindex);
+	return error;
 }
 
 bool broker_alive(const struct broker *broker)
@@ -286,6 +426,8 @@ int broker_new(struct loop *loop, const struct broker_setup *setup, struct broke
 		.ifindex = setup->ifindex,
 		.log = setup->log,
 		.reading.fd = -1,
+		.end_ms = setup->device && runner_wanted(setup->config) ? BROKER_RUNNER_END_MS
+									: BROKER_END_MS,
 	};
 	loop_timer_init(&broker->reading.due, on_read_due);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -331,7 +473,7 @@ void broker_begin_stop(struct broker *broker)
 /* It answered that it ends, and is waited for; but who does not end after all holds up nobody. */
 static void await_end(struct broker *broker)
 {
-	int64_t until_us = loop_clock().us + (int64_t)BROKER_END_MS * 1000;
+	int64_t until_us = loop_clock().us + (int64_t)broker->end_ms * 1000;
 	struct broker_answer answer;
 	int error, fd = -1;
 

@@ -14,6 +14,7 @@
 #ifndef VPND_BROKER_H
 #define VPND_BROKER_H
 
+#include "config/config.h"
 #include "kcpvpn/endpoint.h"
 #include "vpnd/host_net.h"
 
@@ -21,24 +22,24 @@
 #include <stdint.h>
 
 struct broker;
-struct config;
-struct config_reader;
-struct config_report;
 struct control_socket;
 struct fault;
 struct log;
 struct loop;
+struct tun;
 
 enum {
 	BROKER_ANSWER_MS =
 		3000, /* netlink answers in microseconds; a session dies after 15 s of silence */
 	BROKER_READ_MS =
 		10000, /* for reading the configuration, beside all else; and for the helper's start */
-	BROKER_STOP_MS = 2000, /* all requests together, once the daemon stops */
+	BROKER_STOP_MS = 2000,	/* all requests together, once the daemon stops */
+	BROKER_HOOK_MS = 22000, /* for a hook that is waited for, behind another one */
 };
 
 struct broker_setup {
 	int ifindex;			      /* the only interface that may be changed */
+	const char *device;		      /* its name; NULL = no program is run for it */
 	const char *file;		      /* of the configuration, as it was opened */
 	struct config *config;		      /* in force; the helper's copy is the helper's own */
 	const struct control_socket *control; /* to be removed at the end; NULL = none */
@@ -103,7 +104,7 @@ int broker_read_config(struct broker *broker, broker_read_fn done, void *ctx, st
  *
  * @fd          stays the caller's; what it holds is wiped
  * @file        its name, for messages
- * @base        gives `public_half` and nothing else; NULL = none
+ * @base        gives `public_half` and `overlay`, and nothing else; NULL = none
  * @ret_config, @report  as config_load()
  * @return      as config_load(); or a negative errno with `*fault` filled (else its `err` is 0)
  */
@@ -113,15 +114,48 @@ int broker_load_record(int fd, const char *file, const struct config_reader *bas
 /** Says that the configuration read last is in force now: from here on the older one allows nothing. */
 void broker_keep_config(struct broker *broker);
 
+/** A peer given at run time has these inner addresses: routes to them may be asked for. @return 0 or a negative errno */
+int broker_add_destination(
+	struct broker *broker, const struct ip_prefix *prefix, struct fault *fault);
+
+/** Puts the policy rules of a full tunnel up, or takes them away, as the configuration in force says. */
+int broker_full_tunnel(struct broker *broker, bool on, struct fault *fault);
+
+/** Makes the tunnel's resolvers those of the host, or gives back those that were. */
+int broker_dns(struct broker *broker, bool on, struct fault *fault);
+
+/**
+ * Has the program of a hook run, if there is one. Only CONFIG_HOOK_PRE_UP is waited for; while the link is down nothing
+ * waits with it.
+ *
+ * @peer      whom it is about; NULL = nobody
+ * @endpoint  where that peer is; NULL = not known
+ */
+int broker_hook(struct broker *broker, enum config_hook hook, const char *peer,
+	const struct kcpvpn_endpoint *endpoint, struct fault *fault);
+
+/**
+ * Makes the device of a peer. From here on the host_net of this broker takes its number, too.
+ *
+ * @like     the network's own, open
+ * @ret_tun  owned by the caller: tun_close()
+ */
+int broker_tun(struct broker *broker, const char *peer, const struct tun *like, struct tun *ret_tun,
+	struct fault *fault);
+
+/** The device with this number was closed. */
+void broker_tun_gone(struct broker *broker, int ifindex);
+
 /**
  * Opens a UDP socket with buffers that the worker may not ask for, non-blocking and close-on-exec.
  *
  * @local    port 1..1023: bound to it, if the configuration listens there; else not bound, and only the family counts
  * @joins    as in struct udp_socket_options (udp_socket.h)
+ * @fwmark   as config_fwmark() says
  * @ret_fd   owned by the caller
  * @return   0 or a negative errno with `*fault` filled
  */
 int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local, bool joins,
-	int *ret_fd, struct fault *fault);
+	uint32_t fwmark, int *ret_fd, struct fault *fault);
 
 #endif

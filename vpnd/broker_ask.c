@@ -187,11 +187,13 @@ int broker_await(struct broker *broker, uint32_t sequence, int64_t until_us, int
 }
 
 /* Until when an answer is waited for. @return 0 = not at all: that time is over */
-static int64_t deadline_us(const struct broker *broker, enum broker_verb verb)
+static int64_t deadline_us(const struct broker *broker, enum broker_verb verb, bool waits)
 {
 	int64_t now_us = loop_clock().us;
-	int64_t until_us =
-		now_us + (int64_t)(verb == BROKER_END ? BROKER_END_MS : broker->answer_ms) * 1000;
+	int64_t wait_ms = verb == BROKER_END ? BROKER_END_MS : broker->answer_ms;
+	if (waits)
+		wait_ms = BROKER_HOOK_MS;
+	int64_t until_us = now_us + wait_ms * 1000;
 
 	if (broker_reads(broker)) {
 		int64_t most_us = broker->reading.began_us + (int64_t)broker->answer_ms * 1000;
@@ -227,7 +229,8 @@ static int exchange(
 		return broker_gone(fault);
 	if (broker->stuck)
 		return broker_overdue(fault, "the helper process is stuck");
-	int64_t until_us = deadline_us(broker, request->verb);
+	int64_t until_us = deadline_us(broker, request->verb,
+		request->verb == BROKER_HOOK && request->value == CONFIG_HOOK_PRE_UP);
 	if (!until_us)
 		return broker_overdue(
 			fault, broker_reads(broker)

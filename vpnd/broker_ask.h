@@ -15,7 +15,8 @@
 #include <sys/types.h>
 
 enum {
-	BROKER_END_MS = 500, /* for the last word, however long the rest took */
+	BROKER_END_MS = 500,	      /* for the last word, however long the rest took */
+	BROKER_RUNNER_END_MS = 12000, /* where programs run at the end */
 };
 
 struct broker {
@@ -42,6 +43,11 @@ struct broker {
 	int read_ms;	       /* for one that reads the configuration */
 	int64_t stop_until_us; /* for all requests together; 0 = the daemon does not stop */
 	int ifindex;
+	struct {
+		char peer[BROKER_NAME_BYTES]; /* "" = free */
+		int ifindex;
+	} devices[CONFIG_DEVICES_MAX]; /* of single peers */
+	int end_ms;		       /* for what the helper does at the end; 0 = nothing long */
 	const struct log *log;
 };
 

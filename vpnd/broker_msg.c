@@ -4,11 +4,14 @@
  * uses nothing.
  *
  *      0 verb   4 sequence   8 value   12 table   16 metric   20 scope_id   24 port (2)
- *      26 protocol   27 prefix family   28 prefix length   29 endpoint family   30 zero (6)   36 address (16)
+ *      26 protocol   27 prefix family   28 prefix length   29 endpoint family   30 joins   31 zero (5)   36 address (16)
+ *      52 name of a peer, filled up with zeroes (64)
  *
  * Prefix and endpoint share the address: no verb has both.
  */
 #include "vpnd/broker_msg.h"
+
+#include "config/config.h"
 
 #include <errno.h>
 #include <string.h>
@@ -25,8 +28,10 @@ struct raw_request {
 	uint8_t prefix_family;
 	uint8_t prefix_length;
 	uint8_t endpoint_family;
-	uint8_t zero[6];
+	uint8_t joins;
+	uint8_t zero[5];
 	uint8_t address[16];
+	char name[BROKER_NAME_BYTES];
 };
 _Static_assert(sizeof(struct raw_request) == BROKER_REQUEST_BYTES, "no holes");
 
@@ -50,16 +55,24 @@ enum {
 	USES_PREFIX = 1 << 1,
 	USES_ROUTE = 1 << 2, /* table, metric, protocol */
 	USES_ENDPOINT = 1 << 3,
+	USES_NAME = 1 << 4, /* it may be empty */
+	MAY_HAVE_ENDPOINT = 1 << 5,
+	USES_JOINS = 1 << 6,
 };
 
 static const uint8_t USES[BROKER_VERBS] = {
-	[BROKER_LINK] = USES_VALUE,
-	[BROKER_MTU] = USES_VALUE,
-	[BROKER_ADDRESS_ADD] = USES_PREFIX,
-	[BROKER_ADDRESS_REMOVE] = USES_PREFIX,
-	[BROKER_ROUTE_ADD] = USES_PREFIX | USES_ROUTE,
-	[BROKER_ROUTE_REMOVE] = USES_PREFIX | USES_ROUTE,
-	[BROKER_UDP_SOCKET] = USES_ENDPOINT | USES_VALUE,
+	[BROKER_LINK] = USES_VALUE | USES_NAME,
+	[BROKER_MTU] = USES_VALUE | USES_NAME,
+	[BROKER_ADDRESS_ADD] = USES_PREFIX | USES_NAME,
+	[BROKER_ADDRESS_REMOVE] = USES_PREFIX | USES_NAME,
+	[BROKER_ROUTE_ADD] = USES_PREFIX | USES_ROUTE | USES_NAME,
+	[BROKER_ROUTE_REMOVE] = USES_PREFIX | USES_ROUTE | USES_NAME,
+	[BROKER_UDP_SOCKET] = USES_ENDPOINT | USES_VALUE | USES_JOINS,
+	[BROKER_TUNNEL] = USES_VALUE,
+	[BROKER_DNS] = USES_VALUE,
+	[BROKER_HOOK] = USES_VALUE | USES_NAME | USES_ENDPOINT | MAY_HAVE_ENDPOINT,
+	[BROKER_TUN] = USES_NAME,
+	[BROKER_DESTINATION] = USES_PREFIX,
 };
 
 void broker_request_write(const struct broker_request *request, uint8_t out[BROKER_REQUEST_BYTES])
@@ -85,6 +98,10 @@ void broker_request_write(const struct broker_request *request, uint8_t out[BROK
 		raw.scope_id = request->endpoint.scope_id;
 		memcpy(raw.address, request->endpoint.address, sizeof(raw.address));
 	}
+	if (uses & USES_JOINS)
+		raw.joins = request->joins;
+	if (uses & USES_NAME)
+		memcpy(raw.name, request->name, strnlen(request->name, sizeof(raw.name) - 1));
 	memcpy(out, &raw, sizeof(raw));
 }
 
@@ -99,8 +116,18 @@ static bool zero(const uint8_t *bytes, size_t len)
 
 static bool value_ok(const struct raw_request *raw)
 {
-	if (raw->verb == BROKER_LINK || raw->verb == BROKER_UDP_SOCKET)
+	switch ((enum broker_verb)raw->verb) {
+	case BROKER_LINK:
+	case BROKER_TUNNEL:
+	case BROKER_DNS:
 		return raw->value <= 1;
+	case BROKER_HOOK:
+		return raw->value < CONFIG_HOOKS;
+	case BROKER_UDP_SOCKET:
+		return true;
+	default:
+		break;
+	}
 	return raw->value >= MTU_MIN && raw->value <= MTU_MAX;
 }
 
@@ -111,6 +138,23 @@ static bool address_ok(const struct raw_request *raw, uint8_t family)
 	return family == 4 && zero(raw->address + 4, sizeof(raw->address) - 4);
 }
 
+static bool endpoint_ok(const struct raw_request *raw, unsigned uses)
+{
+	if (uses & MAY_HAVE_ENDPOINT && raw->endpoint_family == 0)
+		return raw->port == 0 && raw->scope_id == 0 &&
+		       zero(raw->address, sizeof(raw->address));
+	return address_ok(raw, raw->endpoint_family);
+}
+
+/* A name ends, and nothing hides behind its end. What names there are is the rules' business. */
+static bool name_ok(const struct raw_request *raw)
+{
+	size_t len = strnlen(raw->name, sizeof(raw->name));
+
+	return len < sizeof(raw->name) &&
+	       zero((const uint8_t *)raw->name + len, sizeof(raw->name) - len);
+}
+
 static bool form_ok(const struct raw_request *raw)
 {
 	if (raw->verb == 0 || raw->verb >= BROKER_VERBS || !zero(raw->zero, sizeof(raw->zero)))
@@ -119,13 +163,17 @@ static bool form_ok(const struct raw_request *raw)
 	struct ip_prefix prefix = {.family = raw->prefix_family, .length = raw->prefix_length};
 	if (uses & USES_VALUE ? !value_ok(raw) : raw->value != 0)
 		return false;
+	if (raw->joins > (uses & USES_JOINS ? 1 : 0))
+		return false;
 	if (uses & USES_ROUTE ? raw->table == 0 || raw->protocol == 0
 			      : raw->table || raw->metric || raw->protocol)
 		return false;
 	if (uses & USES_PREFIX ? !ip_prefix_valid(&prefix) || !address_ok(raw, prefix.family)
 			       : prefix.family || prefix.length)
 		return false;
-	if (uses & USES_ENDPOINT ? !address_ok(raw, raw->endpoint_family)
+	if (uses & USES_NAME ? !name_ok(raw) : raw->name[0] != '\0' || !name_ok(raw))
+		return false;
+	if (uses & USES_ENDPOINT ? !endpoint_ok(raw, uses)
 				 : raw->endpoint_family || raw->port || raw->scope_id)
 		return false;
 	return uses & (USES_PREFIX | USES_ENDPOINT) || zero(raw->address, sizeof(raw->address));
@@ -148,12 +196,14 @@ int broker_request_read(const uint8_t *data, size_t len, struct broker_request *
 		.table = raw.table,
 		.metric = raw.metric,
 		.protocol = raw.protocol,
+		.joins = raw.joins != 0,
 	};
 	if (uses & USES_PREFIX) {
 		ret_request->prefix.family = raw.prefix_family;
 		ret_request->prefix.length = raw.prefix_length;
 		memcpy(ret_request->prefix.address, raw.address, sizeof(raw.address));
 	}
+	memcpy(ret_request->name, raw.name, sizeof(raw.name));
 	if (uses & USES_ENDPOINT) {
 		ret_request->endpoint.family = raw.endpoint_family;
 		ret_request->endpoint.port = raw.port;

@@ -22,12 +22,24 @@ enum broker_verb {
 	BROKER_ROUTE_REMOVE,   /* the same */
 	BROKER_READ_CONFIG,    /* answered with a descriptor: the record of what was read */
 	BROKER_KEEP_CONFIG,    /* the one read last is in force */
-	BROKER_UDP_SOCKET, /* endpoint; value: 1 joins another socket; answered with a descriptor */
-	BROKER_END,	   /* remove what is on the host; the last request */
+	BROKER_UDP_SOCKET,     /* endpoint; value: mark; joins; answered with a descriptor */
+	BROKER_TUNNEL,	       /* value: 0 = no rules of a full tunnel, 1 = those that it takes */
+	BROKER_DNS,	       /* value: 0 = resolvers as they were, 1 = the tunnel's */
+	BROKER_HOOK, /* value: enum config_hook; name of a peer or none, endpoint of it or none */
+	BROKER_TUN,  /* name of a peer: a device for it; answered with a descriptor */
+	BROKER_DESTINATION, /* prefix: inner addresses of a peer that an order brought */
+	BROKER_END,	    /* remove what is on the host; the last request */
 	BROKER_VERBS,
 };
 
-/** Fields that a verb does not use are zero. */
+enum {
+	BROKER_NAME_BYTES = 64, /* of a peer, with its final zero */
+};
+
+/**
+ * Fields that a verb does not use are zero. What concerns a device concerns that of the peer `name`, or the network's own
+ * if there is no name.
+ */
 struct broker_request {
 	enum broker_verb verb;
 	uint32_t sequence; /* comes back with the answer */
@@ -35,8 +47,10 @@ struct broker_request {
 	uint32_t table;
 	uint32_t metric;
 	uint8_t protocol;
+	bool joins; /* the socket shares its port with another of ours */
 	struct ip_prefix prefix;
 	struct kcpvpn_endpoint endpoint;
+	char name[BROKER_NAME_BYTES];
 };
 
 struct broker_answer {
@@ -45,7 +59,7 @@ struct broker_answer {
 };
 
 enum {
-	BROKER_REQUEST_BYTES = 52,
+	BROKER_REQUEST_BYTES = 52 + BROKER_NAME_BYTES,
 	BROKER_ANSWER_BYTES = 8 + FAULT_CODE_BYTES + 2 * FAULT_TEXT_BYTES,
 };
 

@@ -6,6 +6,10 @@
  * own protocol numbers: it can only undo.
  * The numbers are remembered since the start, so that routes of a configuration long gone can still be withdrawn.
  *
+ * Peers given at run time stand in no file, so the worker names their addresses. What it could do with that if it were taken
+ * over is to draw networks into the tunnel; so it gets no default route nor a half of one, there is an end to their number, and
+ * the helper logs each (broker_server.c), which the worker cannot prevent.
+ *
  * Rules need no keys: they are wiped as soon as the helper has handed them over.
  */
 #include "vpnd/broker_rules.h"
@@ -14,6 +18,8 @@
 #include "vpnd/netlink.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 static void note_protocol(struct broker_rules *rules, const struct config *config)
 {
@@ -33,7 +39,8 @@ void broker_rules_fini(struct broker_rules *rules)
 {
 	config_free(rules->in_force);
 	config_free(rules->latest);
-	rules->in_force = rules->latest = NULL;
+	free(rules->destinations);
+	*rules = (struct broker_rules){0};
 }
 
 void broker_rules_offer(struct broker_rules *rules, struct config *config)
@@ -108,6 +115,39 @@ static bool names_destination(struct broker_rules *rules, const struct config *c
 	return false;
 }
 
+static bool was_given(const struct broker_rules *rules, const struct ip_prefix *destination)
+{
+	for (size_t i = 0; i < rules->destination_count; i++) {
+		if (ip_prefix_equal(&rules->destinations[i], destination))
+			return true;
+	}
+	return false;
+}
+
+int broker_rules_add_destination(
+	struct broker_rules *rules, const struct ip_prefix *prefix, struct fault *fault)
+{
+	if (prefix->length < BROKER_DESTINATION_LENGTH_MIN)
+		return fault_set(fault, -EPERM, "E-PRIV-6",
+			"put the peer into a file, by hand or with --save",
+			"the helper makes no route for a peer given at run time to a network as "
+			"large as /%u",
+			prefix->length);
+	if (was_given(rules, prefix))
+		return 0;
+	if (rules->destination_count == BROKER_DESTINATIONS_MAX)
+		return fault_set(fault, -EPERM, "E-PRIV-6",
+			"put the peer into a file, by hand or with --save",
+			"the helper makes no more routes for peers given at run time");
+	struct ip_prefix *grown =
+		reallocarray(rules->destinations, rules->destination_count + 1, sizeof(*grown));
+	if (!grown)
+		return fault_set(fault, -ENOMEM, "E-PRIV-6", NULL, "out of memory");
+	grown[rules->destination_count++] = *prefix;
+	rules->destinations = grown;
+	return 0;
+}
+
 static bool names_route(struct broker_rules *rules, const struct config *config,
 	const struct broker_request *request)
 {
@@ -115,9 +155,27 @@ static bool names_route(struct broker_rules *rules, const struct config *config,
 		request->protocol != config->routes.protocol ||
 		(int64_t)request->metric != config->routes.metric)
 		return false;
-	uint32_t table = config->routes.table > 0 ? (uint32_t)config->routes.table
-						  : (uint32_t)NETLINK_TABLE_MAIN;
-	return request->table == table && names_destination(rules, config, &request->prefix);
+	if (request->table != config_route_table(config, &request->prefix))
+		return false;
+	/* by the device of a peer only what is that peer's, and those given at run time have none */
+	if (!names_destination(rules, config, &request->prefix))
+		return !request->name[0] && was_given(rules, &request->prefix);
+	return !request->name[0] ||
+	       strcmp(config->peers[rules->peer_hint].name, request->name) == 0;
+}
+
+/* Which mark a socket has decides what routes it takes. */
+static bool names_mark(const struct config *config, uint32_t mark)
+{
+	return mark == 0 || (config && mark == config_fwmark(config));
+}
+
+/* Anything about a device is about the own one, or that of a peer which has one. */
+static bool names_device(const struct config *config, const char *peer)
+{
+	return peer[0] == '\0' ||
+	       (config && config->routes.selection == CONFIG_SELECTION_INTERFACE &&
+		       config_peer_find(config, peer));
 }
 
 static int refuse(struct fault *fault, const char *what)
@@ -129,6 +187,14 @@ static int refuse(struct fault *fault, const char *what)
 int broker_rules_judge(
 	struct broker_rules *rules, const struct broker_request *request, struct fault *fault)
 {
+	/* Devices stay until the peer's is closed: they may be taken back when no configuration names it any more. */
+	bool undoing =
+		request->verb == BROKER_ADDRESS_REMOVE || request->verb == BROKER_ROUTE_REMOVE;
+
+	if (!undoing && request->verb != BROKER_HOOK &&
+		!names_device(rules->in_force, request->name) &&
+		!names_device(rules->latest, request->name))
+		return refuse(fault, "touch a device");
 	switch (request->verb) {
 	case BROKER_ADDRESS_ADD:
 		if (names_address(rules->in_force, &request->prefix) ||
@@ -146,16 +212,31 @@ int broker_rules_judge(
 			return 0;
 		return refuse(fault, "remove a route");
 	case BROKER_UDP_SOCKET:
+		if (!names_mark(rules->in_force, request->value) &&
+			!names_mark(rules->latest, request->value))
+			return refuse(fault, "mark a socket");
 		if (request->endpoint.port == 0 ||
 			names_listener(rules->in_force, &request->endpoint) ||
 			names_listener(rules->latest, &request->endpoint))
 			return 0;
 		return refuse(fault, "open a port");
+	case BROKER_TUN:
+		if (request->name[0])
+			return 0;
+		return refuse(fault, "make a device");
+	case BROKER_HOOK:
+		if (request->name[0] == '\0' || config_peer_find(rules->in_force, request->name) ||
+			(rules->latest && config_peer_find(rules->latest, request->name)))
+			return 0;
+		return refuse(fault, "run a hook");
+	case BROKER_TUNNEL:
+	case BROKER_DNS: /* what is done about these stands in the configuration alone */
 	case BROKER_LINK:
 	case BROKER_MTU:
 	case BROKER_ADDRESS_REMOVE:
 	case BROKER_READ_CONFIG:
 	case BROKER_KEEP_CONFIG:
+	case BROKER_DESTINATION:
 	case BROKER_END:
 		return 0;
 	case BROKER_VERBS:

@@ -15,12 +15,18 @@
 #include "config/config.h"
 #include "core/log.h"
 #include "vpnd/config_record.h"
+#include "vpnd/full_tunnel.h"
 #include "vpnd/netlink.h"
+#include "vpnd/resolved.h"
+#include "vpnd/runner.h"
+#include "vpnd/tun.h"
 #include "vpnd/udp_socket.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/memfd.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -38,26 +44,280 @@ enum {
 
 /* ---- what is done ----------------------------------------------------------------------------------------------- */
 
+/* The number of the device that a request is about. @return 0 = that peer has none */
+static int device_of(const struct broker_server *server, const struct broker_request *request)
+{
+	if (!request->name[0])
+		return server->ifindex;
+	for (size_t i = 0; i < CONFIG_DEVICES_MAX; i++) {
+		if (strcmp(server->devices[i].peer, request->name) == 0)
+			return server->devices[i].ifindex;
+	}
+	return 0;
+}
+
+static int no_device(const struct broker_request *request, struct fault *fault)
+{
+	return fault_set(fault, -ENODEV, "E-PRIV-6", NULL, "peer %s has no device", request->name);
+}
+
 static int change_route(struct broker_server *server, const struct broker_request *request,
 	enum host_route_verb verb, struct fault *fault)
 {
+	const struct config *config = broker_rules_config(&server->rules);
 	struct netlink_route route = {
 		.destination = request->prefix,
-		.ifindex = server->ifindex,
+		.ifindex = device_of(server, request),
 		.table = request->table,
 		.metric = request->metric,
 		.protocol = request->protocol,
+		.prefer = config->routes.on_clash == CONFIG_CLASH_PREFER_TUNNEL,
 	};
 
+	if (!route.ifindex)
+		return verb == HOST_ROUTE_ADD ? no_device(request, fault) : 0;
 	return server->host.ops->route(server->host.ctx, &route, verb, fault);
+}
+
+/*
+ * The peer's own inner address: the first of its allowed_ips that is one, in the prefix of ours. Routing daemons want to know
+ * it for a link between two: who shares a prefix by several links is none of their usual cases. NULL = there is none.
+ */
+static const struct ip_prefix *far_end(
+	const struct broker_server *server, const struct broker_request *request)
+{
+	const struct config *config = broker_rules_config(&server->rules);
+	const struct config_peer *peer = config_peer_find(config, request->name);
+	const struct ip_prefix *own = &request->prefix;
+
+	for (size_t i = 0; peer && i < peer->allowed_ips.count; i++) {
+		const struct ip_prefix *item = &peer->allowed_ips.items[i];
+		if (item->family == own->family &&
+			item->length == ip_prefix_bits_max(item->family) &&
+			ip_prefix_contains(own, item))
+			return item;
+	}
+	return NULL;
 }
 
 static int change_address(struct broker_server *server, const struct broker_request *request,
 	bool add, struct fault *fault)
 {
-	return server->host.ops->address(
-		server->host.ctx, server->ifindex, &request->prefix, add, fault);
+	int ifindex = device_of(server, request);
+
+	if (!ifindex)
+		return add ? no_device(request, fault) : 0;
+	if (add && request->name[0])
+		return server->host.ops->peer_address(server->host.ctx, ifindex, &request->prefix,
+			far_end(server, request), fault);
+	return server->host.ops->address(server->host.ctx, ifindex, &request->prefix, add, fault);
 }
+
+/* A socket with the mark that the rules allowed. */
+static int open_socket(const struct broker_request *request, int *ret_fd, struct fault *fault)
+{
+	uint32_t mark = request->value;
+	int fd, error = udp_socket_prepare(&request->endpoint, request->joins, &fd, fault);
+
+	if (error)
+		return error;
+	if (mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0) {
+		error = fault_set(fault, -errno, "E-UDP-3", NULL, "cannot mark a socket: %s",
+			strerror(errno));
+		close(fd);
+		return error;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+/* A place in the table: the peer's, a free one, or one of a peer that no configuration names any more. */
+static size_t device_place(const struct broker_server *server, const char *peer)
+{
+	const struct broker_rules *rules = &server->rules;
+	size_t place = CONFIG_DEVICES_MAX;
+
+	for (size_t i = 0; i < CONFIG_DEVICES_MAX; i++) {
+		const char *there = server->devices[i].peer;
+		if (strcmp(there, peer) == 0)
+			return i;
+		if (place == CONFIG_DEVICES_MAX &&
+			(!there[0] || (!config_peer_find(rules->in_force, there) &&
+					      !(rules->latest &&
+						      config_peer_find(rules->latest, there)))))
+			place = i;
+	}
+	return place;
+}
+
+static int open_device(struct broker_server *server, const struct broker_request *request,
+	int *ret_fd, struct fault *fault)
+{
+	const struct config *config = server->rules.in_force;
+	char name[CONFIG_DEVICE_MAX + 1];
+	struct tun_options options = {.name = name, .offload = config->interface.offload};
+	struct tun tun;
+	size_t place = device_place(server, request->name);
+
+	if (place == CONFIG_DEVICES_MAX)
+		return no_device(request, fault);
+	config_peer_device(config, request->name, name);
+	int error = tun_open(&tun, &options, fault);
+	if (error)
+		return error;
+	(void)tun_set_carrier(&tun, false); /* nobody is at the other end yet */
+	(void)snprintf(server->devices[place].peer, sizeof(server->devices[place].peer), "%s",
+		request->name);
+	server->devices[place].ifindex = tun.ifindex;
+	*ret_fd = dup(tun.fd);
+	int failed = errno;
+	tun_close(&tun); /* but for the descriptor that is handed over */
+	return *ret_fd < 0 ? fault_set(fault, -failed, "E-TUN-3", NULL,
+				     "cannot hand over the device: %s", strerror(failed))
+			   : 0;
+}
+
+/* ---- what the configuration alone says -------------------------------------------------------------------------- */
+
+static int full_tunnel(struct broker_server *server, bool on, struct fault *fault)
+{
+	const struct config *config = server->rules.in_force;
+	size_t changed = 0;
+
+	if (!server->netlink)
+		return 0;
+	int error = full_tunnel_apply(server->netlink, config, on, &changed, fault);
+	if (!error && on && server->tunnel_on && changed > 0)
+		log_info(server->log, "%zu policy rules of the full tunnel put right", changed);
+	if (!error)
+		server->tunnel_on = on && config->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF;
+	return error;
+}
+
+static int tell_resolvconf(struct broker_server *server, bool on, struct fault *fault)
+{
+	static struct runner_order order; /* large */
+	const struct config *config = server->rules.in_force;
+	size_t len = 0;
+
+	order = (struct runner_order){.verb = RUNNER_RESOLVERS_UNSET};
+	if (on)
+		order.verb = config_dns_is_split(config) ? RUNNER_RESOLVERS_SET
+							 : RUNNER_RESOLVERS_EXCLUSIVE;
+	for (size_t i = 0; on && i < config->dns.servers.count; i++) {
+		char text[KCPVPN_ENDPOINT_TEXT_BYTES];
+		struct kcpvpn_endpoint server_at;
+		if (!config_dns_server(config, i, &server_at))
+			continue;
+		/* resolv.conf knows no ports */
+		(void)inet_ntop(server_at.family == 4 ? AF_INET : AF_INET6, server_at.address, text,
+			sizeof(text));
+		len += (size_t)snprintf(
+			order.text + len, sizeof(order.text) - len, "nameserver %s\n", text);
+	}
+	for (size_t i = 0; on && i < config->dns.search.count; i++) {
+		const char *domain = config->dns.search.items[i];
+		len += (size_t)snprintf(order.text + len, sizeof(order.text) - len, "%s%s",
+			i ? " " : "search ", domain + (domain[0] == '~'));
+	}
+	if (on && config->dns.search.count > 0)
+		len += (size_t)snprintf(order.text + len, sizeof(order.text) - len, "\n");
+	order.text_len = len;
+	return server->runner && runner_tell(server->runner, &order) == 0
+		       ? 0
+		       : fault_set(fault, -ESRCH, "E-DNS-2", "restart vpnd",
+				 "resolvconf cannot be told the servers of the tunnel by a daemon "
+				 "that was started without dns.servers");
+}
+
+static int unset_resolvers(struct broker_server *server, struct fault *fault)
+{
+	enum broker_dns told = server->dns;
+
+	server->dns = BROKER_DNS_NOBODY;
+	switch (told) {
+	case BROKER_DNS_RESOLVED: {
+		int error = resolved_unset(server->ifindex, fault);
+		return error == -ENOENT ? 0 : error; /* it has forgotten by itself */
+	}
+	case BROKER_DNS_RESOLVCONF:
+		return tell_resolvconf(server, false, fault);
+	case BROKER_DNS_NOBODY:
+		break;
+	}
+	return 0;
+}
+
+static int set_resolvers(struct broker_server *server, bool on, struct fault *fault)
+{
+	const struct config *config = server->rules.in_force;
+	int error = -ENOENT;
+
+	if (!on || config->dns.servers.count == 0)
+		return unset_resolvers(server, fault);
+	if (!server->foreign)
+		error = resolved_set(config, server->ifindex, fault);
+	if (error == 0)
+		server->dns = BROKER_DNS_RESOLVED;
+	if (error != -ENOENT)
+		return error;
+	if (!runner_resolvconf())
+		return fault_set(fault, -ESRCH, "E-DNS-2",
+			"install systemd-resolved, resolvconf or openresolv",
+			"nobody can be told the servers of the tunnel: neither systemd-resolved "
+			"nor "
+			"resolvconf is there");
+	error = tell_resolvconf(server, true, fault);
+	if (!error)
+		server->dns = BROKER_DNS_RESOLVCONF;
+	return error;
+}
+
+static int run_hook(struct broker_server *server, enum config_hook hook, const char *peer,
+	const struct kcpvpn_endpoint *endpoint, struct fault *fault)
+{
+	static struct runner_order order; /* large */
+
+	if (hook == CONFIG_HOOK_UP || hook == CONFIG_HOOK_DOWN)
+		server->hook_due = hook == CONFIG_HOOK_UP;
+	if (!server->runner || server->runner->fd < 0 ||
+		server->rules.in_force->hooks[hook].count == 0)
+		return 0;
+	order = (struct runner_order){.verb = RUNNER_HOOK, .hook = hook, .endpoint = *endpoint};
+	(void)snprintf(order.peer, sizeof(order.peer), "%s", peer);
+	if (hook == CONFIG_HOOK_PRE_UP)
+		return runner_do(server->runner, &order, fault);
+	int error = runner_tell(server->runner, &order);
+	return error ? fault_set(fault, error == -EPIPE ? -ESRCH : error, "E-HOOK-1", NULL,
+			       "hooks.%s could not be run: %s", config_hook_str(hook),
+			       strerror(-error))
+		     : 0;
+}
+
+/*
+ * The worker is gone, and its device with it. What stays on the host in any case is taken back here, but for the rules of a
+ * kill switch, whose purpose is to stay. Rules that no tunnel had put up yet stay as well: those of a crash before.
+ */
+static void clean_up(struct broker_server *server)
+{
+	const struct kcpvpn_endpoint none = {0};
+	struct fault fault = {0};
+
+	if (server->dns == BROKER_DNS_RESOLVED)
+		server->dns = BROKER_DNS_NOBODY; /* what it was told went with the device */
+	if (unset_resolvers(server, &fault) < 0)
+		log_warn(server->log, "%s %s", fault.code, fault.text);
+	if (server->tunnel_on &&
+		server->rules.in_force->full_tunnel.mode == CONFIG_FULL_TUNNEL_ROUTE &&
+		full_tunnel(server, false, &fault) < 0)
+		log_warn(server->log, "%s %s", fault.code, fault.text);
+	if (server->hook_due && run_hook(server, CONFIG_HOOK_DOWN, "", &none, &fault) < 0)
+		log_warn(server->log, "%s %s", fault.code, fault.text);
+	if (server->runner)
+		runner_finish(server->runner);
+}
+
+/* ---- the configuration ------------------------------------------------------------------------------------------ */
 
 /* The record in memory that can be handed over. @return a descriptor or a negative errno */
 static int share(const struct config_record *record)
@@ -105,16 +365,33 @@ static int read_config(struct broker_server *server, int *ret_fd, struct fault *
 	return 0;
 }
 
+static int add_destination(
+	struct broker_server *server, const struct ip_prefix *prefix, struct fault *fault)
+{
+	char text[IP_PREFIX_TEXT_BYTES];
+	size_t before = server->rules.destination_count;
+	int error = broker_rules_add_destination(&server->rules, prefix, fault);
+
+	if (server->rules.destination_count > before)
+		log_info(server->log,
+			"routes to %s may be made: a peer given at run time has these addresses",
+			ip_prefix_format(prefix, text));
+	return error;
+}
+
 static int serve(struct broker_server *server, const struct broker_request *request, int *ret_fd,
 	struct fault *fault)
 {
 	const struct host_net *host = &server->host;
+	int ifindex = device_of(server, request);
 
 	switch (request->verb) {
 	case BROKER_LINK:
-		return host->ops->set_up(host->ctx, server->ifindex, request->value != 0, fault);
+		return ifindex ? host->ops->set_up(host->ctx, ifindex, request->value != 0, fault)
+			       : no_device(request, fault);
 	case BROKER_MTU:
-		return host->ops->set_mtu(host->ctx, server->ifindex, request->value, fault);
+		return ifindex ? host->ops->set_mtu(host->ctx, ifindex, request->value, fault)
+			       : no_device(request, fault);
 	case BROKER_ADDRESS_ADD:
 		return change_address(server, request, true, fault);
 	case BROKER_ADDRESS_REMOVE:
@@ -129,7 +406,18 @@ static int serve(struct broker_server *server, const struct broker_request *requ
 		broker_rules_keep(&server->rules);
 		return 0;
 	case BROKER_UDP_SOCKET:
-		return udp_socket_prepare(&request->endpoint, request->value != 0, ret_fd, fault);
+		return open_socket(request, ret_fd, fault);
+	case BROKER_TUNNEL:
+		return full_tunnel(server, request->value != 0, fault);
+	case BROKER_DNS:
+		return set_resolvers(server, request->value != 0, fault);
+	case BROKER_HOOK:
+		return run_hook(server, (enum config_hook)request->value, request->name,
+			&request->endpoint, fault);
+	case BROKER_TUN:
+		return open_device(server, request, ret_fd, fault);
+	case BROKER_DESTINATION:
+		return add_destination(server, &request->prefix, fault);
 	case BROKER_END:
 		server->ending = true;
 		control_socket_remove(&server->control);
@@ -227,4 +515,5 @@ void broker_server_run(struct broker_server *server)
 			"stand in the kernel's log");
 		control_socket_remove(&server->control);
 	}
+	clean_up(server);
 }

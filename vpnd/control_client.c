@@ -288,5 +288,6 @@ bool control_client_finished(const struct control_client *c)
 		return false;
 	if (c->closing)
 		return true;
-	return c->input_closed && !c->waiting && !c->following && !control_client_has_line(c);
+	return c->input_closed && !c->waiting && !c->following && !c->watching &&
+	       !control_client_has_line(c);
 }

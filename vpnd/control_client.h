@@ -50,6 +50,10 @@ struct control_client {
 	struct control_request wait_for; /* owned if `waiting` */
 	bool wait_changed;		 /* what `up --wait` will answer */
 	uint64_t wait_number;		 /* the first document that answers `status` */
+	uint64_t ping;			 /* the probe whose answer it waits for */
+	struct mono ping_until;		 /* and until when */
+	bool watching;			 /* wants events */
+	bool watch_told;		 /* has been told the states as they were at first */
 	bool following;			 /* wants new log lines */
 	uint64_t follow_seq;		 /* the next of them */
 };

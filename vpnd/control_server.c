@@ -196,6 +196,7 @@ static void on_work(struct loop_timer *timer, struct mono now)
 
 	(void)now;
 	s->attention = true;
+	s->watch_look = true;
 	list_for_each_safe (node, &s->clients) {
 		struct control_client *c = control_server_client(node);
 		if (!c->held)
@@ -204,6 +205,22 @@ static void on_work(struct loop_timer *timer, struct mono now)
 		serve(s, c, 0);
 	}
 	leave(s);
+}
+
+static void on_ping_due(struct loop_timer *timer, struct mono now)
+{
+	struct control_server *s = list_entry(timer, struct control_server, ping_due);
+
+	(void)now;
+	s->pinging = true;
+}
+
+static void on_watch_due(struct loop_timer *timer, struct mono now)
+{
+	struct control_server *s = list_entry(timer, struct control_server, watch_due);
+
+	(void)now;
+	s->watch_look = true;
 }
 
 void control_server_work_later(struct control_server *s)
@@ -216,7 +233,7 @@ void control_server_work_later(struct control_server *s)
 
 static bool is_idle(const struct control_client *c)
 {
-	return !c->waiting && !c->following;
+	return !c->waiting && !c->following && !c->watching;
 }
 
 /* Rather him than `other`: who is idle, then who has less rights, then who has been quiet for longer (stands first). */
@@ -377,6 +394,8 @@ int control_server_new(struct loop *loop, const struct control_server_config *co
 	list_init(&s->clients);
 	list_init(&s->dead);
 	loop_timer_init(&s->work, on_work);
+	loop_timer_init(&s->ping_due, on_ping_due);
+	loop_timer_init(&s->watch_due, on_watch_due);
 	cpu_share_init(&s->share, config->cpu_us, loop_now(loop));
 	s->network = strdup(config->network);
 	s->version = strdup(config->version);
@@ -385,7 +404,11 @@ int control_server_new(struct loop *loop, const struct control_server_config *co
 		control_server_set_admin_group(s, config->admin_group))
 		goto free_server;
 	s->read_gid = control_access_gid(s->read_group);
-	rc = control_socket_open(config->path, s->read_gid, &s->socket, err);
+	rc = 0;
+	if (config->passed_fd)
+		control_socket_adopt(*config->passed_fd, s->read_gid, &s->socket);
+	else
+		rc = control_socket_open(config->path, s->read_gid, &s->socket, err);
 	if (rc) {
 		free_strings(s);
 		free(s);
@@ -420,7 +443,10 @@ void control_server_free(struct control_server *s)
 		control_server_drop(s, control_server_client(node));
 	reap(s);
 	control_document_fini(&s->document);
+	control_watch_fini(&s->watch);
 	loop_timer_disarm(s->loop, &s->work);
+	loop_timer_disarm(s->loop, &s->ping_due);
+	loop_timer_disarm(s->loop, &s->watch_due);
 	loop_watch_remove(s->loop, &s->listener);
 	control_socket_close(&s->socket);
 	if (s->spare_fd >= 0)
@@ -445,8 +471,12 @@ void control_server_after_round(struct control_server *s)
 
 	if (s->reload_waits)
 		control_verbs_retry_reload(s);
-	if (!s->changed && !s->attention && !news)
+	if (!s->changed && !s->attention && !news && !s->pinging && !s->watch_look)
 		return; /* the usual case: the round was about packets */
+	if (s->pinging)
+		control_verbs_judge_pings(s);
+	if (s->watch_look || (s->changed && s->watch.known))
+		control_verbs_tell_watchers(s);
 	if (s->changed)
 		control_verbs_judge_waits(s);
 	s->attention = false;

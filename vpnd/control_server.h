@@ -30,7 +30,7 @@ enum {
 	CONTROL_OUT_BYTES = 64 << 20, /* that all clients together have not read yet */
 };
 
-/** The states of all peers. "degraded" may stand as "up". */
+/** The states of all peers. */
 struct control_states {
 	enum control_state network;
 	struct control_peer_state {
@@ -39,6 +39,7 @@ struct control_states {
 		bool awaited; /* enabled, and has endpoints */
 	} * peers;	      /* freed by the server */
 	size_t count;
+	int64_t generation; /* of the configuration */
 };
 
 /**
@@ -93,10 +94,29 @@ struct control_ops {
 	 */
 	int (*reload)(
 		void *ctx, bool dry_run, struct control_reload *reload, struct control_error *err);
+
+	/**
+	 * Adds or removes a peer while running: CONTROL_PEER_ADD or CONTROL_PEER_DEL, whose outcome is told as that of a
+	 * reload.
+	 *
+	 * @return as `reload`; 0 also if there is nothing to do
+	 */
+	int (*change_peer)(void *ctx, const struct control_request *request,
+		struct control_reload *reload, struct control_error *err);
+
+	/** Sends a probe to a peer. @ret_ping  for pong() */
+	int (*ping)(void *ctx, const char *peer, int64_t size, uint64_t *ret_ping,
+		struct control_error *err);
+
+	/** @return true if it was answered, or if `final` asks for what is known without an answer */
+	bool (*pong)(void *ctx, const char *peer, uint64_t ping, bool final,
+		struct control_ping *ret_ping);
 };
 
 struct control_server_config {
-	const char *path;	 /* of the socket, at most 107 bytes */
+	const char *path; /* of the socket, at most 107 bytes */
+	const int *
+		passed_fd; /* listens already, in place of `path`: control_socket_adopt(); NULL = none */
 	const char *network;	 /* name of the network */
 	const char *version;	 /* of the daemon */
 	const char *read_group;	 /* control.group */

@@ -10,12 +10,16 @@
  *
  * What is removed at the end is what this process put there: the inode is compared, and a folder goes only if it was made
  * here or belongs to the daemons (/run/vpnd/NAME may be left by one that was killed), and only if it is empty.
+ *
+ * A socket that a service manager opened is the manager's: it outlives the daemon, so that whoever connects starts the next
+ * one. It is neither looked for nor removed; only group and mode are set, as the configuration names them.
  */
 #include "vpnd/control_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -260,7 +264,9 @@ static void explain(struct control_error *err, const char *path, int rc)
 	case -EROFS:
 		control_error_set(err, CONTROL_ERROR_PERMISSION, CONTROL_CODE_SOCKET,
 			"cannot listen on %s: %s", path, strerrordesc_np(-rc));
-		control_error_hint(err, "run it as root, or choose another place with --control");
+		control_error_hint(err,
+			"run it as root, or choose another place with --control; a unit takes "
+			"SupplementaryGroups= for another control.group");
 		return;
 	default:
 		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_SOCKET,
@@ -302,11 +308,32 @@ int control_socket_open(
 	return 0;
 }
 
+void control_socket_adopt(int fd, gid_t gid, struct control_socket *ret_socket)
+{
+	struct control_socket s = {.fd = fd, .passed = true};
+	union {
+		struct sockaddr any;
+		struct sockaddr_un un;
+	} address = {.un = {.sun_family = AF_UNSPEC}};
+	socklen_t len = sizeof(address.un);
+	struct stat st;
+
+	if (getsockname(fd, &address.any, &len) == 0 && address.un.sun_family == AF_UNIX &&
+		len > offsetof(struct sockaddr_un, sun_path) &&
+		len <= (socklen_t)sizeof(address.un) && address.un.sun_path[0] == '/')
+		(void)snprintf(s.path, sizeof(s.path), "%.*s",
+			(int)(len - offsetof(struct sockaddr_un, sun_path)), address.un.sun_path);
+	/* The manager's unit has said who may open it; the configuration says so, too, and knows better. */
+	if (s.path[0] && lstat(s.path, &st) == 0 && S_ISSOCK(st.st_mode))
+		(void)set_rights(s.path, gid);
+	*ret_socket = s;
+}
+
 void control_socket_remove(const struct control_socket *s)
 {
 	struct stat st;
 
-	if (!s->path[0])
+	if (s->passed || !s->path[0])
 		return;
 	int held = lock(s->path, LOCK_END_MS); /* without it as well: nothing may stay behind */
 	bool own = lstat(s->path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino;

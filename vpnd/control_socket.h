@@ -19,6 +19,7 @@ struct control_socket {
 	ino_t ino;
 	bool made_folder; /* the folder of the socket */
 	bool made_parent; /* and the one above */
+	bool passed;	  /* somebody else made it, and removes it */
 };
 
 /**
@@ -34,6 +35,15 @@ struct control_socket {
  */
 int control_socket_open(
 	const char *path, gid_t gid, struct control_socket *ret_socket, struct control_error *err);
+
+/**
+ * Takes a socket that listens already, as a service manager passes it on. Its group and mode become those of
+ * control_socket_open() where that is possible; its file stays when it is closed, for whoever made it.
+ *
+ * @fd          taken
+ * @ret_socket  owned by the caller: control_socket_close(). Its path is empty if the socket has none
+ */
+void control_socket_adopt(int fd, gid_t gid, struct control_socket *ret_socket);
 
 /** Removes the socket from the file system if it is still this one, then the folders if they are ours and empty. */
 void control_socket_remove(const struct control_socket *socket);

@@ -24,8 +24,8 @@ enum {
 
 /* ---- answers ------------------------------------------------------------------------------------------------- */
 
-/* `line` is taken; a JSON text holds no NUL, so its length is strlen's. */
-static void say(struct control_server *s, struct control_client *c, char *line)
+/* A JSON text holds no NUL, so its length is strlen's. */
+void control_verbs_say(struct control_server *s, struct control_client *c, char *line)
 {
 	if (c->dead)
 		free(line);
@@ -38,11 +38,10 @@ void control_verbs_say_error(struct control_server *s, struct control_client *c,
 {
 
 	if (id[0])
-		say(s, c, control_answer_error(id, err, NULL));
+		control_verbs_say(s, c, control_answer_error(id, err, NULL));
 }
 
-/* Makes sure that a failed op is explained. */
-static void complete_error(struct control_error *err, int rc)
+void control_verbs_complete_error(struct control_error *err, int rc)
 {
 	if (err->code[0])
 		return;
@@ -107,9 +106,9 @@ static void answer_wait(
 	if (holds < 0)
 		control_verbs_say_error(s, c, request.id, err);
 	else if (request.id[0] && request.method == CONTROL_METHOD_UP)
-		say(s, c, control_answer_changed(request.id, c->wait_changed, NULL));
+		control_verbs_say(s, c, control_answer_changed(request.id, c->wait_changed, NULL));
 	else if (request.id[0])
-		say(s, c, control_answer_empty(request.id, NULL));
+		control_verbs_say(s, c, control_answer_empty(request.id, NULL));
 	control_request_fini(&request);
 }
 
@@ -119,10 +118,17 @@ static bool waits_for_document(const struct control_client *c)
 	       (c->wait_for.method == CONTROL_STATUS || c->wait_for.method == CONTROL_PEER_LIST);
 }
 
-/* Who waits for a reload, or for a document, waits for no state. */
+/* What another configuration comes of, and so one at a time. */
+static bool is_change(enum control_method method)
+{
+	return method == CONTROL_RELOAD || method == CONTROL_PEER_ADD || method == CONTROL_PEER_DEL;
+}
+
+/* Who waits for a change, for a document or for a probe, waits for no state. */
 static bool waits_for_state(const struct control_client *c)
 {
-	return c->waiting && c->wait_for.method != CONTROL_RELOAD && !waits_for_document(c);
+	return c->waiting && !is_change(c->wait_for.method) && c->wait_for.method != CONTROL_PING &&
+	       !waits_for_document(c);
 }
 
 /* Looks at one wait, or, if `only` is NULL, at all of them. */
@@ -139,7 +145,7 @@ static void judge_waits(struct control_server *s, struct control_client *only)
 		return;
 	rc = s->ops.states(s->ops.ctx, &states);
 	if (rc)
-		complete_error(&err, rc);
+		control_verbs_complete_error(&err, rc);
 	list_for_each_safe (node, &s->clients) {
 		struct control_client *c = control_server_client(node);
 		struct control_error own = {0};
@@ -186,12 +192,12 @@ static void do_up_down(
 		request->peers.count > 1 ? " ..." : "", (int)c->peer.uid, (int)c->peer.pid,
 		rc ? ": " : "", rc ? err.text : "");
 	if (rc) {
-		complete_error(&err, rc);
+		control_verbs_complete_error(&err, rc);
 		control_verbs_say_error(s, c, request->id, &err);
 	} else if (up && request->wait) {
 		begin_wait(s, c, request, changed);
 	} else if (request->id[0]) {
-		say(s, c, control_answer_changed(request->id, changed, NULL));
+		control_verbs_say(s, c, control_answer_changed(request->id, changed, NULL));
 	}
 	control_error_fini(&err);
 }
@@ -208,10 +214,10 @@ static void say_peer(
 	if (!rc)
 		rc = s->ops.status(s->ops.ctx, &status, &err);
 	if (rc) {
-		complete_error(&err, rc);
+		control_verbs_complete_error(&err, rc);
 		control_verbs_say_error(s, c, request->id, &err);
 	} else {
-		say(s, c, control_answer_status(request->id, &status, NULL));
+		control_verbs_say(s, c, control_answer_status(request->id, &status, NULL));
 	}
 	control_status_fini(&status);
 	control_error_fini(&err);
@@ -283,7 +289,7 @@ void control_verbs_make_documents(struct control_server *s)
 			return;
 		}
 		if (rc < 0) {
-			complete_error(&err, rc);
+			control_verbs_complete_error(&err, rc);
 			(void)answer_documents(s, &err);
 			control_error_fini(&err);
 		}
@@ -293,38 +299,49 @@ void control_verbs_make_documents(struct control_server *s)
 		loop_timer_arm(s->loop, &s->work, again);
 }
 
-static void log_reload(struct control_server *s, const struct ucred *peer, bool dry_run, int rc,
-	const struct control_error *err)
+static void log_change(struct control_server *s, const struct ucred *peer,
+	const struct control_request *request, int rc, const struct control_error *err)
 {
 	s->changed = true;
 	control_document_outdate(&s->document);
-	log_info(s->log, "control: reload%s by uid %d, pid %d%s%s", dry_run ? " (dry run)" : "",
-		(int)peer->uid, (int)peer->pid, rc ? ": " : "", rc ? err->text : "");
+	log_info(s->log, "control: %s%s%s%s by uid %d, pid %d%s%s",
+		control_method_str(request->method), request->dry_run ? " (dry run)" : "",
+		request->peers.count ? " " : "",
+		request->peers.count ? request->peers.items[0] : "", (int)peer->uid, (int)peer->pid,
+		rc ? ": " : "", rc ? err->text : "");
 }
 
-static void answer_reload(struct control_server *s, struct control_client *c, const char *id,
-	int rc, const struct control_reload *reload, const struct control_error *err)
+static void answer_change(struct control_server *s, struct control_client *c,
+	const struct control_request *request, int rc, const struct control_reload *reload,
+	const struct control_error *err)
 {
 	struct control_error own = {0};
 
 	if (rc && !err->code[0]) {
-		complete_error(&own, rc);
+		control_verbs_complete_error(&own, rc);
 		err = &own;
 	}
 	if (rc)
-		control_verbs_say_error(s, c, id, err);
-	else if (id[0])
-		say(s, c, control_answer_reload(id, reload, NULL));
+		control_verbs_say_error(s, c, request->id, err);
+	else if (request->id[0] && request->method == CONTROL_RELOAD)
+		control_verbs_say(s, c, control_answer_reload(request->id, reload, NULL));
+	else if (request->id[0])
+		control_verbs_say(s, c,
+			control_answer_peer_changed(request->id,
+				reload->added.count + reload->removed.count > 0, &reload->warnings,
+				NULL));
 	control_error_fini(&own);
 }
 
 /* Takes what the request owns if it is not answered at once. */
-static void begin_reload(
+static void begin_change(
 	struct control_server *s, struct control_client *c, struct control_request *request)
 {
 	struct control_reload reload = {.dry_run = request->dry_run};
 	struct control_error err = {0};
-	int rc = s->ops.reload(s->ops.ctx, request->dry_run, &reload, &err);
+	int rc = request->method == CONTROL_RELOAD
+			 ? s->ops.reload(s->ops.ctx, request->dry_run, &reload, &err)
+			 : s->ops.change_peer(s->ops.ctx, request, &reload, &err);
 
 	if (rc == -EINPROGRESS || rc == -EBUSY) {
 		c->waiting = true;
@@ -338,8 +355,8 @@ static void begin_reload(
 		s->reload_waits = true;
 	} else {
 		reload.dry_run = request->dry_run;
-		log_reload(s, &c->peer, request->dry_run, rc, &err);
-		answer_reload(s, c, request->id, rc, &reload, &err);
+		log_change(s, &c->peer, request, rc, &err);
+		answer_change(s, c, request, rc, &reload, &err);
 	}
 	control_reload_fini(&reload);
 	control_error_fini(&err);
@@ -349,16 +366,17 @@ void control_server_reloaded(struct control_server *s, int rc, const struct cont
 	const struct control_error *err)
 {
 	struct control_client *c = s->reloader;
+	struct control_request gone = {.method = CONTROL_RELOAD, .dry_run = reload->dry_run};
 
 	s->attention = true; /* what comes of the client is seen to after the round */
 	s->reloader = NULL;
-	log_reload(s, &s->reloader_peer, reload->dry_run, rc, err);
+	log_change(s, &s->reloader_peer, c ? &c->wait_for : &gone, rc, err);
 	if (!c)
 		return;
 	struct control_request request = c->wait_for;
 	c->waiting = false;
 	c->wait_for = (struct control_request){0};
-	answer_reload(s, c, request.id, rc, reload, err);
+	answer_change(s, c, &request, rc, reload, err);
 	control_request_fini(&request);
 }
 
@@ -382,7 +400,7 @@ static uint64_t say_log(struct control_server *s, struct control_client *c, cons
 				line->time_ms, log_level_str(line->level), line->text};
 	}
 	if (used || id)
-		say(s, c, control_answer_log(id, lines, used, NULL));
+		control_verbs_say(s, c, control_answer_log(id, lines, used, NULL));
 	free(lines);
 	return at;
 }
@@ -422,6 +440,17 @@ void control_verbs_judge_waits(struct control_server *s)
 	cpu_share_begin(&s->share);
 	judge_waits(s, NULL);
 	cpu_share_end(&s->share);
+}
+
+static void begin_watch(
+	struct control_server *s, struct control_client *c, struct control_request *request)
+{
+	control_verbs_say(s, c, control_answer_empty(request->id, NULL));
+	if (c->watching)
+		return;
+	c->watching = true;
+	c->watch_told = false;
+	s->watch_look = true;
 }
 
 static const char *needed_for(const struct control_server *s, const struct control_request *request)
@@ -467,7 +496,8 @@ static void dispatch(
 	case CONTROL_HELLO:
 	case CONTROL_VERSION:
 		if (request->id[0])
-			say(s, c, control_answer_hello(request->id, s->version, s->network, NULL));
+			control_verbs_say(s, c,
+				control_answer_hello(request->id, s->version, s->network, NULL));
 		return;
 	case CONTROL_METHOD_UP:
 	case CONTROL_METHOD_DOWN:
@@ -481,7 +511,15 @@ static void dispatch(
 		begin_wait(s, c, request, false);
 		return;
 	case CONTROL_RELOAD:
-		begin_reload(s, c, request);
+	case CONTROL_PEER_ADD:
+	case CONTROL_PEER_DEL:
+		begin_change(s, c, request);
+		return;
+	case CONTROL_PING:
+		control_ping_begin(s, c, request);
+		return;
+	case CONTROL_WATCH:
+		begin_watch(s, c, request);
 		return;
 	case CONTROL_LOG:
 		do_log(s, c, request);
@@ -496,7 +534,7 @@ void control_verbs_retry_reload(struct control_server *s)
 		struct control_client *c = control_server_client(node);
 		struct control_request request = c->wait_for;
 
-		if (!c->waiting || request.method != CONTROL_RELOAD || c == s->reloader)
+		if (!c->waiting || !is_change(request.method) || c == s->reloader)
 			continue;
 		c->waiting = false;
 		c->wait_for = (struct control_request){0};
@@ -516,7 +554,7 @@ void control_verbs_handle(
 	s->stats.requests++;
 	if (control_request_decode(line, len, &request, &err)) {
 		s->stats.bad_requests++;
-		complete_error(&err, -ERR_PROTOCOL);
+		control_verbs_complete_error(&err, -ERR_PROTOCOL);
 		control_verbs_say_error(s, c, request.id, &err);
 	} else {
 		dispatch(s, c, &request);

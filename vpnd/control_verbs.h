@@ -7,6 +7,7 @@
 #include "vpnd/control_document.h"
 #include "vpnd/control_server.h"
 #include "vpnd/control_socket.h"
+#include "vpnd/control_watch.h"
 #include "vpnd/cpu_share.h"
 #include "vpnd/loop.h"
 
@@ -32,11 +33,16 @@ struct control_server {
 	struct ucred reloader_peer;
 	struct cpu_share share; /* what clients may cost the packets */
 	struct control_document document;
-	struct loop_timer work; /* goes on when there is something of the share again */
-	bool reload_waits;	/* some client waits for its turn to reload */
-	bool attention;		/* a client did something since the last look after a round */
-	uint64_t log_seen;	/* the ring's next_seq at that look */
-	bool changed;		/* states may have changed since the waits were looked at */
+	struct loop_timer work;	     /* goes on when there is something of the share again */
+	struct control_watch watch;  /* what watchers were told */
+	struct loop_timer watch_due; /* to look again; armed while somebody watches */
+	struct loop_timer ping_due;  /* some probe counts as lost; armed while one waits */
+	bool watch_look;	     /* `watch_due` came */
+	bool pinging;		     /* some client waits for an answer to a probe */
+	bool reload_waits;	     /* some client waits for its turn to reload */
+	bool attention;		     /* a client did something since the last look after a round */
+	uint64_t log_seen;	     /* the ring's next_seq at that look */
+	bool changed;		     /* states may have changed since the waits were looked at */
 	struct control_server_stats stats;
 };
 
@@ -67,6 +73,22 @@ void control_verbs_make_documents(struct control_server *server);
 
 /** Looks at all waits and answers those whose state holds. */
 void control_verbs_judge_waits(struct control_server *server);
+
+/** Answers those whose probe came back, or is lost. */
+void control_verbs_judge_pings(struct control_server *server);
+
+/** Tells watchers what changed. */
+void control_verbs_tell_watchers(struct control_server *server);
+
+/** Queues an answer for a client, or a notification. @line  taken; NULL = could not be made */
+void control_verbs_say(struct control_server *server, struct control_client *client, char *line);
+
+/** Makes sure that a failed op is explained. */
+void control_verbs_complete_error(struct control_error *err, int rc);
+
+/* control_ping.c */
+void control_ping_begin(struct control_server *server, struct control_client *client,
+	struct control_request *request);
 
 /** Sends a following client what it has not seen yet. */
 void control_verbs_follow(struct control_server *server, struct control_client *client);

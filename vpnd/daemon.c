@@ -14,6 +14,7 @@
 #include "vpnd/fault.h"
 #include "vpnd/netlink.h"
 #include "vpnd/netlink_monitor.h"
+#include "vpnd/netns.h"
 #include "vpnd/peer.h"
 #include "vpnd/privileges.h"
 #include "vpnd/state_file.h"
@@ -84,6 +85,7 @@ static void on_state_changed(void *ctx, struct peer *peer)
 	struct daemon *daemon = ctx;
 
 	(void)peer;
+	daemon->peers_moved = true;
 	if (daemon->control)
 		control_server_state_changed(daemon->control);
 }
@@ -198,6 +200,7 @@ void daemon_peer_remove(struct daemon *daemon, struct peer *peer)
 		daemon->wire->ops->peer_stop(daemon->wire, peer,
 			daemon->stopping ? WIRE_STOP_SHUTDOWN : WIRE_STOP_REMOVED);
 	packet_path_flush(&daemon->path);
+	daemon_host_peer_gone(daemon, peer);
 	daemon_peer_disown(daemon, peer);
 	workers_peer_remove(daemon->workers, peer);
 	workers_go(daemon->workers);
@@ -235,8 +238,15 @@ static void on_tun(struct loop_watch *watch, uint32_t events)
 
 int daemon_link_up(struct daemon *daemon, struct fault *fault)
 {
-	int error = device_up(&daemon->device, daemon->config, fault);
+	int error = daemon_host_before_up(daemon, fault);
 
+	if (error == 0)
+		error = device_up(&daemon->device, daemon->config, fault);
+	if (error == 0) {
+		error = daemon_host_up(daemon, fault);
+		if (error < 0)
+			(void)device_down(&daemon->device, daemon->config, NULL);
+	}
 	if (error < 0)
 		return error;
 	daemon->up_at = loop_now(daemon->loop);
@@ -250,6 +260,7 @@ int daemon_link_up(struct daemon *daemon, struct fault *fault)
 
 int daemon_link_down(struct daemon *daemon, struct fault *fault)
 {
+	daemon_host_before_down(daemon);
 	int error = device_down(&daemon->device, daemon->config, fault);
 
 	daemon->up_at = MONO_NEVER;
@@ -257,6 +268,7 @@ int daemon_link_down(struct daemon *daemon, struct fault *fault)
 	list_for_each (at, &daemon->peers)
 		daemon_peer_apply(daemon, list_entry(at, struct peer, in_daemon));
 	workers_go(daemon->workers);
+	daemon_host_down(daemon);
 	return error;
 }
 
@@ -305,6 +317,7 @@ static void after_round(void *ctx, struct mono now)
 	}
 	if (daemon->network_changed) {
 		daemon->network_changed = false;
+		daemon_host_network_changed(daemon);
 		daemon->wire->ops->network_changed(daemon->wire, daemon->slept);
 		daemon->slept = false;
 	}
@@ -321,6 +334,7 @@ static void after_round(void *ctx, struct mono now)
 		daemon->resting = true;
 		loop_timer_arm(daemon->loop, &daemon->rest, mono_add_us(now, REST_US));
 	}
+	daemon_host_after_round(daemon);
 	if (daemon->control)
 		control_server_after_round(daemon->control);
 	loop_rest_until(daemon->loop, wake_pace_next(&daemon->path.pace, now));
@@ -379,8 +393,10 @@ int daemon_wire_new(struct daemon *daemon, const struct config *config, struct w
 	struct fault *fault)
 {
 	const struct log *log = &daemon->logger->log;
-	int error;
+	int error = daemon_host_prepare_lookups(daemon, config, fault);
 
+	if (error < 0)
+		return error;
 	if (config->wire == CONFIG_WIRE_KCP_GO)
 		error = wire_kcp_go_new(daemon->loop, config, daemon->netlink, log,
 			&daemon->wire_events, ret_wire, fault);
@@ -389,7 +405,8 @@ int daemon_wire_new(struct daemon *daemon, const struct config *config, struct w
 			daemon->workers, daemon->netlink, daemon->state, log, &daemon->wire_events,
 			ret_wire, fault);
 	if (error == 0)
-		(*ret_wire)->own_ifindex = daemon->device.tun.ifindex;
+		(*ret_wire)->own_ifindex =
+			daemon->inner ? -1 : daemon->device.tun.ifindex; /* not in this namespace */
 	return error;
 }
 
@@ -414,7 +431,11 @@ static int start_control(struct daemon *daemon)
 			path, sizeof(path), "/run/vpnd/%s/control.sock", daemon->config->name);
 		config.path = path;
 	}
+	if (daemon->options->passed_fd >= 0)
+		config.passed_fd = &daemon->options->passed_fd;
 	int error = control_server_new(daemon->loop, &config, &ops, &daemon->control, &err);
+	if (error == 0 && config.passed_fd)
+		daemon_manager_tell_socket(daemon, config.path);
 	if (error < 0) {
 		(void)fprintf(stderr, "vpnd: %s %s\n", err.code, err.text);
 		if (err.hint[0])
@@ -436,6 +457,7 @@ static int open_loop(struct daemon *daemon, struct fault *fault)
 		loop_now(daemon->loop));
 	daemon->path.stages = profile_clock(daemon->profile);
 	daemon_mtu_init(daemon);
+	daemon_host_init(daemon);
 	loop_set_on_resume(daemon->loop, on_resume, daemon, NULL);
 	error = loop_catch_signals(daemon->loop, on_signal, daemon);
 	if (error < 0)
@@ -447,23 +469,40 @@ static int open_loop(struct daemon *daemon, struct fault *fault)
 static int open_network(struct daemon *daemon, struct fault *fault)
 {
 	const struct config *config = daemon->config;
-	/* The kcp-go wire has one conversation a peer, and nothing to steer by. */
-	unsigned queues =
-		config->wire == CONFIG_WIRE_NATIVE ? workers_wanted(config->interface.queues) : 1;
+	/* The kcp-go wire has one conversation a peer, and nothing to steer by. Devices of single peers have one queue each,
+	   all of them the main thread's. */
+	bool parted = config->wire == CONFIG_WIRE_NATIVE &&
+		      config->routes.selection != CONFIG_SELECTION_INTERFACE;
+	unsigned queues = parted ? workers_wanted(config->interface.queues) : 1;
+	struct netlink_own own = {.protocol = (uint8_t)config->routes.protocol};
+	const char *netns = config->interface.netns;
+	int back = -1;
 	int error = netlink_new(&daemon->netlink, fault);
 
 	if (error == 0)
-		error = device_open(&daemon->device, config->interface.name,
-			config->interface.offload, queues, daemon->netlink, &daemon->logger->log,
-			routes_wanted, daemon, fault);
+		error = netns_enter(netns, &back, fault);
+	if (error == 0 && netns)
+		error = netlink_new(&daemon->inner, fault);
 	if (error == 0)
-		error = netlink_monitor_new(daemon->loop, daemon->device.tun.ifindex,
-			(uint8_t)config->routes.protocol, on_network_changed, daemon,
-			&daemon->monitor, fault);
+		error = device_open(&daemon->device, config->interface.name,
+			config->interface.offload, queues, netns ? daemon->inner : daemon->netlink,
+			&daemon->logger->log, routes_wanted, daemon, fault);
+	if (error == 0)
+		own.ifindex = daemon->device.tun.ifindex;
+	if (error == 0 && netns)
+		error = netlink_monitor_new(daemon->loop, &own, NULL, daemon_host_lost, daemon,
+			&daemon->inner_monitor, fault);
+	netns_leave(back);
+	own.ifindex = netns ? 0 : own.ifindex;
+	if (error == 0)
+		error = netlink_monitor_new(daemon->loop, &own, on_network_changed,
+			netns ? NULL : daemon_host_lost, daemon, &daemon->monitor, fault);
 	if (error == 0 && daemon->device.queue_count > 1)
 		error = workers_new(daemon->loop, daemon->device.queues,
 			daemon->device.queue_count - 1, daemon_mtu_most(config), &daemon->workers,
 			fault);
+	if (config->routes.selection == CONFIG_SELECTION_INTERFACE)
+		daemon->device.peer_ifindex = daemon_host_peer_ifindex;
 	return error;
 }
 
@@ -472,6 +511,7 @@ static int start_helper(struct daemon *daemon, struct fault *fault)
 {
 	const struct broker_setup setup = {
 		.ifindex = daemon->device.tun.ifindex,
+		.device = daemon->device.tun.name,
 		.file = daemon->config->file,
 		.config = daemon->config,
 		.control = control_server_socket(daemon->control),
@@ -482,9 +522,10 @@ static int start_helper(struct daemon *daemon, struct fault *fault)
 	return broker_new(daemon->loop, &setup, &daemon->broker, fault);
 }
 
-static int open_udp(void *ctx, const struct kcpvpn_endpoint *local, bool joins, int *ret_fd)
+static int open_udp(
+	void *ctx, const struct kcpvpn_endpoint *local, bool joins, uint32_t fwmark, int *ret_fd)
 {
-	return broker_udp_socket(ctx, local, joins, ret_fd, NULL);
+	return broker_udp_socket(ctx, local, joins, fwmark, ret_fd, NULL);
 }
 
 /* It may be in the middle of an order: what it missed is made good after the round. */
@@ -519,6 +560,10 @@ static int start(struct daemon *daemon, struct fault *fault)
 		if (error < 0)
 			return fault_set(fault, error, "E-VPND-2", NULL, "cannot add peer %s: %s",
 				config->peers[i].name, strerror(-error));
+		error = daemon_host_peer_added(
+			daemon, daemon_peer(daemon, config->peers[i].name), fault);
+		if (error < 0)
+			return error;
 	}
 	daemon->tun_watch = (struct loop_watch){.fd = daemon->device.tun.fd, .on_event = on_tun};
 	error = loop_watch_add(daemon->loop, &daemon->tun_watch, EPOLLIN);
@@ -570,10 +615,7 @@ int daemon_new(const struct options *options, const struct privileges *privilege
 		error = start_control(daemon);
 		if (error < 0)
 			goto free_daemon;
-		error = notify_open(&daemon->notify);
-		if (error < 0)
-			log_warn(
-				&logger->log, "NOTIFY_SOCKET cannot be used: %s", strerror(-error));
+		daemon_manager_init(daemon);
 		error = open_network(daemon, &fault);
 	}
 	if (error == 0)
@@ -611,13 +653,13 @@ int daemon_run(struct daemon *daemon)
 		daemon->privileges->user);
 	if (daemon->privileges->borrowed)
 		log_warn(&daemon->logger->log, "%s", PRIVILEGES_BORROWED_TEXT);
-	notify_ready(&daemon->notify);
+	daemon_manager_begin(daemon);
 	int error = loop_run(daemon->loop);
 	if (error < 0) {
 		log_error(&daemon->logger->log, "the event loop failed: %s", strerror(-error));
 		daemon->exit_status = EXIT_STATUS_OTHER;
 	}
-	notify_stopping(&daemon->notify);
+	daemon_manager_end(daemon);
 	profile_tell(daemon->profile, &daemon->logger->log);
 	return daemon->exit_status;
 }
@@ -641,6 +683,9 @@ void daemon_free(struct daemon *daemon)
 	workers_free(daemon->workers);
 	state_file_free(daemon->state);
 	netlink_monitor_free(daemon->monitor);
+	netlink_monitor_free(daemon->inner_monitor);
+	if (daemon->loop)
+		loop_timer_disarm(daemon->loop, &daemon->restore);
 	if (daemon->loop)
 		loop_timer_disarm(daemon->loop, &daemon->mtu_due);
 	if (daemon->loop)
@@ -650,9 +695,13 @@ void daemon_free(struct daemon *daemon)
 	udp_socket_set_opener(NULL, NULL);
 	broker_free(daemon->broker);
 	netlink_free(daemon->netlink);
+	netlink_free(daemon->inner);
 	if (daemon->loop)
 		packet_path_fini(&daemon->path);
 	loop_free(daemon->loop);
+	runtime_peers_fini(&daemon->peers_given);
+	runtime_peers_fini(&daemon->peers_next);
+	control_request_fini(&daemon->change);
 	config_free(daemon->config);
 	profile_free(daemon->profile);
 	free(daemon);

@@ -151,6 +151,24 @@ static int reload(void *ctx, bool dry_run, struct control_reload *result, struct
 	return daemon_reload(ctx, dry_run, err);
 }
 
+static int change_peer(void *ctx, const struct control_request *request,
+	struct control_reload *result, struct control_error *err)
+{
+	return daemon_change_peer(ctx, request, result, err);
+}
+
+static int ping(
+	void *ctx, const char *peer, int64_t size, uint64_t *ret_ping, struct control_error *err)
+{
+	return daemon_ping(ctx, peer, size, ret_ping, err);
+}
+
+static bool pong(
+	void *ctx, const char *peer, uint64_t number, bool final, struct control_ping *ret_ping)
+{
+	return daemon_pong(ctx, peer, number, final, ret_ping);
+}
+
 struct control_ops daemon_control_ops(struct daemon *daemon)
 {
 	return (struct control_ops){
@@ -162,5 +180,8 @@ struct control_ops daemon_control_ops(struct daemon *daemon)
 		.status_peers = status_peers,
 		.states = states,
 		.reload = reload,
+		.change_peer = change_peer,
+		.ping = ping,
+		.pong = pong,
 	};
 }

@@ -64,6 +64,7 @@ static bool set(struct daemon *daemon, uint16_t bytes)
 		return false;
 	}
 	daemon->mtu_bytes = bytes;
+	daemon_host_set_mtu(daemon, bytes);
 	set_paths(daemon, bytes);
 	return true;
 }

@@ -47,11 +47,16 @@ static int load(struct daemon *daemon, int fd, struct config **ret, struct contr
 	struct control_error *err)
 {
 	struct config_report *report = calloc(1, sizeof(*report));
+	struct config_reader reader = *key_reader();
+	struct config_overlay overlay;
 	struct fault fault = {0};
-	int error = report ? broker_load_record(
-				     fd, daemon->config->file, key_reader(), ret, report, &fault)
-			   : -ENOMEM;
+	char *text = NULL;
+	int error = report ? runtime_peers_overlay(&daemon->peers_next, &text, &overlay) : -ENOMEM;
 
+	reader.overlay = &overlay;
+	if (!error)
+		error = broker_load_record(fd, daemon->config->file, &reader, ret, report, &fault);
+	free(text);
 	if (!report)
 		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_MEMORY, "out of memory");
 	else if (fault.err < 0)
@@ -158,9 +163,16 @@ static void apply_peers(struct daemon *daemon, const struct config *after,
 		const struct config_peer_change *change = &diff->peers[i];
 		struct peer *peer = change->after ? daemon_peer(daemon, change->after->name) : NULL;
 		int error = 0;
-		if (change->after && !peer)
+		if (change->after && !peer) {
+			struct fault fault = {0};
 			error = daemon_peer_add(daemon, change->after);
-		else if (peer && change->effects & CONFIG_PEER_ALLOWED_IPS)
+			struct peer *added =
+				error < 0 ? NULL : daemon_peer(daemon, change->after->name);
+			if (added && daemon_host_peer_added(daemon, added, &fault) < 0)
+				(void)control_strings_addf(
+					&result->warnings, "%s %s", fault.code, fault.text);
+		}
+		if (peer && change->effects & CONFIG_PEER_ALLOWED_IPS)
 			error = daemon_peer_own(daemon, peer);
 		if (error < 0) {
 			log_error(&daemon->logger->log, "peer %s: %s", change->after->name,
@@ -238,7 +250,9 @@ static int take_over(struct daemon *daemon, int fd, bool dry_run, struct control
 	struct control_error *err)
 {
 	struct config *before = daemon->config, *after;
+	bool was_full = before->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF;
 	struct config_diff diff;
+	struct fault fault = {0};
 
 	int error = load(daemon, fd, &after, result, err);
 	if (error < 0)
@@ -249,19 +263,41 @@ static int take_over(struct daemon *daemon, int fd, bool dry_run, struct control
 		config_free(after);
 		return error;
 	}
+	error = device_check_clashes(&daemon->device, before, after, &fault);
+	if (error < 0) {
+		daemon_fault_error(&fault, err);
+		config_diff_fini(&diff);
+		config_free(after);
+		return error;
+	}
 	describe(&diff, result);
 	bool changes = diff.peer_count + diff.global_count > 0;
-	/* Workers look into the configuration, too: they go on when all of it is another. */
-	workers_stop(daemon->workers);
-	if (!dry_run)
+	error = daemon_judge_change(daemon, after, &diff, err);
+	if (error == 0 && !dry_run) {
+		daemon_tell_destinations(daemon, after, result);
+		/* Workers look into the configuration, too: they go on when all of it is another. */
+		workers_stop(daemon->workers);
 		error = apply(daemon, after, &diff, result, err);
-	if (error == 0 && !dry_run)
+		workers_go(daemon->workers);
+	}
+	if (error == 0 && !dry_run) {
+		runtime_peers_leave_to_files(&daemon->peers_next, after);
+		runtime_peers_fini(&daemon->peers_given);
+		daemon->peers_given = daemon->peers_next;
+		daemon->peers_next = (struct runtime_peers){0};
+	}
+	if (error == 0 && !dry_run) {
+		const struct config_strings dns[] = {before->dns.servers, before->dns.search};
 		broker_keep_config(daemon->broker);
+		daemon_host_changed(daemon, was_full, dns);
+		if (daemon->dns_failed)
+			(void)control_strings_add(&result->warnings,
+				"the host's resolvers could not be told; the log says why");
+	}
 	if (error == 0 && !dry_run && changes)
 		daemon->generation++;
 	config_diff_fini(&diff);
 	config_free(daemon->config == after ? before : after);
-	workers_go(daemon->workers);
 	return error;
 }
 
@@ -304,8 +340,10 @@ static void on_read(void *ctx, int fd, const struct fault *fault)
 		error = take_over(daemon, fd, daemon->reload_dry, &result, &err);
 	if (fd >= 0)
 		close(fd);
+	runtime_peers_fini(&daemon->peers_next);
+	control_request_fini(&daemon->change);
 	result.generation = daemon->generation;
-	notify_ready(&daemon->notify);
+	daemon_manager_reloaded(daemon);
 	daemon->reloading = false;
 	if (daemon->reload_signal)
 		log_outcome(daemon, error, &result, &err);
@@ -319,24 +357,45 @@ static void on_read(void *ctx, int fd, const struct fault *fault)
 	}
 }
 
-int daemon_reload(struct daemon *daemon, bool dry_run, struct control_error *err)
+int daemon_begin_change(
+	struct daemon *daemon, struct runtime_peers *next, bool dry_run, struct control_error *err)
 {
 	struct fault fault = {0};
+	int error = -ESHUTDOWN;
 
-	if (daemon->reloading)
-		return -EBUSY;
-	if (!daemon->wire)
-		return stopping(err);
-	int error = broker_read_config(daemon->broker, on_read, daemon, &fault);
+	if (daemon->wire)
+		error = broker_read_config(daemon->broker, on_read, daemon, &fault);
+	else
+		(void)stopping(err);
 	if (error < 0) {
-		daemon_fault_error(&fault, err);
+		if (daemon->wire)
+			daemon_fault_error(&fault, err);
+		runtime_peers_fini(next);
+		control_request_fini(&daemon->change);
 		return error;
 	}
+	runtime_peers_fini(&daemon->peers_next);
+	daemon->peers_next = *next;
 	daemon->reloading = true;
 	daemon->reload_dry = dry_run;
 	daemon->reload_signal = false;
 	notify_reloading(&daemon->notify);
 	return -EINPROGRESS;
+}
+
+int daemon_reload(struct daemon *daemon, bool dry_run, struct control_error *err)
+{
+	struct runtime_peers next;
+
+	if (daemon->reloading)
+		return -EBUSY;
+	control_request_fini(&daemon->change);
+	if (runtime_peers_copy(&daemon->peers_given, &next)) {
+		control_error_set(err, CONTROL_ERROR_OTHER, CONTROL_CODE_MEMORY, "out of memory");
+		return -ENOMEM;
+	}
+	runtime_peers_restore(&next);
+	return daemon_begin_change(daemon, &next, dry_run, err);
 }
 
 void daemon_reload_by_signal(struct daemon *daemon)

@@ -200,6 +200,10 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 		(void)control_strings_add(&status->warnings,
 			"the helper process is stuck: addresses, routes and the configuration "
 			"cannot be changed until it answers; restart vpnd if it does not");
+	if (daemon->dns_failed)
+		(void)control_strings_add(&status->warnings,
+			"the host's resolvers could not be told of dns.servers; "
+			"kcpctl log says why");
 	if (daemon->device.unclean)
 		(void)control_strings_addf(&status->warnings,
 			"addresses or routes of %s are not as they should be, since changing them "
@@ -280,14 +284,21 @@ int daemon_states(struct daemon *daemon, struct control_states *ret_states)
 	if (!states.peers)
 		return -ENOMEM;
 	states.network = link_state(daemon);
+	states.generation = daemon->generation;
+	workers_stop(daemon->workers);
 	list_for_each (at, &daemon->peers) {
 		const struct peer *peer = list_entry(at, struct peer, in_daemon);
 		states.peers[states.count++] = (struct control_peer_state){
 			.name = peer->name,
-			.state = session_state(daemon, peer),
+			.state = state_of(daemon, peer),
 			.awaited = peer->config->enabled && peer->config->endpoints.count > 0,
 		};
+		enum control_state state = states.peers[states.count - 1].state;
+		if (states.network == CONTROL_UP &&
+			(state == CONTROL_DEGRADED || state == CONTROL_CONNECTING))
+			states.network = CONTROL_DEGRADED;
 	}
+	workers_go(daemon->workers);
 	*ret_states = states;
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include "vpnd/device.h"
 
 #include "core/log.h"
+#include "vpnd/device_routes.h"
 #include "vpnd/fault.h"
 #include "vpnd/netlink.h"
 #include "vpnd/prefix_set.h"
@@ -115,34 +116,6 @@ void device_close(struct device *device, const struct config *config)
 
 /* ---- routes ----------------------------------------------------------------------------------------------------- */
 
-/* The kernel has a route to what an address of the interface covers. */
-static bool covered(const struct config *config, const struct ip_prefix *destination)
-{
-	for (size_t i = 0; i < config->interface.addresses.count; i++) {
-		if (ip_prefix_contains(&config->interface.addresses.items[i], destination))
-			return true;
-	}
-	return false;
-}
-
-static bool wants_routes(const struct config *config, const struct config_peer *peer)
-{
-	return peer->enabled && config->routes.table != CONFIG_OFF;
-}
-
-static struct netlink_route route_of(const struct device *device, const struct config *config,
-	const struct ip_prefix *destination)
-{
-	return (struct netlink_route){
-		.destination = *destination,
-		.ifindex = device->tun.ifindex,
-		.table = config->routes.table > 0 ? (uint32_t)config->routes.table
-						  : NETLINK_TABLE_MAIN,
-		.metric = (uint32_t)config->routes.metric,
-		.protocol = (uint8_t)config->routes.protocol,
-	};
-}
-
 static int compare_routes(const void *first, const void *second)
 {
 	const struct netlink_route *a = first, *b = second;
@@ -212,24 +185,57 @@ static void do_route(struct device *device, const struct netlink_route *route, b
 static void change_route(struct device *device, const struct config *config,
 	const struct ip_prefix *destination, bool add)
 {
-	struct netlink_route route = route_of(device, config, destination);
+	struct netlink_route route = device_route_of(device, config, destination);
 
-	if (!covered(config, destination))
+	if (!config_route_is_covered(config, destination))
 		do_route(device, &route, add);
+}
+
+/* In the order of the file, which is the one that the helper checks fast. */
+static void add_wanted(struct device *device, const struct config *config,
+	const struct config_peer *peers, size_t count)
+{
+	struct prefix_set all = {0};
+	bool some_are_taken = config->routes.on_clash == CONFIG_CLASH_PREFER_LOCAL;
+
+	if (some_are_taken) {
+		device_collect_wanted(device, config, &all);
+		device_leave_to_others(device, config, true, &all);
+	}
+	for (size_t i = 0; i < count; i++) {
+		const struct config_peer *peer = &peers[i];
+		if (!device_wants_routes(config, peer) ||
+			!device->wanted(device->wanted_ctx, peer->name))
+			continue;
+		for (size_t k = 0; k < peer->allowed_ips.count; k++) {
+			const struct ip_prefix *destination = &peer->allowed_ips.items[k];
+			if (!some_are_taken || prefix_set_has(&all, destination))
+				change_route(device, config, destination, true);
+		}
+	}
+	prefix_set_fini(&all);
 }
 
 void device_peer_routes(struct device *device, const struct config *config,
 	const struct config_peer *peer, bool add)
 {
-	if (!device->up || !wants_routes(config, peer) ||
+	if (!device->up || !device_wants_routes(config, peer) ||
 		(add && !device->wanted(device->wanted_ctx, peer->name)))
 		return;
+	if (add) {
+		add_wanted(device, config, peer, 1);
+		return;
+	}
 	for (size_t i = 0; i < peer->allowed_ips.count; i++)
-		change_route(device, config, &peer->allowed_ips.items[i], add);
+		change_route(device, config, &peer->allowed_ips.items[i], false);
 }
 
 static void all_routes(struct device *device, const struct config *config, bool add)
 {
+	if (add) {
+		add_wanted(device, config, config->peers, config->peer_count);
+		return;
+	}
 	for (size_t i = 0; i < config->peer_count; i++)
 		device_peer_routes(device, config, &config->peers[i], add);
 }
@@ -303,6 +309,8 @@ int device_set_mtu(struct device *device, uint32_t mtu_bytes, struct fault *faul
 	int error =
 		device->host.ops->set_mtu(device->host.ctx, device->tun.ifindex, mtu_bytes, fault);
 
+	device->mtu_bytes = mtu_bytes;
+
 	if (error == 0)
 		device->left.mtu_bytes = 0;
 	return error;
@@ -322,6 +330,27 @@ static void change_mtu(struct device *device, uint32_t mtu_bytes)
 	warn(device, error, &fault);
 }
 
+/* The kernel takes the addresses' routes away with the link, so addresses may stay on a device that is down. */
+void device_peer_link(
+	struct device *device, const struct config *config, const struct config_peer *peer, bool up)
+{
+	int ifindex =
+		device->peer_ifindex ? device->peer_ifindex(device->wanted_ctx, peer->name) : 0;
+	const struct host_net_ops *ops = device->host.ops;
+	struct fault fault = {0};
+	int error = 0;
+
+	if (!ifindex || (up && !device->up))
+		return;
+	for (size_t i = 0; !error && up && i < config->interface.addresses.count; i++)
+		error = ops->peer_address(device->host.ctx, ifindex,
+			&config->interface.addresses.items[i], NULL, &fault);
+	if (!error)
+		error = ops->set_up(device->host.ctx, ifindex, up, &fault);
+	if (error)
+		warn(device, error, &fault);
+}
+
 int device_up(struct device *device, const struct config *config, struct fault *fault)
 {
 	int ifindex = device->tun.ifindex;
@@ -329,6 +358,9 @@ int device_up(struct device *device, const struct config *config, struct fault *
 
 	if (device->up)
 		return 0;
+	error = device_check_clashes(device, NULL, config, fault);
+	if (error < 0)
+		return error;
 	error = device_set_mtu(device, (uint32_t)config->interface.mtu_bytes, fault);
 	for (size_t i = 0; error == 0 && i < config->interface.addresses.count; i++)
 		error = change_address(device, &config->interface.addresses.items[i], true, fault);
@@ -340,6 +372,8 @@ int device_up(struct device *device, const struct config *config, struct fault *
 		return error;
 	}
 	device->up = true;
+	for (size_t i = 0; i < config->peer_count; i++)
+		device_peer_link(device, config, &config->peers[i], true);
 	all_routes(device, config, true);
 	return 0;
 }
@@ -351,6 +385,8 @@ int device_down(struct device *device, const struct config *config, struct fault
 	device->first = (struct fault){0};
 	all_routes(device, config, false);
 	device->up = false;
+	for (size_t i = 0; i < config->peer_count; i++)
+		device_peer_link(device, config, &config->peers[i], false);
 	change_addresses(device, &config->interface.addresses, false);
 	set_link_down(device);
 	return first_error(device, fault);
@@ -358,78 +394,63 @@ int device_down(struct device *device, const struct config *config, struct fault
 
 /* ---- a reload --------------------------------------------------------------------------------------------------- */
 
-static bool same_route_settings(const struct config *a, const struct config *b)
-{
-	return a->routes.table == b->routes.table && a->routes.metric == b->routes.metric &&
-	       a->routes.protocol == b->routes.protocol;
-}
-
-/* Collects the destinations to which `config`, the one in force, wants routes now. */
-static void collect_wanted(
-	const struct device *device, const struct config *config, struct prefix_set *wanted)
-{
-	for (size_t i = 0; i < config->peer_count; i++) {
-		const struct config_peer *peer = &config->peers[i];
-		if (!wants_routes(config, peer) || !device->wanted(device->wanted_ctx, peer->name))
-			continue;
-		for (size_t k = 0; k < peer->allowed_ips.count; k++) {
-			if (!covered(config, &peer->allowed_ips.items[k]))
-				prefix_set_add(wanted, &peer->allowed_ips.items[k]);
-		}
-	}
-	prefix_set_sort(wanted);
-}
-
 /* Removes the routes of `before` that are not wanted any more. */
 static void remove_old_routes(struct device *device, const struct config *before,
 	const struct config *after, const struct prefix_set *wanted)
 {
-	bool same = same_route_settings(before, after);
-
 	for (size_t i = 0; i < before->peer_count; i++) {
 		const struct config_peer *peer = &before->peers[i];
-		for (size_t k = 0; wants_routes(before, peer) && k < peer->allowed_ips.count; k++) {
-			if (!same || !prefix_set_has(wanted, &peer->allowed_ips.items[k]))
-				change_route(device, before, &peer->allowed_ips.items[k], false);
+		for (size_t k = 0; device_wants_routes(before, peer) && k < peer->allowed_ips.count;
+			k++) {
+			const struct ip_prefix *destination = &peer->allowed_ips.items[k];
+			if (!device_same_route(before, after, destination) ||
+				!prefix_set_has(wanted, destination))
+				change_route(device, before, destination, false);
 		}
 	}
 }
 
 struct present {
-	struct netlink_route like; /* but for the destination */
+	const struct device *device;
+	const struct config *config;
 	struct prefix_set set;
 };
 
 static void note_present(void *ctx, const struct netlink_route *route)
 {
 	struct present *present = ctx;
-	const struct netlink_route *like = &present->like;
-	/* without one of ours the kernel chooses it for IPv6 */
-	bool metric_chosen = like->metric == 0 && route->destination.family == 6;
+	struct netlink_route like =
+		device_route_of(present->device, present->config, &route->destination);
+	/* without one of ours the kernel chooses it for IPv6; and one that is preferred may have another */
+	bool metric_chosen = like.prefer || (like.metric == 0 && route->destination.family == 6);
 
-	if (route->ifindex == like->ifindex && route->table == like->table &&
-		(metric_chosen || route->metric == like->metric))
+	if (route->ifindex == like.ifindex && route->table == like.table &&
+		(metric_chosen || route->metric == like.metric))
 		prefix_set_add(&present->set, &route->destination);
 }
 
-/* Adds what is wanted and not there, be it new or taken away by somebody. */
-static void add_missing_routes(
+/* Adds what is wanted and not there, be it new or taken away by somebody. @return how many */
+static size_t add_missing_routes(
 	struct device *device, const struct config *config, const struct prefix_set *wanted)
 {
-	struct present present = {.like = route_of(device, config, &(struct ip_prefix){0})};
+	struct present present = {.device = device, .config = config};
 	struct fault fault = {0};
+	size_t added = 0;
 
 	/* if that fails, adding tells what is there already */
-	int error = netlink_route_list(
-		device->netlink, present.like.protocol, note_present, &present, &fault);
+	int error = netlink_route_list(device->netlink, (uint8_t)config->routes.protocol, 0,
+		note_present, &present, &fault);
 	if (error < 0)
 		warn(device, error, &fault);
 	prefix_set_sort(&present.set);
 	for (size_t i = 0; i < wanted->count; i++) {
-		if (!prefix_set_has(&present.set, &wanted->items[i]))
-			change_route(device, config, &wanted->items[i], true);
+		if (prefix_set_has(&present.set, &wanted->items[i]))
+			continue;
+		change_route(device, config, &wanted->items[i], true);
+		added++;
 	}
 	prefix_set_fini(&present.set);
+	return error < 0 ? 0 : added;
 }
 
 static void change(struct device *device, const struct config *before, const struct config *after)
@@ -438,7 +459,8 @@ static void change(struct device *device, const struct config *before, const str
 	const struct config_cidrs *new = &after->interface.addresses;
 	struct prefix_set wanted = {0};
 
-	collect_wanted(device, after, &wanted);
+	device_collect_wanted(device, after, &wanted);
+	device_leave_to_others(device, after, true, &wanted);
 	if (!wanted.failed)
 		remove_old_routes(device, before, after, &wanted);
 	if (before->interface.mtu_bytes != after->interface.mtu_bytes)
@@ -453,7 +475,7 @@ static void change(struct device *device, const struct config *before, const str
 	}
 	if (wanted.failed)
 		log_error(device->log, "out of memory: routes are missing or left over");
-	add_missing_routes(device, after, &wanted);
+	(void)add_missing_routes(device, after, &wanted);
 	prefix_set_fini(&wanted);
 }
 
@@ -473,7 +495,7 @@ void device_change(struct device *device, const struct config *before, const str
 static bool wants_route(const struct device *device, const struct config *config,
 	const struct prefix_set *wanted, const struct netlink_route *route)
 {
-	struct netlink_route like = route_of(device, config, &route->destination);
+	struct netlink_route like = device_route_of(device, config, &route->destination);
 
 	return route->table == like.table && route->metric == like.metric &&
 	       route->protocol == like.protocol && prefix_set_has(wanted, &route->destination);
@@ -490,7 +512,8 @@ int device_repair(struct device *device, const struct config *config, struct fau
 	device->left = (struct device_left){0}; /* what fails again comes in again */
 	device->unclean = false;
 	if (device->up)
-		collect_wanted(device, config, &wanted);
+		device_collect_wanted(device, config, &wanted);
+	device_leave_to_others(device, config, false, &wanted);
 	if (wanted.failed) {
 		log_error(device->log, "out of memory: routes are missing or left over");
 		device->unclean = true;
@@ -509,11 +532,35 @@ int device_repair(struct device *device, const struct config *config, struct fau
 			change_addresses(device, &one, false);
 	}
 	if (device->up)
-		add_missing_routes(device, config, &wanted);
+		(void)add_missing_routes(device, config, &wanted);
 	else
 		set_link_down(device);
 	prefix_set_fini(&wanted);
 	free(left.addresses.items);
 	free(left.routes);
 	return first_error(device, fault);
+}
+
+size_t device_restore(struct device *device, const struct config *config)
+{
+	struct prefix_set wanted = {0};
+	size_t restored = 0;
+
+	if (!device->up ||
+		!tun_is_up(&device->tun)) /* with the link somebody took all, and said so */
+		return 0;
+	device_collect_wanted(device, config, &wanted);
+	device_leave_to_others(device, config, false, &wanted);
+	for (size_t i = 0; i < config->interface.addresses.count; i++) {
+		const struct ip_prefix *address = &config->interface.addresses.items[i];
+		const struct config_cidrs one = {(struct ip_prefix *)(uintptr_t)address, 1};
+		if (netlink_address_is_there(device->netlink, device->tun.ifindex, address))
+			continue;
+		change_addresses(device, &one, true);
+		restored++;
+	}
+	if (!wanted.failed)
+		restored += add_missing_routes(device, config, &wanted);
+	prefix_set_fini(&wanted);
+	return restored;
 }

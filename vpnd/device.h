@@ -20,6 +20,9 @@ struct netlink_route;
 /** @return whether routes to a peer are wanted now (it may be down by order) */
 typedef bool (*device_wanted_fn)(void *ctx, const char *peer);
 
+/** @return the interface of a peer with a device of its own, 0 = it has none */
+typedef int (*device_peer_ifindex_fn)(void *ctx, const char *peer);
+
 /** Hears of a change that failed; `fault` is borrowed for the call. */
 typedef void (*device_told_fn)(void *ctx, const struct fault *fault);
 
@@ -41,11 +44,13 @@ struct device {
 	struct tun queues[DEVICE_QUEUES_MAX - 1];
 	unsigned queue_count; /* with the first */
 	device_wanted_fn wanted;
-	void *wanted_ctx;
-	struct netlink *netlink; /* lent; for asking */
+	device_peer_ifindex_fn peer_ifindex; /* NULL = no peer has one */
+	void *wanted_ctx;		     /* of both */
+	struct netlink *netlink;	     /* lent; for asking */
 	struct host_net
 		host; /* who changes link, addresses and routes; may be exchanged at any time */
 	const struct log *log; /* lent */
+	uint32_t mtu_bytes;    /* as it was set last */
 	bool up;
 	bool unclean; /* a change failed: the host is not as wanted, until device_repair() made it so */
 	bool unheard;		 /* whoever changes the host does not answer, and that was said */
@@ -54,6 +59,23 @@ struct device {
 	device_told_fn told;
 	void *told_ctx;
 };
+
+/**
+ * Looks for routes and prefixes of somebody else that have the destinations of this configuration.
+ *
+ * @before  in force now: what it has already is no news; NULL = nothing
+ * @fault   says which, and what to do
+ * @return  0, also where on_clash is not "refuse"; -EEXIST; another negative errno
+ */
+int device_check_clashes(const struct device *device, const struct config *before,
+	const struct config *after, struct fault *fault);
+
+/**
+ * Puts back what somebody took away: addresses and routes; says which. Cheap if nothing is missing.
+ *
+ * @return  how many were put back
+ */
+size_t device_restore(struct device *device, const struct config *config);
 
 /**
  * Creates the interface, link down. `host` is netlink itself then.
@@ -70,7 +92,8 @@ void device_close(struct device *device, const struct config *config);
 
 /**
  * Sets the MTU, adds the addresses, sets the link up and adds the routes to peers that are enabled. A route that is
- * taken by somebody else is left alone with a warning. All or nothing: on failure nothing stays.
+ * taken by somebody else is left alone with a warning where on_clash says so, and refused else. All or nothing: on
+ * failure nothing stays.
  *
  * @return 0 or a negative errno with `*fault` filled; nothing to do is a success
  */
@@ -102,6 +125,10 @@ void device_change(struct device *device, const struct config *before, const str
  * @return  0 if the host is as wanted now, or the first error with `*fault` filled
  */
 int device_repair(struct device *device, const struct config *config, struct fault *fault);
+
+/** Gives the device of a peer its addresses and sets its link; does nothing for a peer without one, or below a link that is down. */
+void device_peer_link(struct device *device, const struct config *config,
+	const struct config_peer *peer, bool up);
 
 /** Sets the MTU of the interface, up or down. @return 0 or a negative errno with `*fault` filled */
 int device_set_mtu(struct device *device, uint32_t mtu_bytes, struct fault *fault);

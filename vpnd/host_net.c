@@ -34,9 +34,15 @@ static int route(void *ctx, const struct netlink_route *change, enum host_route_
 	return -EINVAL;
 }
 
+static int peer_address(void *ctx, int ifindex, const struct ip_prefix *prefix,
+	const struct ip_prefix *far, struct fault *fault)
+{
+	return netlink_address_add_peer(ctx, ifindex, prefix, far, fault);
+}
+
 struct host_net host_net_direct(struct netlink *netlink)
 {
-	static const struct host_net_ops OPS = {set_up, set_mtu, address, route};
+	static const struct host_net_ops OPS = {set_up, set_mtu, address, route, peer_address};
 
 	return (struct host_net){&OPS, netlink};
 }

@@ -27,6 +27,9 @@ struct host_net_ops {
 		struct fault *fault);
 	int (*route)(void *ctx, const struct netlink_route *route, enum host_route_verb verb,
 		struct fault *fault);
+	/* adds an address to the device of one peer; `far` is the peer's own, NULL = not known */
+	int (*peer_address)(void *ctx, int ifindex, const struct ip_prefix *address,
+		const struct ip_prefix *far, struct fault *fault);
 };
 
 struct host_net {

@@ -5,6 +5,7 @@
 #include "vpnd/key_reader.h"
 #include "vpnd/logger.h"
 #include "vpnd/options.h"
+#include "vpnd/passed_socket.h"
 #include "vpnd/privileges.h"
 
 #include <errno.h>
@@ -47,14 +48,30 @@ static int load(const struct options *options, struct config **ret_config, unsig
 	return forbidden ? EXIT_STATUS_PERMISSION : EXIT_STATUS_CONFIG;
 }
 
+static void print_fault(const struct fault *fault)
+{
+	(void)fprintf(stderr, "vpnd: %s %s\n", fault->code, fault->text);
+	if (fault->hint[0])
+		(void)fprintf(stderr, "  %s\n", fault->hint);
+}
+
+/* What the manager says about itself is for one start; `--check` is none. */
+static int take_passed(struct options *options)
+{
+	struct fault fault = {0};
+
+	if (passed_socket_take(&options->passed_fd, &fault) == 0)
+		return EXIT_STATUS_OK;
+	print_fault(&fault);
+	return EXIT_STATUS_OTHER;
+}
+
 static int begin(struct privileges *privileges, const struct config *config, unsigned extra)
 {
 	struct fault fault = {0};
 
 	if (privileges_begin(privileges, &fault) < 0) {
-		(void)fprintf(stderr, "vpnd: %s %s\n", fault.code, fault.text);
-		if (fault.hint[0])
-			(void)fprintf(stderr, "  %s\n", fault.hint);
+		print_fault(&fault);
 		return EXIT_STATUS_PERMISSION;
 	}
 	privileges->extra = extra;
@@ -90,6 +107,9 @@ int main(int argc, char **argv)
 	(void)signal(SIGPIPE,
 		SIG_IGN); /* a control client or a log that went away is no reason to die */
 	int status = options_parse(argc, argv, &options);
+	if (status != EXIT_STATUS_OK)
+		goto free_options;
+	status = take_passed(&options);
 	if (status != EXIT_STATUS_OK)
 		goto free_options;
 	status = load(&options, &config, &extra);

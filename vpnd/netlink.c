@@ -90,27 +90,35 @@ static struct nl_addr *nl_addr_of(const struct ip_prefix *prefix)
 	return addr;
 }
 
-static struct rtnl_addr *address_object(int ifindex, const struct ip_prefix *address)
+/* IFA_F_NOPREFIXROUTE does not fit the eight bits of old; libnl writes the wide attribute then. */
+static struct rtnl_addr *address_object(
+	int ifindex, const struct ip_prefix *address, bool bare, const struct ip_prefix *far)
 {
 	struct rtnl_addr *object = rtnl_addr_alloc();
 	struct nl_addr *local = nl_addr_of(address);
+	struct nl_addr *peer = far ? nl_addr_of(far) : NULL;
 
-	if (object && local) {
+	if (object && local && (!far || peer)) {
 		rtnl_addr_set_ifindex(object, ifindex);
 		(void)rtnl_addr_set_local(object, local);
-		rtnl_addr_set_prefixlen(object, address->length);
-		if (address->family == 6)
-			rtnl_addr_set_flags(object, IFA_F_NODAD);
+		if (peer)
+			(void)rtnl_addr_set_peer(object, peer);
+		rtnl_addr_set_prefixlen(object, far ? far->length : address->length);
+		unsigned flags = (address->family == 6 ? IFA_F_NODAD : 0U) |
+				 (bare ? IFA_F_NOPREFIXROUTE : 0U);
+		if (flags)
+			rtnl_addr_set_flags(object, flags);
 	} else {
 		rtnl_addr_put(object);
 		object = NULL;
 	}
 	nl_addr_put(local);
+	nl_addr_put(peer);
 	return object;
 }
 
 static int change_address(struct netlink *netlink, int ifindex, const struct ip_prefix *address,
-	bool add, struct fault *fault)
+	bool add, bool bare, const struct ip_prefix *far, struct fault *fault)
 {
 	char prefix[IP_PREFIX_TEXT_BYTES];
 	char what[IP_PREFIX_TEXT_BYTES + 32];
@@ -118,7 +126,7 @@ static int change_address(struct netlink *netlink, int ifindex, const struct ip_
 	int nl_error = -NLE_INVAL;
 
 	if (ip_prefix_valid(address)) {
-		struct rtnl_addr *object = address_object(ifindex, address);
+		struct rtnl_addr *object = address_object(ifindex, address, bare, far);
 		if (!object)
 			nl_error = -NLE_NOMEM;
 		else if (add)
@@ -140,13 +148,60 @@ static int change_address(struct netlink *netlink, int ifindex, const struct ip_
 int netlink_address_add(
 	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault)
 {
-	return change_address(netlink, ifindex, address, true, fault);
+	return change_address(netlink, ifindex, address, true, false, NULL, fault);
+}
+
+int netlink_address_add_peer(struct netlink *netlink, int ifindex, const struct ip_prefix *address,
+	const struct ip_prefix *far, struct fault *fault)
+{
+	return change_address(netlink, ifindex, address, true, far == NULL, far, fault);
 }
 
 int netlink_address_remove(
 	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault)
 {
-	return change_address(netlink, ifindex, address, false, fault);
+	return change_address(netlink, ifindex, address, false, false, NULL, fault);
+}
+
+struct address_search {
+	int ifindex;
+	const struct ip_prefix *wanted;
+	bool found;
+};
+
+static void compare_address(void *ctx, struct nlmsghdr *message)
+{
+	struct address_search *search = ctx;
+	const struct ip_prefix *wanted = search->wanted;
+	struct nlattr *attributes[IFA_MAX + 1];
+	const struct ifaddrmsg *body;
+	int len = wanted->family == 4 ? 4 : 16;
+
+	if (message->nlmsg_type != RTM_NEWADDR ||
+		nlmsg_parse(message, sizeof(*body), attributes, IFA_MAX, NULL) < 0)
+		return;
+	body = nlmsg_data(message);
+	const struct nlattr *address =
+		attributes[IFA_LOCAL] ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS];
+	if (body->ifa_index == (uint32_t)search->ifindex && body->ifa_prefixlen == wanted->length &&
+		address && nla_len(address) == len &&
+		memcmp(nla_data(address), wanted->address, (size_t)len) == 0)
+		search->found = true;
+}
+
+bool netlink_address_is_there(struct netlink *netlink, int ifindex, const struct ip_prefix *address)
+{
+	struct address_search search = {ifindex, address, false};
+	struct ifaddrmsg body = {
+		.ifa_family = address->family == 4 ? AF_INET : AF_INET6,
+		.ifa_index = (uint32_t)ifindex,
+	};
+	struct nl_msg *message = nlmsg_alloc_simple(RTM_GETADDR, NLM_F_DUMP);
+	int nl_error =
+		message ? nlmsg_append(message, &body, sizeof(body), NLMSG_ALIGNTO) : -NLE_NOMEM;
+	int err = netlink_request(netlink, nl_error, message, compare_address, &search);
+
+	return err != 0 || search.found;
 }
 
 /* ---- routes ----------------------------------------------------------------------------------------------------- */
@@ -219,7 +274,8 @@ static void compare_route(void *ctx, const struct netlink_route *route)
 {
 	struct search *search = ctx;
 	const struct netlink_route *wanted = search->wanted;
-	bool metric_chosen = wanted->metric == 0 && search->destination.family == 6;
+	bool metric_chosen =
+		wanted->prefer || (wanted->metric == 0 && search->destination.family == 6);
 
 	if (route->ifindex == wanted->ifindex && route->table == wanted->table &&
 		(metric_chosen || route->metric == wanted->metric) &&
@@ -228,26 +284,67 @@ static void compare_route(void *ctx, const struct netlink_route *route)
 		search->found = true;
 }
 
+static bool ours_is_there(struct netlink *netlink, const struct netlink_route *route)
+{
+	struct search search = {.wanted = route, .destination = route->destination};
+
+	ip_prefix_mask(&search.destination);
+	(void)netlink_route_list(
+		netlink, route->protocol, route->table, compare_route, &search, NULL);
+	netlink->reason[0] = '\0';
+	return search.found;
+}
+
+struct rivals {
+	struct ip_prefix destination;
+	uint32_t metric; /* the least of theirs; the own at most */
+};
+
+static void note_rival(void *ctx, const struct netlink_route *route)
+{
+	struct rivals *rivals = ctx;
+
+	if (ip_prefix_equal(&route->destination, &rivals->destination) &&
+		route->metric < rivals->metric)
+		rivals->metric = route->metric;
+}
+
+/* The least metric wins, and of those with the same the one in front: so it is put in front of the best rival. */
+static int add_in_front(struct netlink *netlink, const struct netlink_route *route)
+{
+	struct netlink_route best = *route;
+	struct rivals rivals = {.destination = route->destination, .metric = route->metric};
+
+	if (ours_is_there(netlink, route))
+		return 0;
+	ip_prefix_mask(&rivals.destination);
+	int err = netlink_route_list(netlink, 0, route->table, note_rival, &rivals, NULL);
+	best.metric = rivals.metric;
+	/* IPv6 has no "in front": a metric less than theirs, of which there is none below 1 */
+	if (route->destination.family == 6 && best.metric > 1 && best.metric < route->metric)
+		best.metric--;
+	return err ? err : change_route(netlink, &best, NLM_F_CREATE);
+}
+
 int netlink_route_add(
 	struct netlink *netlink, const struct netlink_route *route, struct fault *fault)
 {
-	struct search search = {.wanted = route, .destination = route->destination};
-	int err = change_route(netlink, route, NLM_F_CREATE | NLM_F_EXCL);
+	int err = route->prefer ? add_in_front(netlink, route)
+				: change_route(netlink, route, NLM_F_CREATE | NLM_F_EXCL);
 
-	if (err == -EEXIST) {
-		ip_prefix_mask(&search.destination);
-		(void)netlink_route_list(netlink, route->protocol, compare_route, &search, NULL);
-		if (search.found)
-			return 0;
-		netlink->reason[0] = '\0';
-	}
+	if (err == -EEXIST && ours_is_there(netlink, route))
+		return 0;
 	return err ? route_failed(netlink, err, "add", route, fault) : 0;
 }
 
 int netlink_route_remove(
 	struct netlink *netlink, const struct netlink_route *route, struct fault *fault)
 {
-	int err = change_route(netlink, route, -1);
+	struct netlink_route which = *route;
+
+	if (route->prefer) /* whichever it got */
+		which.metric = 0;
+	int err = change_route(netlink, &which, -1);
 
 	if (err == 0 || err == -ESRCH || err == -ENOENT || err == -ENODEV)
 		return 0;
@@ -255,7 +352,8 @@ int netlink_route_remove(
 }
 
 struct listing {
-	uint8_t protocol;
+	uint8_t protocol; /* 0 = any */
+	uint32_t table;	  /* 0 = any */
 	netlink_route_fn each;
 	void *ctx;
 };
@@ -272,7 +370,8 @@ static void list_route(void *ctx, struct nlmsghdr *message)
 		return;
 	body = nlmsg_data(message);
 	bool v4 = body->rtm_family == AF_INET;
-	if ((!v4 && body->rtm_family != AF_INET6) || body->rtm_protocol != listing->protocol ||
+	if ((!v4 && body->rtm_family != AF_INET6) ||
+		(listing->protocol && body->rtm_protocol != listing->protocol) ||
 		body->rtm_type != RTN_UNICAST || body->rtm_flags & RTM_F_CLONED ||
 		body->rtm_dst_len > (v4 ? 32 : 128))
 		return;
@@ -280,6 +379,8 @@ static void list_route(void *ctx, struct nlmsghdr *message)
 	route.destination.length = body->rtm_dst_len;
 	route.protocol = body->rtm_protocol;
 	route.table = attributes[RTA_TABLE] ? nla_get_u32(attributes[RTA_TABLE]) : body->rtm_table;
+	if (listing->table && route.table != listing->table)
+		return;
 	if (attributes[RTA_DST])
 		(void)nla_memcpy(route.destination.address, attributes[RTA_DST], v4 ? 4 : 16);
 	if (attributes[RTA_OIF])
@@ -295,22 +396,24 @@ static void list_route(void *ctx, struct nlmsghdr *message)
 	listing->each(listing->ctx, &route);
 }
 
-int netlink_route_list(struct netlink *netlink, uint8_t protocol, netlink_route_fn each, void *ctx,
-	struct fault *fault)
+int netlink_route_list(struct netlink *netlink, uint8_t protocol, uint32_t table,
+	netlink_route_fn each, void *ctx, struct fault *fault)
 {
 	static const uint8_t families[] = {AF_INET, AF_INET6};
-	struct listing listing = {protocol, each, ctx};
+	struct listing listing = {protocol, table, each, ctx};
 
 	for (size_t i = 0; i < sizeof(families); i++) {
 		struct rtmsg body = {.rtm_family = families[i], .rtm_protocol = protocol};
 		struct nl_msg *message = nlmsg_alloc_simple(RTM_GETROUTE, NLM_F_DUMP);
 		int nl_error = message ? nlmsg_append(message, &body, sizeof(body), NLMSG_ALIGNTO)
 				       : -NLE_NOMEM;
+		if (nl_error >= 0 && table)
+			nl_error = nla_put_u32(message, RTA_TABLE, table);
 		int err = netlink_request(netlink, nl_error, message, list_route, &listing);
-		if (err && err != -EAFNOSUPPORT && err != -EOPNOTSUPP)
+		/* a table that nobody has used is none to a kernel that looks closely */
+		if (err && err != -EAFNOSUPPORT && err != -EOPNOTSUPP && (!table || err != -ENOENT))
 			return fault_set(fault, err, "E-NET-6", netlink_hint(err),
-				"cannot list the routes of protocol %u: %s", protocol,
-				strerror(-err));
+				"cannot list the routes: %s", strerror(-err));
 	}
 	return 0;
 }

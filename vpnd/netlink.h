@@ -28,6 +28,7 @@ struct netlink_route {
 	uint32_t table;	  /* NETLINK_TABLE_MAIN, ... */
 	uint32_t metric;  /* 0: the kernel's choice, which is 1024 for IPv6 */
 	uint8_t protocol; /* who put it there */
+	bool prefer; /* add it in front of others to the same destination, whatever their metrics */
 };
 
 /** How the host would send to an address now. */
@@ -53,8 +54,21 @@ int netlink_link_set_mtu(
  */
 int netlink_address_add(
 	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault);
+/**
+ * Adds an address to a device with one peer at its other end, so that several devices may have it: the kernel adds a route
+ * to `far` alone.
+ *
+ * @far  the peer's address, of the same family; NULL = not known, and the address keeps its prefix, without a route
+ */
+int netlink_address_add_peer(struct netlink *netlink, int ifindex, const struct ip_prefix *address,
+	const struct ip_prefix *far, struct fault *fault);
+
 int netlink_address_remove(
 	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault);
+
+/** Whether the interface has this address with this prefix length. True if the kernel does not tell. */
+bool netlink_address_is_there(
+	struct netlink *netlink, int ifindex, const struct ip_prefix *address);
 
 /**
  * Adds a route, the link being up.
@@ -65,7 +79,7 @@ int netlink_address_remove(
 int netlink_route_add(
 	struct netlink *netlink, const struct netlink_route *route, struct fault *fault);
 
-/** Removes this route (same destination, table, metric, interface, protocol) and no other. */
+/** Removes this route (same destination, table, interface, protocol, and metric but with `prefer`) and no other. */
 int netlink_route_remove(
 	struct netlink *netlink, const struct netlink_route *route, struct fault *fault);
 
@@ -75,10 +89,11 @@ typedef void (*netlink_route_fn)(void *ctx, const struct netlink_route *route);
 /**
  * Tells the unicast routes with the given protocol, of all tables and interfaces.
  *
+ * @protocol  0 = all; @table  0 = all
  * @each    must not use `netlink`; a route over several interfaces is told with the first
  */
-int netlink_route_list(struct netlink *netlink, uint8_t protocol, netlink_route_fn each, void *ctx,
-	struct fault *fault);
+int netlink_route_list(struct netlink *netlink, uint8_t protocol, uint32_t table,
+	netlink_route_fn each, void *ctx, struct fault *fault);
 
 /**
  * Asks how the host would reach `remote`. Comparing two answers tells whether a change on the host matters to a peer.

@@ -12,6 +12,7 @@
 #include "vpnd/netlink_request.h"
 
 #include <errno.h>
+#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -30,14 +31,24 @@ struct netlink_monitor {
 	struct loop *loop;
 	struct loop_watch watch;
 	struct nl_sock *socket;
-	int own_ifindex;
-	uint8_t own_protocol;
-	bool changed;
+	struct netlink_own own;
+	bool changed, lost;
 	netlink_changed_fn on_changed;
+	netlink_lost_fn on_lost;
 	void *ctx;
 };
 
-static bool route_matters(const struct netlink_monitor *monitor, struct nlmsghdr *message)
+/* A rule carries who made it; older kernels tell nothing. */
+static bool is_own_rule(const struct netlink_monitor *monitor, struct nlmsghdr *message)
+{
+	struct nlattr *attributes[FRA_MAX + 1];
+
+	return nlmsg_parse(message, sizeof(struct fib_rule_hdr), attributes, FRA_MAX, NULL) >= 0 &&
+	       attributes[FRA_PROTOCOL] && nla_len(attributes[FRA_PROTOCOL]) >= 1 &&
+	       nla_get_u8(attributes[FRA_PROTOCOL]) == monitor->own.protocol;
+}
+
+static bool route_matters(struct netlink_monitor *monitor, struct nlmsghdr *message)
 {
 	struct nlattr *attributes[RTA_MAX + 1];
 	const struct rtmsg *body;
@@ -45,12 +56,14 @@ static bool route_matters(const struct netlink_monitor *monitor, struct nlmsghdr
 	if (nlmsg_parse(message, sizeof(*body), attributes, RTA_MAX, NULL) < 0)
 		return false;
 	body = nlmsg_data(message);
+	if (body->rtm_protocol == monitor->own.protocol && message->nlmsg_type == RTM_DELROUTE)
+		monitor->lost = true;
 	/* Table local follows the addresses, which are told by themselves. */
-	if (body->rtm_protocol == monitor->own_protocol || body->rtm_table == RT_TABLE_LOCAL ||
+	if (body->rtm_protocol == monitor->own.protocol || body->rtm_table == RT_TABLE_LOCAL ||
 		body->rtm_flags & RTM_F_CLONED)
 		return false;
 	return !attributes[RTA_OIF] ||
-	       nla_get_u32(attributes[RTA_OIF]) != (uint32_t)monitor->own_ifindex;
+	       nla_get_u32(attributes[RTA_OIF]) != (uint32_t)monitor->own.ifindex;
 }
 
 static int on_notice(struct nl_msg *notice, void *arg)
@@ -64,19 +77,23 @@ static int on_notice(struct nl_msg *notice, void *arg)
 	case RTM_DELLINK:
 		if (nlmsg_valid_hdr(message, sizeof(struct ifinfomsg))) {
 			const struct ifinfomsg *body = nlmsg_data(message);
-			matters = body->ifi_index != monitor->own_ifindex;
+			matters = body->ifi_index != monitor->own.ifindex;
 		}
 		break;
 	case RTM_NEWADDR:
 	case RTM_DELADDR:
 		if (nlmsg_valid_hdr(message, sizeof(struct ifaddrmsg))) {
 			const struct ifaddrmsg *body = nlmsg_data(message);
-			matters = body->ifa_index != (uint32_t)monitor->own_ifindex;
+			matters = body->ifa_index != (uint32_t)monitor->own.ifindex;
+			monitor->lost |= !matters && message->nlmsg_type == RTM_DELADDR;
 		}
 		break;
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:
 		matters = route_matters(monitor, message);
+		break;
+	case RTM_DELRULE:
+		monitor->lost |= is_own_rule(monitor, message);
 		break;
 	default:
 		break;
@@ -96,17 +113,19 @@ static void on_readable(struct loop_watch *watch, uint32_t events)
 		if (nl_error == -NLE_AGAIN)
 			break;
 		if (nl_error < 0) /* messages were lost: what they said is unknown */
-			monitor->changed = true;
+			monitor->changed = monitor->lost = true;
 	}
-	if (!monitor->changed)
-		return;
-	monitor->changed = false;
-	monitor->on_changed(monitor->ctx); /* may free the monitor */
+	bool changed = monitor->changed, lost = monitor->lost;
+	monitor->changed = monitor->lost = false;
+	if (lost && monitor->on_lost)
+		monitor->on_lost(monitor->ctx);
+	if (changed && monitor->on_changed)
+		monitor->on_changed(monitor->ctx); /* may free the monitor */
 }
 
-int netlink_monitor_new(struct loop *loop, int own_ifindex, uint8_t own_protocol,
-	netlink_changed_fn on_changed, void *ctx, struct netlink_monitor **ret_monitor,
-	struct fault *fault)
+int netlink_monitor_new(struct loop *loop, const struct netlink_own *own,
+	netlink_changed_fn on_changed, netlink_lost_fn on_lost, void *ctx,
+	struct netlink_monitor **ret_monitor, struct fault *fault)
 {
 	int err = -ENOMEM;
 	struct netlink_monitor *monitor = calloc(1, sizeof(*monitor));
@@ -116,8 +135,8 @@ int netlink_monitor_new(struct loop *loop, int own_ifindex, uint8_t own_protocol
 	*monitor = (struct netlink_monitor){
 		.loop = loop,
 		.watch = {.on_event = on_readable},
-		.own_ifindex = own_ifindex,
-		.own_protocol = own_protocol,
+		.own = *own,
+		.on_lost = on_lost,
 		.on_changed = on_changed,
 		.ctx = ctx,
 	};
@@ -130,7 +149,7 @@ int netlink_monitor_new(struct loop *loop, int own_ifindex, uint8_t own_protocol
 	if (nl_error >= 0)
 		nl_error = nl_socket_add_memberships(monitor->socket, RTNLGRP_LINK,
 			RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
-			RTNLGRP_IPV6_ROUTE, 0);
+			RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE, 0);
 	if (nl_error >= 0)
 		nl_error = nl_socket_set_nonblocking(monitor->socket);
 	if (nl_error < 0) {

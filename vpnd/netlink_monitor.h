@@ -18,14 +18,25 @@ struct netlink_monitor;
  */
 typedef void (*netlink_changed_fn)(void *ctx);
 
+/** Called at most once a loop round after an own address, route or rule was removed, by whomever. */
+typedef void (*netlink_lost_fn)(void *ctx);
+
+/** What is the watcher's own. */
+struct netlink_own {
+	int ifindex;	  /* 0 = it is not in this namespace */
+	uint8_t protocol; /* of own routes and rules */
+};
+
 /**
- * Begins to watch. Changes on the interface `own_ifindex` and routes with `own_protocol` are ignored.
+ * Begins to watch. Changes on the own interface and routes with the own protocol are no change, but their removal is a
+ * loss.
  *
+ * @on_changed  NULL = nobody wants to know
  * @ret_monitor  freed by netlink_monitor_free(), before the loop
  */
-int netlink_monitor_new(struct loop *loop, int own_ifindex, uint8_t own_protocol,
-	netlink_changed_fn on_changed, void *ctx, struct netlink_monitor **ret_monitor,
-	struct fault *fault);
+int netlink_monitor_new(struct loop *loop, const struct netlink_own *own,
+	netlink_changed_fn on_changed, netlink_lost_fn on_lost, void *ctx,
+	struct netlink_monitor **ret_monitor, struct fault *fault);
 void netlink_monitor_free(struct netlink_monitor *monitor);
 
 #endif

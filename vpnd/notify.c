@@ -18,9 +18,14 @@
 
 enum {
 	STATUS_BYTES = 512,
+	WATCHDOG_MIN_US = 3000,
 };
 
+#define WATCHDOG_MAX_US \
+	INT64_C(31536000000000) /* a year; infinity is the largest number there is */
+
 static const char VARIABLE[] = "NOTIFY_SOCKET";
+static const char WATCHDOG_TIME[] = "WATCHDOG_USEC", WATCHDOG_WHOM[] = "WATCHDOG_PID";
 
 /* "/run/x" is a file, "@x" a name in the abstract space, where a zero byte stands in front. */
 static int parse_address(const char *text, struct notify *notify)
@@ -41,14 +46,41 @@ static int parse_address(const char *text, struct notify *notify)
 	return 0;
 }
 
+/* A whole number above zero. @return 0 for anything else */
+static int64_t number_of(const char *text)
+{
+	char *end;
+
+	if (!text || *text < '0' || *text > '9')
+		return 0;
+	errno = 0;
+	long long value = strtoll(text, &end, 10);
+	return errno || *end ? 0 : value;
+}
+
+/* Without WATCHDOG_PID it is meant for whoever reads it. A period that no timer can keep is none. */
+static int64_t watchdog_period_us(void)
+{
+	const char *pid = getenv(WATCHDOG_WHOM);
+	int64_t period_us = number_of(getenv(WATCHDOG_TIME));
+
+	if (pid && number_of(pid) != (int64_t)getpid())
+		return 0;
+	return period_us >= WATCHDOG_MIN_US && period_us <= WATCHDOG_MAX_US ? period_us : 0;
+}
+
 int notify_open(struct notify *notify)
 {
 	const char *text = getenv(VARIABLE);
 	int err;
 
-	*notify = (struct notify){.fd = -1};
-	if (!text || !*text)
+	*notify = (struct notify){.fd = -1, .watchdog_us = watchdog_period_us()};
+	(void)unsetenv(WATCHDOG_TIME);
+	(void)unsetenv(WATCHDOG_WHOM);
+	if (!text || !*text) {
+		notify->watchdog_us = 0;
 		return 0;
+	}
 	err = parse_address(text, notify);
 	(void)unsetenv(VARIABLE);
 	if (err)
@@ -101,6 +133,11 @@ void notify_reloading(const struct notify *notify)
 void notify_stopping(const struct notify *notify)
 {
 	say(notify, "STOPPING=1\n");
+}
+
+void notify_watchdog(const struct notify *notify)
+{
+	say(notify, "WATCHDOG=1\n");
 }
 
 void notify_status(const struct notify *notify, const char *format, ...)

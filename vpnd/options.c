@@ -101,7 +101,7 @@ int options_parse(int argc, char **argv, struct options *o)
 
 	_Static_assert(
 		(int)LOG_LEVEL_ERROR == 0 && (int)LOG_LEVEL_DEBUG == 3, "words are in order");
-	*o = (struct options){.log_level = -1, .log_format = -1};
+	*o = (struct options){.log_level = -1, .log_format = -1, .passed_fd = -1};
 	while ((id = getopt_long(argc, argv, "c:", LONG_OPTIONS, NULL)) != -1) {
 		int status = set_option(id, optarg, o);
 		if (status != EXIT_STATUS_OK)

@@ -87,8 +87,8 @@ void packet_path_fini(struct packet_path *path)
  * Tells the inner sender, at a bounded rate, in the name of the destination: the host refuses what comes in from one of
  * its own addresses, and the way back to the destination leads through this device, so that rp_filter lets it in.
  */
-static void send_icmp(struct packet_path *path, enum icmp_error error, uint16_t mtu_bytes,
-	const uint8_t *packet, const struct ip_header *header, struct mono now)
+static void send_icmp(struct packet_path *path, struct tun *tun, enum icmp_error error,
+	uint16_t mtu_bytes, const uint8_t *packet, const struct ip_header *header, struct mono now)
 {
 	uint8_t message[ICMP_ERROR_BYTES_MAX];
 	int64_t fresh =
@@ -110,7 +110,7 @@ static void send_icmp(struct packet_path *path, enum icmp_error error, uint16_t 
 	struct iovec piece = {message, len};
 	path->icmp_tokens--;
 	enum stage before = stage_enter(path->stages, STAGE_TUN_WRITE);
-	if (tun_write(path->tun, &piece, 1) == 0)
+	if (tun_write(tun, &piece, 1) == 0)
 		path->counters.icmp_sent++;
 	(void)stage_enter(path->stages, before);
 }
@@ -229,6 +229,15 @@ static struct ingress_packet *take_slot(struct packet_path *path, const struct p
 	return ingress_packet_take(&path->packets);
 }
 
+/* A path may take less than when a message was made for it, but no part of one: so it is asked for the longest that waits. */
+static void push(struct peer *peer, struct ingress_packet *message, const struct ip_header *header,
+	struct mono now)
+{
+	if (message->len > peer->longest_bytes)
+		peer->longest_bytes = message->len;
+	(void)ingress_push(&peer->queue, message, header, now);
+}
+
 /* A super-packet that goes whole stays where it was read. @return  NULL if it must be copied */
 static struct ingress_packet *keep_spare(
 	struct packet_path *path, const struct peer *peer, const struct super_packet *packet)
@@ -258,7 +267,7 @@ static void queue_packet(struct packet_path *path, struct peer *peer,
 
 	tidy_queue(path, peer, now);
 	if (whole) {
-		(void)ingress_push(&peer->queue, whole, &packet->ip, now);
+		push(peer, whole, &packet->ip, now);
 		goto wake;
 	}
 	for (uint16_t first = 0; first < packet->segments; first = (uint16_t)(first + count)) {
@@ -271,7 +280,7 @@ static void queue_packet(struct packet_path *path, struct peer *peer,
 		slot->len = (uint32_t)super_message_write(
 			packet, first, count, slot->data, &slot->ip_at);
 		slot->segments = count;
-		(void)ingress_push(&peer->queue, slot, &packet->ip, now);
+		push(peer, slot, &packet->ip, now);
 	}
 wake:
 	if (!list_linked(&peer->in_waiting))
@@ -294,31 +303,36 @@ static void clamp_mss(struct super_packet *packet, uint8_t *bytes, uint16_t mtu_
 		(void)tcp_mss_clamp(bytes, &packet->ip, mtu_bytes);
 }
 
-/* Queues one packet from the host, which lies at `bytes`, or drops it and says why. */
-static void route_packet(
-	struct packet_path *path, struct super_packet *packet, uint8_t *bytes, struct mono now)
+/*
+ * Queues one packet from the host, which lies at `bytes`, or drops it and says why.
+ *
+ * @tun, @peer  as for read_tun()
+ */
+static void route_packet(struct packet_path *path, struct tun *tun, struct peer *peer,
+	struct super_packet *packet, uint8_t *bytes, struct mono now)
 {
 	const struct ip_header *header = &packet->ip;
-	struct peer *peer = allowed_ips_lookup(&path->owners, header->version, header->dst);
 
+	if (!peer)
+		peer = allowed_ips_lookup(&path->owners, header->version, header->dst);
 	if (!peer) {
 		if (is_group_or_local(header)) {
 			path->counters.multicast++;
 		} else {
 			path->counters.no_peer++;
-			send_icmp(path, ICMP_ERROR_NO_ROUTE, 0, packet->bytes, header, now);
+			send_icmp(path, tun, ICMP_ERROR_NO_ROUTE, 0, packet->bytes, header, now);
 		}
 		return;
 	}
 	if (!peer_wanted(peer)) {
 		peer->counters.drops[PEER_DROP_OUT_DOWN] += packet->segments;
-		send_icmp(path, ICMP_ERROR_PROHIBITED, 0, packet->bytes, header, now);
+		send_icmp(path, tun, ICMP_ERROR_PROHIBITED, 0, packet->bytes, header, now);
 		return;
 	}
 	uint16_t mtu_bytes = mtu_of(path, peer);
 	if (too_big(path, peer, mtu_bytes, packet)) {
 		peer->counters.drops[PEER_DROP_OUT_TOO_BIG] += packet->segments;
-		send_icmp(path, ICMP_ERROR_TOO_BIG, mtu_bytes, packet->bytes, header, now);
+		send_icmp(path, tun, ICMP_ERROR_TOO_BIG, mtu_bytes, packet->bytes, header, now);
 		return;
 	}
 	clamp_mss(packet, bytes, mtu_bytes);
@@ -326,29 +340,29 @@ static void route_packet(
 }
 
 /* Where the next packet from the host goes, with room for the longest. */
-static uint8_t *reading_place(struct packet_path *path)
+static uint8_t *reading_place(struct packet_path *path, const struct tun *tun)
 {
-	if (!path->spare && path->tun->offload)
+	if (!path->spare && tun->offload)
 		path->spare = ingress_packet_take(&path->long_packets);
 	return path->spare ? path->spare->data + SUPER_MESSAGE_OVERHEAD_BYTES : path->scratch;
 }
 
-static void take_from_host(struct packet_path *path, const struct virtio_net_header *header,
-	uint8_t *bytes, size_t len, struct mono now)
+/* What was read last. @return it for route_packet(); false if it is none */
+static bool parse_read(struct packet_path *path, const struct virtio_net_header *header,
+	uint8_t *bytes, size_t len, struct super_packet *ret_packet)
 {
-	struct super_packet packet;
 	struct ip_header ip;
-	enum super_verdict verdict = super_virtio_read(header, bytes, len, &packet);
+	enum super_verdict verdict = super_virtio_read(header, bytes, len, ret_packet);
 
 	if (verdict == SUPER_BAD_IP)
 		path->counters.malformed[ip_header_parse(bytes, len, &ip)]++;
 	else if (verdict != SUPER_OK)
 		path->counters.super[verdict]++;
-	else
-		route_packet(path, &packet, bytes, now);
+	return verdict == SUPER_OK;
 }
 
-int packet_path_read_tun(struct packet_path *path, struct mono now)
+/* @peer  whose device it is; NULL = it serves all */
+static int read_tun(struct packet_path *path, struct tun *tun, struct peer *peer, struct mono now)
 {
 	enum stage before = stage_enter(path->stages, STAGE_TUN_READ);
 	size_t bytes = 0;
@@ -356,9 +370,10 @@ int packet_path_read_tun(struct packet_path *path, struct mono now)
 
 	for (int i = 0; i < PACKET_PATH_TUN_BATCH && bytes < PACKET_PATH_TUN_BATCH_BYTES; i++) {
 		struct virtio_net_header header;
-		uint8_t *place = reading_place(path);
-		n = tun_read(path->tun, place,
-			PACKET_PATH_WHOLE_BYTES - SUPER_MESSAGE_OVERHEAD_BYTES, &header);
+		struct super_packet packet;
+		uint8_t *place = reading_place(path, tun);
+		n = tun_read(tun, place, PACKET_PATH_WHOLE_BYTES - SUPER_MESSAGE_OVERHEAD_BYTES,
+			&header);
 		if (n == -EBADMSG)
 			continue;
 		if (n <= 0)
@@ -366,11 +381,22 @@ int packet_path_read_tun(struct packet_path *path, struct mono now)
 		bytes += (size_t)n;
 		stage_did(path->stages, 1);
 		(void)stage_enter(path->stages, STAGE_QUEUE);
-		take_from_host(path, &header, place, (size_t)n, now);
+		if (parse_read(path, &header, place, (size_t)n, &packet))
+			route_packet(path, tun, peer, &packet, place, now);
 		(void)stage_enter(path->stages, STAGE_TUN_READ);
 	}
 	(void)stage_enter(path->stages, before);
 	return n == -ENODEV ? -ENODEV : 0;
+}
+
+int packet_path_read_tun(struct packet_path *path, struct mono now)
+{
+	return read_tun(path, path->tun, NULL, now);
+}
+
+int packet_path_read_peer_tun(struct packet_path *path, struct peer *peer, struct mono now)
+{
+	return read_tun(path, &peer->tun, peer, now);
 }
 
 void packet_path_writable(struct packet_path *path, struct peer *peer)
@@ -429,6 +455,8 @@ void packet_path_pump(struct packet_path *path, struct mono now)
 		tune_queue(path, peer, now);
 		while (path->wire->ops->ready(path->wire, peer)) {
 			struct ingress_packet *packet = ingress_pop(&peer->queue, now);
+			if (ingress_empty(&peer->queue))
+				peer->longest_bytes = 0;
 			if (!packet)
 				break;
 			peer->queue_us = mono_diff_us(now, packet->queued_at);
@@ -517,39 +545,42 @@ static bool is_opening(const struct ip_header *header)
 }
 
 /* Each segment for itself: the device has no offloads, or not that one. @return 0 or the first failure */
-static int write_segments(struct packet_path *path, const struct super_packet *packet)
+static int write_segments(
+	struct packet_path *path, struct tun *tun, const struct super_packet *packet)
 {
 	int first_error = 0;
 
 	for (uint16_t i = 0; i < packet->segments; i++) {
 		size_t len = super_packet_write(packet, i, 1, true, path->segment);
 		struct iovec whole = {path->segment, len};
-		int error = tun_write(path->tun, &whole, 1);
+		int error = tun_write(tun, &whole, 1);
 		if (error < 0 && first_error == 0)
 			first_error = error;
 	}
 	return first_error;
 }
 
-static int write_packet(struct packet_path *path, const struct super_packet *packet)
+static int write_packet(
+	struct packet_path *path, struct tun *tun, const struct super_packet *packet)
 {
 	struct iovec whole = {(void *)(uintptr_t)packet->bytes, packet->length_bytes};
 	struct virtio_net_header header;
 
 	if (packet->kind == SUPER_PACKET_PLAIN)
-		return tun_write(path->tun, &whole, 1);
-	if (path->tun->headers && super_virtio_describe(packet, path->tun->udp, &header))
-		return tun_write_super(path->tun, &header, packet->bytes, packet->length_bytes);
-	return write_segments(path, packet);
+		return tun_write(tun, &whole, 1);
+	if (tun->headers && super_virtio_describe(packet, tun->udp, &header))
+		return tun_write_super(tun, &header, packet->bytes, packet->length_bytes);
+	return write_segments(path, tun, packet);
 }
 
 /* Of the packets of one peer that were put together. */
 static void on_merged(void *ctx, const struct super_packet *packet)
 {
 	struct packet_path *path = ctx;
-	struct peer_counters *counters = &path->merge_peer->counters;
+	struct peer *peer = path->merge_peer;
+	struct peer_counters *counters = &peer->counters;
 	enum stage before = stage_enter(path->stages, STAGE_TUN_WRITE);
-	int error = write_packet(path, packet);
+	int error = write_packet(path, peer->tun.ifindex > 0 ? &peer->tun : path->tun, packet);
 
 	stage_did(path->stages, 1);
 	(void)stage_enter(path->stages, before);
@@ -588,6 +619,18 @@ static void deliver(struct packet_path *path, struct peer *peer, const struct su
 		path->merge_peer = NULL;
 }
 
+/* On a device of its own what is local to the link can be nobody's but the peer's: routing daemons speak from there. */
+static bool may_send(
+	const struct packet_path *path, const struct peer *peer, const struct ip_header *header)
+{
+	bool link_local =
+		header->version == 6 && header->src[0] == 0xfe && (header->src[1] & 0xc0) == 0x80;
+
+	if (peer->tun.ifindex > 0 && (path->unfiltered || link_local))
+		return true;
+	return allowed_ips_lookup(&path->owners, header->version, header->src) == peer;
+}
+
 static void take_from_peer(struct packet_path *path, struct peer *peer, const struct iovec *pieces,
 	int count, size_t len)
 {
@@ -602,7 +645,7 @@ static void take_from_peer(struct packet_path *path, struct peer *peer, const st
 		peer->counters.bad[verdict]++;
 		return;
 	}
-	if (allowed_ips_lookup(&path->owners, packet.ip.version, packet.ip.src) != peer) {
+	if (!may_send(path, peer, &packet.ip)) {
 		peer->counters.drops[PEER_DROP_IN_SOURCE]++;
 		return;
 	}

@@ -66,6 +66,7 @@ struct packet_path {
 		*spare;		  /* of those: what the host sends is read into it; NULL = none */
 	struct super_merge merge; /* what goes to the host, if its device takes super-packets */
 	bool merging;		  /* `merge` is there */
+	bool unfiltered;	  /* peers with a device of their own may send from any address */
 	struct peer *merge_peer;  /* whose packets lie in it; NULL = nothing does */
 	struct list pump;	  /* peers with packets waiting whose wire was ready */
 	struct list waiting;	  /* all peers with packets waiting, and some without */
@@ -101,6 +102,9 @@ void packet_path_fini(struct packet_path *path);
  * @return  0; -ENODEV: the device is gone
  */
 int packet_path_read_tun(struct packet_path *path, struct mono now);
+
+/** The same for the device of one peer, to whom all goes that comes out of it. */
+int packet_path_read_peer_tun(struct packet_path *path, struct peer *peer, struct mono now);
 
 /** Hands what waits to the wire, in turns, as far as the wire takes it. */
 void packet_path_pump(struct packet_path *path, struct mono now);

@@ -36,6 +36,7 @@ struct peer *peer_new(const struct config_peer *config, const struct rand_source
 	list_init(&peer->in_pump);
 	list_init(&peer->in_waiting);
 	peer->config = config;
+	peer->tun.fd = -1;
 	(void)snprintf(peer->name, sizeof(peer->name), "%s", config->name);
 	options.wait_max_us = (int64_t)config->transport.queue_ms * 1000;
 	ingress_init(&peer->queue, &options, rnd);

@@ -11,6 +11,8 @@
 #include "core/mono.h"
 #include "core/super_packet.h"
 #include "session/ingress.h"
+#include "vpnd/loop.h"
+#include "vpnd/tun.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,9 +55,14 @@ struct peer {
 	uint32_t
 		super_bytes_max; /* longest super-packet that it takes, as an IP packet; 0 = none */
 	uint32_t message_bytes;	 /* how long messages are made for it now; 0 = a packet each */
+	uint32_t longest_bytes;	 /* no message that waits is longer */
 	uint32_t heard_in;	 /* by wake_pace_heard() */
 	int64_t queue_us;	 /* how long the packet that left last had waited */
 	bool ordered_down;	 /* by `kcpctl down`: stays so until `up` */
+	bool told_up;		 /* hooks and the device's carrier say that it is up */
+	struct tun tun;		 /* a device for it alone; fd -1 = there is none */
+	struct loop_watch tun_watch;
+	void *tun_ctx; /* of the watch: the daemon's */
 };
 
 /** Names of the drop counters, as `kcpctl status` shows them. Static. */

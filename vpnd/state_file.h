@@ -25,7 +25,8 @@ enum {
 	STATE_FILE_BYTES_MAX = 16 << 20, /* a longer file is not read */
 	STATE_FILE_PAUSE_US =
 		500000, /* between two writes; a change after a pause is written at once */
-	STATE_FILE_MODE = 0600,
+	STATE_FILE_MODE =
+		0640, /* who starts the next worker is perhaps in its group, and reads it then */
 };
 
 /**

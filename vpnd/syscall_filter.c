@@ -28,6 +28,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/netlink.h>
 #include <linux/sockios.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -131,10 +132,15 @@ static const int KILLED[] = {
 static const int KILLED_PLAIN[] = {
 	SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(ptrace)};
 
-/* Requests that only read; TUNGETIFF tells the device's name of today. SIOCETHTOOL reads, too, without CAP_NET_ADMIN.
-   TUNSETQUEUE turns queues of our own device on and off. */
+/* Requests that only read; TUNGETIFF tells the device's name of today. SIOCETHTOOL reads, too, without CAP_NET_ADMIN. */
 static const unsigned IOCTLS[] = {FIONREAD, FIONBIO, TCGETS, TIOCGWINSZ, SIOCGIFFLAGS, SIOCGIFINDEX,
-	SIOCGIFNAME, SIOCGIFCONF, SIOCGIFADDR, SIOCGIFMTU, SIOCETHTOOL, TUNGETIFF, TUNSETQUEUE};
+	SIOCGIFNAME, SIOCGIFCONF, SIOCGIFADDR, SIOCGIFMTU, SIOCETHTOOL, TUNGETIFF};
+
+/* Of own devices: whether anybody is at the other end, and which queues get packets. */
+static const unsigned IOCTLS_WORKER[] = {TUNSETCARRIER, TUNSETQUEUE};
+
+/* Devices of peers; the kernel asks for CAP_NET_ADMIN besides. */
+static const unsigned IOCTLS_HELPER[] = {TUNSETIFF, TUNSETOFFLOAD, TUNSETCARRIER};
 
 /* Descriptors' flags and copies, and locks; no signals to others (F_SETOWN), no leases. */
 static const unsigned FCNTLS[] = {
@@ -181,7 +187,7 @@ static struct scmp_arg_cmp is(unsigned arg, unsigned value)
 	return masked(arg, UINT32_MAX, value);
 }
 
-static bool add_sockets(scmp_filter_ctx ctx)
+static bool add_sockets(scmp_filter_ctx ctx, enum syscall_filter_role role)
 {
 	static const unsigned FAMILIES[] = {AF_UNIX, AF_INET, AF_INET6};
 	static const unsigned KINDS[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET};
@@ -193,6 +199,11 @@ static bool add_sockets(scmp_filter_ctx ctx)
 				return true;
 		}
 	}
+	/* the helper puts up the packet filter of a kill switch */
+	if (role == SYSCALL_FILTER_HELPER &&
+		seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, is(0, AF_NETLINK),
+			is(2, NETLINK_NETFILTER)))
+		return true;
 	return seccomp_rule_add(
 		       ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, is(0, AF_NETLINK), is(2, 0)) != 0;
 }
@@ -229,13 +240,23 @@ static bool add_fcntl(scmp_filter_ctx ctx)
 	return false;
 }
 
-/* Calls of which some forms are allowed. */
-static bool add_parts(scmp_filter_ctx ctx)
+static bool add_ioctls(scmp_filter_ctx ctx, const unsigned *requests, size_t count)
 {
-	for (size_t i = 0; i < COUNT(IOCTLS); i++) {
-		if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, is(1, IOCTLS[i])))
+	for (size_t i = 0; i < count; i++) {
+		if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, is(1, requests[i])))
 			return true;
 	}
+	return false;
+}
+
+/* Calls of which some forms are allowed. */
+static bool add_parts(scmp_filter_ctx ctx, enum syscall_filter_role role)
+{
+	if (add_ioctls(ctx, IOCTLS, COUNT(IOCTLS)) ||
+		(role == SYSCALL_FILTER_WORKER
+				? add_ioctls(ctx, IOCTLS_WORKER, COUNT(IOCTLS_WORKER))
+				: add_ioctls(ctx, IOCTLS_HELPER, COUNT(IOCTLS_HELPER))))
+		return true;
 	/* abort() and raise(); limits are read, never set; threads get names */
 	return seccomp_rule_add(
 		       ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, is(0, (unsigned)getpid())) ||
@@ -243,7 +264,7 @@ static bool add_parts(scmp_filter_ctx ctx)
 		       ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, masked(2, UINT64_MAX, 0)) ||
 	       seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, is(0, PR_SET_NAME)) ||
 	       seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, is(0, PR_GET_DUMPABLE)) ||
-	       add_fcntl(ctx) || add_sockets(ctx) || add_memory(ctx);
+	       add_fcntl(ctx) || add_sockets(ctx, role) || add_memory(ctx);
 }
 
 static bool add_killed(scmp_filter_ctx ctx)
@@ -276,7 +297,7 @@ static bool add_allowed(scmp_filter_ctx ctx, enum syscall_filter_role role)
 	return add(ctx, SCMP_ACT_ALLOW, BOTH, COUNT(BOTH)) ||
 	       (role == SYSCALL_FILTER_WORKER ? add(ctx, SCMP_ACT_ALLOW, WORKER, COUNT(WORKER))
 					      : add(ctx, SCMP_ACT_ALLOW, HELPER, COUNT(HELPER))) ||
-	       add_parts(ctx) || add_threads(ctx, role);
+	       add_parts(ctx, role) || add_threads(ctx, role);
 }
 
 int syscall_filter_load(enum syscall_filter_role role)

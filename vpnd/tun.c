@@ -91,11 +91,13 @@ static int create_failed(int err, const char *name, struct fault *fault)
 	}
 }
 
-/* The number of the interface, in the network namespace of the device. */
-static int interface_index(const char *name, int *ret_ifindex)
+/*
+ * The number of the interface, in the network namespace of the device. The socket that tells is kept: later this process may
+ * be in another.
+ */
+static int interface_index(const char *name, int *ret_ifindex, int *ret_fd)
 {
 	struct ifreq request = {0};
-	int err = 0;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0) /* a kernel without IPv4 still has one of these */
@@ -103,12 +105,14 @@ static int interface_index(const char *name, int *ret_ifindex)
 	if (fd < 0)
 		return -errno;
 	memcpy(request.ifr_name, name, strlen(name) + 1);
-	if (ioctl(fd, SIOCGIFINDEX, &request) < 0)
-		err = -errno;
-	else
-		*ret_ifindex = request.ifr_ifindex;
-	close(fd);
-	return err;
+	if (ioctl(fd, SIOCGIFINDEX, &request) < 0) {
+		int err = -errno;
+		close(fd);
+		return err;
+	}
+	*ret_ifindex = request.ifr_ifindex;
+	*ret_fd = fd;
+	return 0;
 }
 
 /* The best that the kernel grants. */
@@ -126,7 +130,7 @@ static void set_offload(struct tun *tun)
 static int open_queue(struct tun *tun, const char *name, short flags, struct fault *fault)
 {
 	struct ifreq request = {.ifr_flags = flags};
-	int ifindex = 0;
+	int ifindex = 0, query_fd = 0;
 	int err;
 
 	int fd = open(DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -137,7 +141,7 @@ static int open_queue(struct tun *tun, const char *name, short flags, struct fau
 		err = create_failed(errno, name, fault);
 		goto close_fd;
 	}
-	err = interface_index(request.ifr_name, &ifindex);
+	err = interface_index(request.ifr_name, &ifindex, &query_fd);
 	if (err) {
 		(void)create_failed(-err, name, fault);
 		goto close_fd;
@@ -148,6 +152,7 @@ static int open_queue(struct tun *tun, const char *name, short flags, struct fau
 	if (tun->headers)
 		set_offload(tun);
 	tun->ifindex = ifindex;
+	tun->query_fd = query_fd;
 	memcpy(tun->name, request.ifr_name, sizeof(tun->name));
 	tun->name[sizeof(tun->name) - 1] = '\0';
 	return 0;
@@ -179,7 +184,12 @@ int tun_open_queue(struct tun *tun, const struct tun *first, struct fault *fault
 	int flags = IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE | (first->headers ? IFF_VNET_HDR : 0);
 
 	*tun = (struct tun){.fd = -1};
-	return open_queue(tun, first->name, (short)flags, fault);
+	int error = open_queue(tun, first->name, (short)flags, fault);
+	if (error == 0) { /* the first queue is asked about the device */
+		close(tun->query_fd);
+		tun->query_fd = 0;
+	}
+	return error;
 }
 
 int tun_set_attached(struct tun *tun, bool attached)
@@ -194,25 +204,55 @@ int tun_set_attached(struct tun *tun, bool attached)
 	return 0;
 }
 
+int tun_adopt(struct tun *tun, int fd, const struct tun *like, struct fault *fault)
+{
+	struct ifreq request = {0};
+	int ifindex = 0, query_fd = 0;
+
+	*tun = (struct tun){.fd = -1};
+	int err = ioctl(fd, TUNGETIFF, &request) < 0 ? -errno : 0;
+	if (!err)
+		err = interface_index(request.ifr_name, &ifindex, &query_fd);
+	if (err) {
+		close(fd);
+		return create_failed(-err, "of a peer", fault);
+	}
+	tun->fd = fd;
+	tun->headers = like->headers;
+	tun->offload = like->offload;
+	tun->udp = like->udp;
+	tun->ifindex = ifindex;
+	tun->query_fd = query_fd;
+	memcpy(tun->name, request.ifr_name, sizeof(tun->name));
+	tun->name[sizeof(tun->name) - 1] = '\0';
+	return 0;
+}
+
+int tun_set_carrier(const struct tun *tun, bool carrier)
+{
+	int value = carrier;
+
+	return ioctl(tun->fd, TUNSETCARRIER, &value) < 0 ? -errno : 0;
+}
+
 bool tun_is_up(const struct tun *tun)
 {
 	struct ifreq request = {0};
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	bool up = true;
 
 	/* the device tells its name of today: it may have been renamed */
-	if (fd >= 0 && ioctl(tun->fd, TUNGETIFF, &request) == 0 &&
-		ioctl(fd, SIOCGIFFLAGS, &request) == 0)
-		up = (request.ifr_flags & IFF_UP) != 0;
-	if (fd >= 0)
-		(void)close(fd);
-	return up;
+	if (tun->query_fd > 0 && ioctl(tun->fd, TUNGETIFF, &request) == 0 &&
+		ioctl(tun->query_fd, SIOCGIFFLAGS, &request) == 0)
+		return (request.ifr_flags & IFF_UP) != 0;
+	return true;
 }
 
 void tun_close(struct tun *tun)
 {
 	if (tun->fd >= 0)
 		close(tun->fd);
+	if (tun->query_fd > 0)
+		close(tun->query_fd);
+	tun->query_fd = 0;
 	tun->fd = -1;
 	tun->ifindex = 0;
 }

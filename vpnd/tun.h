@@ -50,6 +50,7 @@ struct tun {
 	bool multi;   /* one of several queues, or could be */
 	bool detached;
 	int ifindex;
+	int query_fd; /* a socket of the device's namespace; 0 = none, as behind the first queue */
 	char name[TUN_NAME_BYTES];
 	struct tun_counters counters;
 };
@@ -72,6 +73,16 @@ int tun_open_queue(struct tun *tun, const struct tun *first, struct fault *fault
 
 /** Whether the host gives packets to this queue, one of several; it does at first. @return 0 or a negative errno */
 int tun_set_attached(struct tun *tun, bool attached);
+
+/**
+ * Takes over a device that another process made with the options of `like`.
+ *
+ * @fd  taken, also on failure
+ */
+int tun_adopt(struct tun *tun, int fd, const struct tun *like, struct fault *fault);
+
+/** Tells the host whether anybody is at the other end: without, routing daemons look for another way at once. */
+int tun_set_carrier(const struct tun *tun, bool carrier);
 
 /** Whether the interface's link is up now: somebody else may have set it down. True if the kernel does not tell. */
 bool tun_is_up(const struct tun *tun);

@@ -190,12 +190,21 @@ static void set_buffers(int fd)
 		(void)set_int(fd, SOL_SOCKET, SO_SNDBUF, UDP_SOCKET_BUFFER_BYTES);
 }
 
+static uint32_t mark_of(int fd)
+{
+	uint32_t mark = 0;
+	socklen_t len = sizeof(mark);
+
+	return getsockopt(fd, SOL_SOCKET, SO_MARK, &mark, &len) < 0 ? 0 : mark;
+}
+
 static int set_options(const struct udp_socket *socket, const struct udp_socket_options *options)
 {
 	int fd = socket->fd;
 	int err = 0;
 
-	if (options->fwmark)
+	/* who opened it may have done that already; this process may not be allowed to */
+	if (options->fwmark && mark_of(fd) != options->fwmark)
 		err = set_int(fd, SOL_SOCKET, SO_MARK, (int)options->fwmark);
 	/* An IPv6 socket obeys the IPv4 options for mapped addresses. */
 	if (!err && options->dscp)
@@ -278,14 +287,14 @@ int udp_socket_prepare(
  *
  * Who joins another socket has the port that this has, which the host may have chosen: nobody but us needs to know it.
  */
-static int new_descriptor(const struct kcpvpn_endpoint *local, bool joins)
+static int new_descriptor(const struct kcpvpn_endpoint *local, bool joins, uint32_t fwmark)
 {
 	struct kcpvpn_endpoint family = {.family = local->family};
 	bool low = local->port > 0 && local->port < IPPORT_RESERVED;
 	const struct kcpvpn_endpoint *asked = joins && !low ? &family : local;
 	int fd;
 
-	int err = opener.open ? opener.open(opener.ctx, asked, joins, &fd) : -EPIPE;
+	int err = opener.open ? opener.open(opener.ctx, asked, joins, fwmark, &fd) : -EPIPE;
 	if (!err)
 		return fd;
 	if (low && err != -EPIPE && err != -ETIMEDOUT)
@@ -360,13 +369,13 @@ int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *
 		return open_failed(-EINVAL, &local, fault);
 
 	socket->v6 = local.family == 6;
-	socket->fd = new_descriptor(&local, options->joins);
+	socket->fd = new_descriptor(&local, options->joins, options->fwmark);
 	if (socket->fd == -EAFNOSUPPORT && socket->v6 && unspecified(&local) &&
 		!options->remote.family) {
 		socket->v6 = false;
 		socket->ipv4_only = true;
 		local.family = 4;
-		socket->fd = new_descriptor(&local, options->joins);
+		socket->fd = new_descriptor(&local, options->joins, options->fwmark);
 	}
 	if (socket->fd < 0) {
 		err = socket->fd;

@@ -132,9 +132,9 @@ int udp_socket_open(struct udp_socket *socket, const struct udp_socket_options *
 int udp_socket_prepare(
 	const struct kcpvpn_endpoint *local, bool joins, int *ret_fd, struct fault *fault);
 
-/** Does for this process what udp_socket_prepare() does. @return 0 or a negative errno */
+/** Does for this process what udp_socket_prepare() does, and marks the socket, which takes CAP_NET_ADMIN. @return 0 or a negative errno */
 typedef int (*udp_socket_open_fn)(
-	void *ctx, const struct kcpvpn_endpoint *local, bool joins, int *ret_fd);
+	void *ctx, const struct kcpvpn_endpoint *local, bool joins, uint32_t fwmark, int *ret_fd);
 
 /**
  * From now on descriptors of this process are asked for here first, because somebody else is allowed more; if that fails,

@@ -79,7 +79,7 @@ struct wire_ops {
 	 * listen on, closes what is gone. On failure everything stays as it was. @return 0 or a negative errno
 	 */
 	int (*set_config)(struct wire *wire, const struct config *config, struct fault *fault);
-	/** True if a message of peer->message_bytes given now would leave at once; if not, wire_events.writable tells when. */
+	/** True if a message of peer->longest_bytes given now would leave at once; if not, wire_events.writable tells when. */
 	bool (*ready)(struct wire *wire, struct peer *peer);
 	/** Sends one inner packet, or to a peer that takes super-packets a message of one (core/super_message.h). @return 0; a negative errno if it was refused and is lost */
 	int (*send)(struct wire *wire, struct peer *peer, const void *packet, size_t len);
@@ -100,6 +100,17 @@ struct wire_ops {
 		const struct wire *wire, const struct peer *peer, struct control_peer *status);
 	/** Fills what it knows of the whole: addresses listened on, warnings. */
 	void (*status)(const struct wire *wire, struct control_status *status);
+	/**
+	 * Sends a probe to a peer.
+	 *
+	 * @size_bytes  of its datagram in UDP payload; 0 = as small as can be
+	 * @ret_ping    for pong()
+	 * @return      0; -ENOTCONN without a session; -EMSGSIZE for a size that cannot be; -EOPNOTSUPP if sizes cannot be
+	 *              chosen; -EBUSY if another one waits for its answer and two cannot be told apart
+	 */
+	int (*ping)(struct wire *wire, struct peer *peer, uint32_t size_bytes, uint64_t *ret_ping);
+	/** @return microseconds that a probe and its answer took; -1 = it was not answered yet */
+	int64_t (*pong)(const struct wire *wire, const struct peer *peer, uint64_t ping);
 	/** Closes everything. All peers are stopped. */
 	void (*free)(struct wire *wire);
 };

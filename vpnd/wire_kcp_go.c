@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "core/log.h"
 #include "vpnd/fault.h"
+#include "vpnd/outside_lookup.h"
 #include "vpnd/peer.h"
 #include "vpnd/wire_kcp_go_peer.h"
 
@@ -371,6 +372,8 @@ static const struct wire_ops OPS = {
 	.peer_loss = kcp_go_peer_loss,
 	.peer_status = kcp_go_peer_status,
 	.status = kcp_go_status,
+	.ping = kcp_go_ping,
+	.pong = kcp_go_pong,
 	.free = wire_free,
 };
 
@@ -429,7 +432,12 @@ int wire_kcp_go_new(struct loop *loop, const struct config *config, struct netli
 	list_init(&wire->unknown);
 	loop_timer_init(&wire->timer, on_deadline);
 	wire->batch = udp_batch_new(UDP_DATAGRAM_BYTES);
-	error = wire->batch ? resolver_new(loop, NULL, &wire->resolver) : -ENOMEM;
+	error = wire->batch ? resolver_new(loop,
+				      wire->config->full_tunnel.mode == CONFIG_FULL_TUNNEL_OFF
+					      ? NULL
+					      : outside_lookup,
+				      &wire->resolver)
+			    : -ENOMEM;
 	if (error < 0)
 		fault_set(fault, error, "E-WIRE-2", NULL, "cannot set up the wire: %s",
 			strerror(-error));

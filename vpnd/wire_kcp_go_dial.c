@@ -80,8 +80,10 @@ static void dial(struct wire_peer *p)
 
 	p->remote = p->found[p->found_next++];
 	udp_socket_options_init(&options);
+	options.fwmark = config_fwmark(wire->config);
 	options.remote = p->remote;
-	if (netlink_path(wire->netlink, &p->remote, 0, &p->path, NULL) < 0)
+	if (netlink_path(wire->netlink, &p->remote, config_fwmark(wire->config), &p->path, NULL) <
+		0)
 		p->path = (struct netlink_path){0};
 	int error = 0;
 	if (p->path.ifindex != 0 && p->path.ifindex == wire->wire.own_ifindex)
@@ -237,7 +239,8 @@ void kcp_go_dial_network_changed(struct wire_peer *p)
 	if (!p->started || config_of(p)->endpoints.count == 0 || p->query.job || p->dormant)
 		return;
 	if (p->dialled) {
-		if (netlink_path(p->wire->netlink, &p->remote, 0, &path, NULL) < 0)
+		if (netlink_path(p->wire->netlink, &p->remote, config_fwmark(p->wire->config),
+			    &path, NULL) < 0)
 			return; /* no way there now: another change will come */
 		if (p->path.ifindex != 0 && netlink_path_equal(&path, &p->path))
 			return;

@@ -69,6 +69,7 @@ static struct kcp_go_socket *open_one(struct kcp_go *wire, const struct kcpvpn_e
 		return NULL;
 	}
 	udp_socket_options_init(&options);
+	options.fwmark = config_fwmark(wire->config);
 	options.local = *address;
 	socket->accepts = true;
 	socket->listen = *address;

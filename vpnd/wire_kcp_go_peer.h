@@ -93,6 +93,13 @@ struct wire_peer {
 	uint64_t loss_numbers, loss_numbered, loss_recovered; /* totals at `loss_from` */
 	double loss_raw_in, loss_residual_in;		      /* 0..1; negative = unknown */
 	struct loop_timer loss_timer;
+
+	/* a probe: a WASK, whose answer is the next WINS of the same conversation */
+	uint64_t pings; /* sent */
+	const struct kcpvpn_conv *ping_conv;
+	uint64_t ping_windows; /* WINS that had come before it */
+	struct mono ping_at;   /* MONO_NEVER = none was sent */
+	int64_t ping_took_us;  /* -1 = no answer yet */
 };
 
 struct kcp_go {
@@ -156,6 +163,10 @@ struct kcpvpn_conv *kcp_go_conv(const struct wire_peer *p);
 int kcp_go_socket_open(struct kcp_go *wire, struct kcp_go_socket *socket,
 	const struct udp_socket_options *options, struct fault *fault);
 void kcp_go_socket_close(struct kcp_go_socket *socket);
+
+/* wire_kcp_go_ping.c */
+int kcp_go_ping(struct wire *wire, struct peer *peer, uint32_t size_bytes, uint64_t *ret_ping);
+int64_t kcp_go_pong(const struct wire *wire, const struct peer *peer, uint64_t ping);
 
 /* wire_kcp_go_status.c */
 void kcp_go_peer_loss(

@@ -20,6 +20,7 @@
 #include "config/config.h"
 #include "core/log.h"
 #include "vpnd/fault.h"
+#include "vpnd/outside_lookup.h"
 #include "vpnd/peer.h"
 #include "vpnd/state_file.h"
 #include "vpnd/wire_native_peer.h"
@@ -154,7 +155,8 @@ void native_peer_look(struct native_peer *p)
 	struct kcpvpn_endpoint remote = {0};
 
 	if (native_targets_where(p, &remote) &&
-		netlink_path(p->wire->netlink, &remote, 0, &path, NULL) < 0)
+		netlink_path(
+			p->wire->netlink, &remote, config_fwmark(p->wire->config), &path, NULL) < 0)
 		path = (struct netlink_path){0};
 	if (kcpvpn_endpoint_equal(&remote, &p->path_to) && !netlink_path_equal(&path, &p->path))
 		p->way_changed = true;
@@ -544,7 +546,7 @@ static bool ready(struct wire *base, struct peer *peer)
 
 	if (!p)
 		return false;
-	if (kcpvpn_peer_room(p->handle, peer->message_bytes))
+	if (kcpvpn_peer_room(p->handle, peer->longest_bytes))
 		return true;
 	if (kcpvpn_peer_state(p->handle) != KCPVPN_PEER_UP)
 		kcpvpn_peer_want(p->handle, native_now(of(base)));
@@ -719,6 +721,22 @@ static void wire_free(struct wire *base)
 	free(wire);
 }
 
+static int ping(struct wire *base, struct peer *peer, uint32_t size_bytes, uint64_t *ret_ping)
+{
+	const struct native_wire *wire = (const struct native_wire *)base;
+	const struct native_peer *p = peer->wire;
+
+	return p ? kcpvpn_peer_ping(p->handle, size_bytes, native_now(wire), ret_ping) : -ENOTCONN;
+}
+
+static int64_t pong(const struct wire *base, const struct peer *peer, uint64_t number)
+{
+	const struct native_peer *p = peer->wire;
+
+	(void)base;
+	return p ? kcpvpn_peer_pong(p->handle, number) : -1;
+}
+
 static const struct wire_ops OPS = {
 	.peer_start = peer_start,
 	.peer_stop = peer_stop,
@@ -735,6 +753,8 @@ static const struct wire_ops OPS = {
 	.peer_loss = native_peer_loss,
 	.peer_status = native_peer_status,
 	.status = native_status,
+	.ping = ping,
+	.pong = pong,
 	.free = wire_free,
 };
 
@@ -804,7 +824,12 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 	wire->batch = udp_batch_new(native.datagram_max_bytes);
 	if (wire->batch)
 		udp_batch_set_runs(wire->batch, true);
-	int error = wire->batch ? resolver_new(wire->loop, NULL, &wire->resolver) : -ENOMEM;
+	int error = wire->batch ? resolver_new(wire->loop,
+					  wire->config->full_tunnel.mode == CONFIG_FULL_TUNNEL_OFF
+						  ? NULL
+						  : outside_lookup,
+					  &wire->resolver)
+				: -ENOMEM;
 	if (error == 0)
 		error = kcpvpn_native_new(&native, native_now(wire), &wire->native);
 	if (error == 0)

@@ -161,6 +161,7 @@ static struct native_socket *open_one(struct native_wire *wire,
 		return NULL;
 	}
 	udp_socket_options_init(&options);
+	options.fwmark = config_fwmark(wire->config);
 	options.local = *address;
 	options.fragmenting = UDP_FRAGMENTING_NEVER;
 	options.on_too_big = on_too_big;

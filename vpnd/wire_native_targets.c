@@ -69,8 +69,8 @@ static void add(
 		list->cut = true;
 		return;
 	}
-	if (netlink_path(wire->netlink, remote, 0, &path, NULL) == 0 && path.ifindex != 0 &&
-		path.ifindex == wire->wire.own_ifindex) {
+	if (netlink_path(wire->netlink, remote, config_fwmark(wire->config), &path, NULL) == 0 &&
+		path.ifindex != 0 && path.ifindex == wire->wire.own_ifindex) {
 		list->inside++;
 		return;
 	}

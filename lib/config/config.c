@@ -266,6 +266,22 @@ static int include_all(struct loader *l)
 	return error;
 }
 
+/* As one more file, behind all others: what is wrong with it is told like what is wrong with them. */
+static int add_overlay(struct loader *l)
+{
+	const struct config_overlay *overlay = l->reader ? l->reader->overlay : NULL;
+
+	l->overlay_tree = SIZE_MAX;
+	if (!overlay || !overlay->text)
+		return 0;
+	char *data = malloc(overlay->len ? overlay->len : 1);
+	if (!data)
+		return -ENOMEM;
+	memcpy(data, overlay->text, overlay->len);
+	l->overlay_tree = l->tree_count;
+	return add_tree(l, CONFIG_OVERLAY_FILE, data, overlay->len, 0);
+}
+
 /* ---- the whole ------------------------------------------------------------------------------------------------ */
 
 /*
@@ -298,7 +314,9 @@ static int walk_all(struct loader *l)
 		if (!l->trees[i].root)
 			continue;
 		char *folder = folder_of(l->findings.sources[i].path);
-		int error = folder ? config_walk(l, l->trees[i].root, folder, i > 0) : -ENOMEM;
+		int error = folder ? config_walk(l, l->trees[i].root, folder, i > 0,
+					     i == l->overlay_tree)
+				   : -ENOMEM;
 		free(folder);
 		if (error)
 			return error;
@@ -325,6 +343,8 @@ static int load(const char *path, char *data, size_t len, unsigned mode,
 	if (!l.config->file || config_set_defaults(l.config))
 		goto free_loader;
 	error = include_all(&l);
+	if (error != -ENOMEM && add_overlay(&l) == -ENOMEM)
+		error = -ENOMEM;
 	if (error != -ENOMEM)
 		error = walk_all(&l);
 	if (!error && report->error_total)

@@ -58,6 +58,39 @@ enum config_congestion {
 	CONFIG_CONGESTION_FIXED, /* sndwnd, as kcptun */
 };
 
+/** Which device carries what goes to a peer. */
+enum config_selection {
+	CONFIG_SELECTION_ALLOWED_IPS, /* one device; the owner of the destination is the next hop */
+	CONFIG_SELECTION_INTERFACE,   /* one device for each peer besides, for any destination */
+};
+
+enum config_ingress_filter {
+	CONFIG_INGRESS_STRICT, /* the source of a packet belongs to the peer it comes from */
+	CONFIG_INGRESS_OFF,
+};
+
+/** What to do where somebody else has a route to the same destination. */
+enum config_clash {
+	CONFIG_CLASH_REFUSE, /* nothing is brought up, or taken over */
+	CONFIG_CLASH_PREFER_TUNNEL,
+	CONFIG_CLASH_PREFER_LOCAL,
+};
+
+enum config_full_tunnel {
+	CONFIG_FULL_TUNNEL_OFF,
+	CONFIG_FULL_TUNNEL_ROUTE,
+	CONFIG_FULL_TUNNEL_KILL_SWITCH, /* and nothing goes out while there is no tunnel */
+};
+
+enum config_hook {
+	CONFIG_HOOK_PRE_UP,
+	CONFIG_HOOK_UP,
+	CONFIG_HOOK_DOWN,
+	CONFIG_HOOK_PEER_UP,
+	CONFIG_HOOK_PEER_DOWN,
+	CONFIG_HOOKS,
+};
+
 enum config_log_format {
 	CONFIG_LOG_TEXT,
 	CONFIG_LOG_JSON,
@@ -74,6 +107,9 @@ enum {
 	CONFIG_FILE_MAX_BYTES = 16 << 20,
 	CONFIG_FILES_MAX = 4096,
 	CONFIG_PEERS_MAX = 65536,
+	CONFIG_DEVICES_MAX = 256, /* peers with a device of their own */
+	CONFIG_DNS_MAX = 16,	  /* servers, and domains */
+	CONFIG_EXEMPT_MAX = 64,	  /* of full_tunnel.exempt */
 };
 
 /** Where a peer may be found: a name to resolve or a numeric address, not yet resolved. */
@@ -135,6 +171,7 @@ struct config_given {
 struct config_peer {
 	char *name;
 	bool enabled;
+	bool runtime;			      /* of the overlay, not of a file */
 	uint8_t public_key[CONFIG_KEY_BYTES]; /* zeros on the kcp-go wire */
 	char *public_key_text;		      /* base64; NULL on the kcp-go wire */
 	char *preshared_key_file;	      /* as struct config_identity says; NULL = none */
@@ -191,8 +228,10 @@ struct config {
 				  wire with CONFIG_AUTO where it begins, before the path was probed */
 		int queues;    /* CONFIG_AUTO or 1..16 */
 		bool offload;
+		char *netns; /* where the device lives: a name or an absolute path; NULL = here */
 	} interface;
 	struct config_listen listen; /* empty = any port */
+	int64_t fwmark;		     /* CONFIG_AUTO or 0..2^32-1; see config_fwmark() */
 	int wire;		     /* enum config_wire */
 	struct config_kcp_go kcp_go;
 	struct config_transport transport; /* of the network; peers hold what applies to them */
@@ -201,8 +240,21 @@ struct config {
 	struct {
 		int64_t table; /* CONFIG_AUTO, CONFIG_OFF, CONFIG_MAIN or 1..2^32-1 */
 		int64_t metric;
-		int protocol; /* rtm_protocol, 1..255 */
+		int protocol;	    /* rtm_protocol, 1..255 */
+		int selection;	    /* enum config_selection */
+		int ingress_filter; /* enum config_ingress_filter */
+		int on_clash;	    /* enum config_clash */
 	} routes;
+	struct {
+		int mode;		      /* enum config_full_tunnel */
+		struct config_strings exempt; /* "lan" and prefixes; see config_exempt_prefix() */
+	} full_tunnel;
+	struct {
+		struct config_strings servers; /* see config_dns_server() */
+		struct config_strings
+			search; /* "example.net"; "~example.net" = asked for, not tried */
+	} dns;
+	struct config_strings hooks[CONFIG_HOOKS]; /* program and arguments; empty = none */
 	struct {
 		char *group;	   /* may read */
 		char *admin_group; /* may write */
@@ -276,6 +328,44 @@ int config_kcp_go_mss(const struct config_kcp_go *kcp_go);
  */
 int config_keepalive_ms(const struct config_session *session, enum config_wire wire);
 
+/** The mark of outer packets: as configured, else one of the network's own where full_tunnel needs it. 0 = none */
+uint32_t config_fwmark(const struct config *config);
+
+/**
+ * A number of the network's own, from its name: the same after a restart, so that what was left behind is known again.
+ * It is the routing table of the full tunnel, and the mark by default.
+ */
+uint32_t config_tunnel_number(const struct config *config);
+
+/** Whether what is on the link stays outside the full tunnel. */
+bool config_exempts_lan(const struct config *config);
+
+/** @return false if this item of full_tunnel.exempt is no prefix */
+bool config_exempt_prefix(const struct config *config, size_t index, struct ip_prefix *ret_prefix);
+
+/** Reads one of dns.servers; its port is 0 if none was given. @return false if it is none */
+bool config_dns_server(
+	const struct config *config, size_t index, struct kcpvpn_endpoint *ret_server);
+
+/** True if only the names under dns.search are asked inside the tunnel, and all others as before. */
+bool config_dns_is_split(const struct config *config);
+
+/**
+ * The table where a route to a destination of a peer goes. With a full tunnel the default routes have one of their own,
+ * and so have all if nothing local comes before them.
+ */
+uint32_t config_route_table(const struct config *config, const struct ip_prefix *destination);
+
+/** True if the addresses of the interface cover it, so that the kernel has the route already. */
+bool config_route_is_covered(const struct config *config, const struct ip_prefix *destination);
+
+/** "pre_up", "up", ... Static. */
+const char *config_hook_str(enum config_hook hook);
+
+/** "NAME-PEER", cut to what an interface's name may be: the device of one peer. */
+void config_peer_device(
+	const struct config *config, const char *peer, char ret_name[CONFIG_DEVICE_MAX + 1]);
+
 /** Parses "host:port" or "[v6]:port" into a malloc'ed host and a port. @return 0, -EINVAL, -ENOMEM */
 int config_endpoint_parse(const char *text, struct config_endpoint *ret_endpoint);
 
@@ -289,6 +379,36 @@ int config_endpoint_parse(const char *text, struct config_endpoint *ret_endpoint
  * @return     0 or -ENOMEM
  */
 int config_show(const struct config *config, bool effective, char **ret_text);
+
+/** What messages call the overlay. */
+#define CONFIG_OVERLAY_FILE "(peers given at run time)"
+
+/** A peer to be written. Strings are lent. */
+struct config_draft {
+	const char *name;
+	const char *public_key;		/* "" or NULL = none */
+	const char *preshared_key_file; /* NULL = none */
+	const char *const *endpoints;
+	size_t endpoint_count;
+	const char *const *allowed_ips;
+	size_t allowed_ip_count;
+};
+
+/**
+ * Writes peers as a file for peers.d, or an overlay. Whatever the texts hold, they come back as these texts: nothing in them
+ * can make another key of it.
+ *
+ * @ret_text  the caller frees it
+ * @return    0 or -ENOMEM
+ */
+int config_peers_write(const struct config_draft *drafts, size_t count, char **ret_text);
+
+/**
+ * The same as JSON, one object: keys as in the file, durations and addresses as texts.
+ *
+ * @return  0 or -ENOMEM
+ */
+int config_show_json(const struct config *config, bool effective, char **ret_text);
 
 /** What a reload changes for a peer; flags. */
 enum config_peer_effect {

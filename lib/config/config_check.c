@@ -341,6 +341,8 @@ static int check_overlaps(struct loader *l)
 	const struct claim *open[129 + 1]; /* one per prefix length, and the one that came */
 	size_t depth = 0;
 	size_t total = 0;
+	/* "All the rest" of the full tunnel is one peer's beside what others have. */
+	bool elsewhere = config->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF;
 
 	for (size_t p = 0; p < config->peer_count; p++)
 		total += config->peers[p].allowed_ips.count;
@@ -354,7 +356,8 @@ static int check_overlaps(struct loader *l)
 			depth--;
 		const struct claim *top = depth ? open[depth - 1] : NULL;
 		bool equal = top && ip_prefix_equal(&top->cidr, &claims[i].cidr);
-		if (top && top->peer != claims[i].peer)
+		if (top && top->peer != claims[i].peer &&
+			!(elsewhere && top->cidr.length == 0 && !equal))
 			report_overlap(l, top, &claims[i]);
 		else if (equal)
 			config->peers[claims[i].peer].allowed_ips.items[claims[i].index].family = 0;
@@ -437,5 +440,6 @@ int config_check(struct loader *l)
 	if (l->findings.report->error_total > 0) /* it may be what was refused that is missing */
 		return 0;
 	check_reach(l);
+	config_check_host(l);
 	return config_check_routes(l);
 }

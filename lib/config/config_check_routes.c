@@ -1,7 +1,9 @@
 /*
  * Routes that would swallow the tunnel's own datagrams: a prefix of length 0, or one that holds the address of an
- * endpoint. Such a tunnel never comes up, and the host has lost its way out besides. Full tunnel, which has an answer
- * to that, is not in this version; whoever routes by hand (`routes.table: off`) is left alone.
+ * endpoint. Such a tunnel never comes up, and the host has lost its way out besides. A full tunnel has an answer to
+ * that (its datagrams are marked and routed by themselves), a device in another namespace has none to give, and whoever
+ * routes by hand (`routes.table: off`) is left alone. With a device for each peer prefixes are no routes but a filter of
+ * what comes in, but for the addresses of peers themselves.
  *
  * allowed_ips of different peers do not overlap (checked before), so the largest prefixes, sorted, are disjoint: the
  * last one that begins at or below an address is the only one that can hold it.
@@ -99,7 +101,8 @@ int config_check_routes(struct loader *l)
 	char text[IP_PREFIX_TEXT_BYTES];
 	size_t count = 0;
 
-	if (config->routes.table == CONFIG_OFF)
+	if (config->routes.table == CONFIG_OFF || config->interface.netns ||
+		config->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF)
 		return 0;
 	for (size_t p = 0; p < config->peer_count; p++)
 		count += config->peers[p].allowed_ips.count;
@@ -112,13 +115,12 @@ int config_check_routes(struct loader *l)
 		for (size_t i = 0; i < own->count; i++) {
 			list[count++] = own->items[i];
 			if (own->items[i].length == 0)
-				findings_error(&l->findings, CONFIG_E_LATER,
+				findings_error(&l->findings, CONFIG_E_ADDRESS,
 					l->peers[p].name->place, NULL,
 					"peers.%s.allowed_ips: %s sends everything into the "
-					"tunnel, its own "
-					"datagrams too: full tunnel is not in this version; use "
-					"smaller "
-					"prefixes, or routes.table: off",
+					"tunnel, its own datagrams too; for that write "
+					"full_tunnel: {mode: route}, else use smaller prefixes, or "
+					"routes.table: off",
 					config->peers[p].name,
 					ip_prefix_format(&own->items[i], text));
 		}

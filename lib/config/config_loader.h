@@ -30,6 +30,7 @@ struct loader {
 	const struct tree_node
 		*places[LOADER_ROWS_MAX]; /* values of top-level rows, NULL = not given */
 	struct peer_places *peers;	  /* as config->peers */
+	size_t overlay_tree; /* index of what is laid over the files; tree_count = none */
 	size_t peer_capacity;
 };
 
@@ -41,10 +42,11 @@ struct finding_place loader_file(unsigned source);
  *
  * @folder    where the file's relative paths begin
  * @included  true: `include` is refused, `version` is only checked
+ * @overlay   true: not a file, but what is laid over them
  * @return    0 (also with findings) or -ENOMEM
  */
-int config_walk(
-	struct loader *loader, const struct tree_node *root, const char *folder, bool included);
+int config_walk(struct loader *loader, const struct tree_node *root, const char *folder,
+	bool included, bool overlay);
 
 /**
  * Everything that concerns more than one key: requirements, keys, MTU, FEC, overlaps. Fills what is
@@ -81,6 +83,9 @@ bool loader_whole(const struct loader *loader);
 
 /** Refuses routes that would swallow the tunnel's own datagrams. @return 0 (also with findings) or -ENOMEM */
 int config_check_routes(struct loader *loader);
+
+/** What the host is to do: netns, full tunnel, DNS, hooks, devices of peers. */
+void config_check_host(struct loader *loader);
 
 /** Only the values of built rows; frees nothing. @return 0 or -ENOMEM */
 int config_set_defaults(struct config *config);

@@ -38,6 +38,17 @@ struct config_file_stat {
 	unsigned mode; /* permission bits 07777; 0 where unknown */
 };
 
+/**
+ * What is laid over the files: peers that came or went while running. Files win: a peer of `text` that they have, too, is
+ * left out.
+ */
+struct config_overlay {
+	const char *text; /* YAML, as config_peers_write() makes it; NULL = none */
+	size_t len;
+	const char *const *without; /* names of peers of the files that are left out */
+	size_t without_count;
+};
+
 /** How files are reached. Results are malloc'ed and taken by the caller, who wipes secrets. */
 struct config_reader {
 	void *ctx;
@@ -69,6 +80,7 @@ struct config_reader {
 		uint8_t ret_public_key[CONFIG_KEY_BYTES]);
 	/** true: key files are not read (for who only shows a configuration). */
 	bool skip_secrets;
+	const struct config_overlay *overlay; /* lent; NULL = none */
 };
 
 /**

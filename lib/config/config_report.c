@@ -63,6 +63,11 @@ static const struct config_code_row CODES[] = {
 		"A peer has no endpoints, so it must call; but there is no fixed port to call, or "
 		"nothing tells it from the others. Set listen, and give it allowed_ips."},
 	{"W-CFG-5", "The cipher hides nothing (none, null) or next to nothing (xor)."},
+	{"W-CFG-6", "full_tunnel: kill_switch lets no question for a name out beside the tunnel, "
+		    "and no "
+		    "server inside it is named. Set dns.servers."},
+	{"W-CFG-7", "With routes.ingress_filter: off every peer may send from any address, as a "
+		    "router may. Filter with nftables where that matters."},
 };
 
 _Static_assert(sizeof(CODES) / sizeof(CODES[0]) == CONFIG_E_END - 1 + CONFIG_W_END - 1,

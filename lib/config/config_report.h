@@ -53,6 +53,8 @@ enum config_warning {
 	CONFIG_W_FILE_WRITABLE = 3,   /* others can write a configuration file */
 	CONFIG_W_UNREACHABLE = 4,     /* a peer that can neither be called nor be told apart */
 	CONFIG_W_WEAK_CIPHER = 5,     /* a cipher that hides little or nothing */
+	CONFIG_W_NAMES = 6,	      /* nobody is left to ask for names */
+	CONFIG_W_NO_FILTER = 7,	      /* peers may send from any address */
 	CONFIG_W_END,
 };
 

@@ -50,6 +50,12 @@ void value_copy(const struct config_row *row, const void *from, void *to);
 /** Writes a value as YAML; secrets as "(hidden)". Nothing for an absent text. */
 void value_write(const struct config_row *row, const void *field, FILE *out);
 
+/** The same as JSON: numbers and truths as such, all else as strings. An absent text is no value: not to be asked for. */
+void value_write_json(const struct config_row *row, const void *field, FILE *out);
+
+/** Writes a text as a JSON string. Bytes from 0x80 on are passed on. */
+void value_write_json_text(const char *text, FILE *out);
+
 /** True if both places hold the same. */
 bool value_equal(const struct config_row *row, const void *a, const void *b);
 

@@ -8,6 +8,22 @@
 #include <ctype.h>
 #include <string.h>
 
+/* JSON has no word without quotes, and another way to write what cannot be printed. */
+void value_write_json_text(const char *text, FILE *out)
+{
+	(void)fputc('"', out);
+	for (const char *at = text; *at; at++) {
+		unsigned char c = (unsigned char)*at;
+		if (c == '"' || c == '\\')
+			(void)fprintf(out, "\\%c", c);
+		else if (c < 0x20 || c == 0x7f)
+			(void)fprintf(out, "\\u%04x", c);
+		else
+			(void)fputc(c, out);
+	}
+	(void)fputc('"', out);
+}
+
 void value_write_text(const char *text, FILE *out)
 {
 	static const char OTHERS_READ[] =
@@ -37,10 +53,20 @@ void value_write_text(const char *text, FILE *out)
 	(void)fputc('"', out);
 }
 
-static void write_number(const struct config_row *row, int64_t number, FILE *out)
+static void write_as(const char *text, bool json, FILE *out)
+{
+	if (json)
+		value_write_json_text(text, out);
+	else
+		value_write_text(text, out);
+}
+
+static void write_number(const struct config_row *row, int64_t number, bool json, FILE *out)
 {
 	const char *word = row->words ? value_number_word(number) : NULL;
+	const char *quote = json && (word || row->type == CONFIG_TYPE_DURATION) ? "\"" : "";
 
+	(void)fputs(quote, out);
 	if (word)
 		(void)fputs(word, out);
 	else if (row->type != CONFIG_TYPE_DURATION)
@@ -49,16 +75,18 @@ static void write_number(const struct config_row *row, int64_t number, FILE *out
 		(void)fprintf(out, "%llds", (long long)number / 1000);
 	else
 		(void)fprintf(out, "%lldms", (long long)number);
+	(void)fputs(quote, out);
 }
 
-static void write_item(const struct config_row *row, const void *field, size_t index, FILE *out)
+static void write_item(
+	const struct config_row *row, const void *field, size_t index, bool json, FILE *out)
 {
 	char cidr[IP_PREFIX_TEXT_BYTES];
 	char text[KCPVPN_ENDPOINT_TEXT_BYTES];
 
 	if (row->type == CONFIG_TYPE_STRINGS) {
 		const struct config_strings *list = field;
-		value_write_text(list->items[index], out);
+		write_as(list->items[index], json, out);
 	} else if (row->type == CONFIG_TYPE_ENDPOINTS) {
 		const struct config_endpoint *e =
 			&((const struct config_endpoints *)field)->items[index];
@@ -70,8 +98,8 @@ static void write_item(const struct config_row *row, const void *field, size_t i
 	} else {
 		const struct config_cidrs *list = field;
 		bool v6 = list->items[index].family == 6;
-		(void)fprintf(
-			out, v6 ? "\"%s\"" : "%s", ip_prefix_format(&list->items[index], cidr));
+		(void)fprintf(out, v6 || json ? "\"%s\"" : "%s",
+			ip_prefix_format(&list->items[index], cidr));
 	}
 }
 
@@ -89,7 +117,16 @@ static size_t item_count(const struct config_row *row, const void *field)
 	}
 }
 
-void value_write(const struct config_row *row, const void *field, FILE *out)
+/* A word of the schema, such as 3des, needs no quotes in YAML to be read back. */
+static void write_word(const char *word, bool json, FILE *out)
+{
+	if (json)
+		value_write_json_text(word, out);
+	else
+		(void)fputs(word, out);
+}
+
+static void write_value(const struct config_row *row, const void *field, bool json, FILE *out)
 {
 	char word[64];
 
@@ -97,7 +134,7 @@ void value_write(const struct config_row *row, const void *field, FILE *out)
 		(void)fputc('[', out);
 		for (size_t i = 0; i < item_count(row, field); i++) {
 			(void)fputs(i ? ", " : "", out);
-			write_item(row, field, i, out);
+			write_item(row, field, i, json, out);
 		}
 		(void)fputc(']', out);
 		return;
@@ -105,23 +142,32 @@ void value_write(const struct config_row *row, const void *field, FILE *out)
 	if (value_is_absent(row, field))
 		return;
 	if (row->flags & CONFIG_ROW_SECRET)
-		value_write_text(VALUE_HIDDEN, out);
+		write_as(VALUE_HIDDEN, json, out);
 	else if (row->type == CONFIG_TYPE_BOOL)
 		(void)fputs(*(const bool *)field ? "true" : "false", out);
 	else if (row->type == CONFIG_TYPE_ENUM)
-		(void)fputs(config_words_at(row->words, *(const int *)field, word, sizeof(word))
-				    ? word
-				    : "?",
-			out);
+		write_word(config_words_at(row->words, *(const int *)field, word, sizeof(word))
+				   ? word
+				   : "?",
+			json, out);
 	else if (row->type == CONFIG_TYPE_WORD)
-		/* a word of the schema, such as 3des, needs no quotes to be read back */
-		(void)fputs(*(char *const *)field, out);
+		write_word(*(char *const *)field, json, out);
 	else if (row->type == CONFIG_TYPE_INT || row->type == CONFIG_TYPE_DURATION)
-		write_number(row, *(const int *)field, out);
+		write_number(row, *(const int *)field, json, out);
 	else if (row->type == CONFIG_TYPE_LONG || row->type == CONFIG_TYPE_RATE)
-		write_number(row, *(const int64_t *)field, out);
+		write_number(row, *(const int64_t *)field, json, out);
 	else
-		value_write_text(*(char *const *)field, out);
+		write_as(*(char *const *)field, json, out);
+}
+
+void value_write(const struct config_row *row, const void *field, FILE *out)
+{
+	write_value(row, field, false, out);
+}
+
+void value_write_json(const struct config_row *row, const void *field, FILE *out)
+{
+	write_value(row, field, true, out);
 }
 
 bool value_is_absent(const struct config_row *row, const void *field)

@@ -28,6 +28,7 @@ struct walk {
 	struct loader *loader;
 	const char *folder;
 	bool included;
+	bool overlay; /* not a file */
 	bool refused; /* the section was refused as a whole: do not repeat it for each key */
 	long peer;    /* index into config->peers, or TOP */
 	int error;
@@ -340,6 +341,18 @@ no_memory:
 	return TOP;
 }
 
+/* True for a peer of the files that an order took away while running. */
+static bool is_without(const struct config_reader *reader, const char *name)
+{
+	const struct config_overlay *overlay = reader ? reader->overlay : NULL;
+
+	for (size_t i = 0; overlay && i < overlay->without_count; i++) {
+		if (strcmp(overlay->without[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void walk_peer(struct walk *w, const struct tree_node *node, const struct path *peers)
 {
 	struct loader *l = w->loader;
@@ -364,9 +377,14 @@ static void walk_peer(struct walk *w, const struct tree_node *node, const struct
 	(void)snprintf(path.schema, sizeof(path.schema), "%.120s.NAME", peers->schema);
 	(void)snprintf(
 		path.shown, sizeof(path.shown), "%.120s.%.100s", peers->shown, node->key->text);
+	if (w->overlay ? config_peer_find(l->config, node->key->text) != NULL
+		       : is_without(l->reader, node->key->text))
+		return;
 	w->peer = add_peer(w, node);
-	if (w->peer != TOP)
+	if (w->peer != TOP) {
+		l->config->peers[w->peer].runtime = w->overlay;
 		walk_section(w, node, &path);
+	}
 	w->peer = TOP;
 }
 
@@ -438,10 +456,14 @@ static void walk_map(struct walk *w, const struct tree_node *map, const struct p
 		walk_entry(w, node, path);
 }
 
-int config_walk(
-	struct loader *loader, const struct tree_node *root, const char *folder, bool included)
+int config_walk(struct loader *loader, const struct tree_node *root, const char *folder,
+	bool included, bool overlay)
 {
-	struct walk w = {.loader = loader, .folder = folder, .included = included, .peer = TOP};
+	struct walk w = {.loader = loader,
+		.folder = folder,
+		.included = included,
+		.overlay = overlay,
+		.peer = TOP};
 	struct path path = {0};
 
 	if (root->kind == TREE_BAD || tree_is_empty(root))

@@ -66,6 +66,28 @@ char *control_answer_changed(const char *id, bool changed, size_t *ret_len)
 	return answer(id, "result", whole(o, failed), ret_len);
 }
 
+char *control_answer_peer_changed(
+	const char *id, bool changed, const struct control_strings *warnings, size_t *ret_len)
+{
+	json_t *o = json_object();
+	bool failed = !o;
+
+	put(o, "changed", json_boolean(changed), &failed);
+	put(o, "warnings", control_json_strings(warnings), &failed);
+	return answer(id, "result", whole(o, failed), ret_len);
+}
+
+char *control_answer_ping(const char *id, const struct control_ping *ping, size_t *ret_len)
+{
+	json_t *o = json_object();
+	bool failed = !o;
+
+	put(o, "rtt_ms", control_json_real(ping->rtt_ms), &failed);
+	put(o, "size", control_json_count(ping->size), &failed);
+	put(o, "path_mtu", control_json_count(ping->path_mtu), &failed);
+	return answer(id, "result", whole(o, failed), ret_len);
+}
+
 char *control_answer_empty(const char *id, size_t *ret_len)
 {
 	return answer(id, "result", json_object(), ret_len);
@@ -259,6 +281,34 @@ int control_hello_from_json(const json_t *doc, int64_t *ret_protocol,
 bool control_changed_from_json(const json_t *doc)
 {
 	return json_is_true(json_object_get(doc, "changed"));
+}
+
+int control_warnings_from_json(const json_t *doc, struct control_strings *ret_warnings)
+{
+	struct control_json_reader r = {.object = doc, .failed = !json_is_object(doc)};
+	struct control_strings warnings = {0};
+
+	control_json_read_strings(&r, "warnings", &warnings);
+	if (r.failed) {
+		control_strings_fini(&warnings);
+		return r.out_of_memory ? -ENOMEM : -ERR_PROTOCOL;
+	}
+	*ret_warnings = warnings;
+	return 0;
+}
+
+int control_ping_from_json(const json_t *doc, struct control_ping *ret_ping)
+{
+	struct control_json_reader r = {.object = doc, .failed = !json_is_object(doc)};
+	struct control_ping ping = {CONTROL_UNKNOWN, CONTROL_UNKNOWN, CONTROL_UNKNOWN};
+
+	control_json_read_real(&r, "rtt_ms", &ping.rtt_ms);
+	control_json_read_count(&r, "size", &ping.size);
+	control_json_read_count(&r, "path_mtu", &ping.path_mtu);
+	if (r.failed)
+		return -ERR_PROTOCOL;
+	*ret_ping = ping;
+	return 0;
 }
 
 void control_reload_fini(struct control_reload *reload)

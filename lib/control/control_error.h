@@ -32,6 +32,14 @@ enum control_error_class {
 #define CONTROL_CODE_NOT_BUILT "E-CTL-11" /* known, but not in this version */
 #define CONTROL_CODE_SOCKET "E-CTL-12"	  /* the daemon cannot listen on its control socket */
 #define CONTROL_CODE_RUNNING "E-CTL-13"	  /* a daemon answers on that socket already */
+#define CONTROL_CODE_PEER_EXISTS "E-PEER-1"  /* a peer of that name has other settings */
+#define CONTROL_CODE_PEER_FILE "E-PEER-2"    /* its file cannot be written or removed */
+#define CONTROL_CODE_PEER_INCLUDE "E-PEER-3" /* its file would not be read */
+#define CONTROL_CODE_PEER_ROUTE "E-PEER-4"   /* the host took no route to it */
+#define CONTROL_CODE_PEER_EDITED "E-PEER-5"  /* the files differ in more than that peer */
+#define CONTROL_CODE_PING_DOWN "E-PING-1"    /* no session */
+#define CONTROL_CODE_PING_LOST "E-PING-2"    /* nothing came back */
+#define CONTROL_CODE_PING_SIZE "E-PING-3"    /* cannot be sent */
 
 enum {
 	CONTROL_CODE_BYTES = 24,

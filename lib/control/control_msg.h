@@ -10,6 +10,10 @@
  *   wait       peer, for "up"|"down"                          {} once the state holds
  *   reload     dry_run                                        added, changed, removed, settings, warnings, generation
  *   peer.list  -                                              the status document
+ *   peer.add   peer, public_key, endpoints, allowed_ips       changed, warnings
+ *   peer.del   peer                                           changed, warnings
+ *   ping       peer, size, timeout_ms                         rtt_ms (null = lost), size, path_mtu
+ *   watch      -                                              {}; then notifications "watch": events [control_event.h]
  *   log        lines, follow                                  lines [{time_ms, level, text}]; then notifications "log"
  *   version    -                                              as hello
  *
@@ -37,6 +41,9 @@ enum {
 	CONTROL_ID_BYTES = 72,
 	CONTROL_PEERS_MAX = 4096, /* names in one request */
 	CONTROL_LOG_LINES_MAX = 1000,
+	CONTROL_PREFIXES_MAX = 1024, /* allowed_ips, and endpoints, of a peer given at run time */
+	CONTROL_PING_MS_MAX = 60000,
+	CONTROL_PING_MS = 1000,
 };
 
 enum control_method {
@@ -47,6 +54,10 @@ enum control_method {
 	CONTROL_WAIT,
 	CONTROL_RELOAD,
 	CONTROL_PEER_LIST,
+	CONTROL_PEER_ADD,
+	CONTROL_PEER_DEL,
+	CONTROL_PING,
+	CONTROL_WATCH,
 	CONTROL_LOG,
 	CONTROL_VERSION,
 };
@@ -54,13 +65,19 @@ enum control_method {
 struct control_request {
 	char id[CONTROL_ID_BYTES]; /* the id as JSON text; "" = notification */
 	enum control_method method;
-	struct control_strings peers; /* up, down: which; empty = all. status, wait: one or none */
-	bool wait;		      /* up: answer when the peers are up */
-	bool for_down;		      /* wait: for down, not for up */
-	bool dry_run;		      /* reload: only say what would change */
-	bool follow;		      /* log: send what comes later, too */
+	/* up, down: which; empty = all. status, wait: one or none. peer.add, peer.del, ping: one */
+	struct control_strings peers;
+	bool wait;	  /* up: answer when the peers are up */
+	bool for_down;	  /* wait: for down, not for up */
+	bool dry_run;	  /* reload: only say what would change */
+	bool follow;	  /* log: send what comes later, too */
 	int64_t lines;	  /* log: at most this many of the last lines, 0..CONTROL_LOG_LINES_MAX */
 	int64_t protocol; /* hello: the client's; CONTROL_UNKNOWN = not said */
+	char public_key[CONTROL_NAME_BYTES]; /* peer.add: base64; "" = none (kcp-go wire) */
+	struct control_strings endpoints;    /* peer.add: "host:port" */
+	struct control_strings allowed_ips;  /* peer.add */
+	int64_t size; /* ping: of the probe's datagram in bytes of UDP payload; 0 = as small as can be */
+	int64_t timeout_ms; /* ping: when it counts as lost, 1..CONTROL_PING_MS_MAX */
 };
 
 /** What a reload did, or would do. All zero is "nothing". */
@@ -75,6 +92,13 @@ struct control_reload {
 	bool dry_run;
 };
 
+/** What came of one probe. */
+struct control_ping {
+	double rtt_ms; /* CONTROL_UNKNOWN = nothing came back in time */
+	int64_t size; /* of its datagram, bytes of UDP payload; CONTROL_UNKNOWN on the kcp-go wire */
+	int64_t path_mtu; /* bytes of UDP payload, as known now */
+};
+
 /** One line of the daemon's log. */
 struct control_log_line {
 	int64_t time_ms; /* wall clock, since 1970 */
@@ -85,7 +109,7 @@ struct control_log_line {
 void control_request_fini(struct control_request *request);
 void control_reload_fini(struct control_reload *reload);
 
-/** True for what only writers may ask: up, down, reload (also as a dry run: it reads files as root). */
+/** True for what only writers may ask: up, down, peer.add, peer.del, reload (also as a dry run: it reads files as root). */
 bool control_request_writes(const struct control_request *request);
 
 /** "hello", "up", ... */
@@ -114,6 +138,10 @@ char *control_request_encode(const struct control_request *request, size_t *ret_
 char *control_answer_hello(
 	const char *id, const char *version, const char *network, size_t *ret_len);
 char *control_answer_changed(const char *id, bool changed, size_t *ret_len);
+/** Of peer.add and peer.del. */
+char *control_answer_peer_changed(
+	const char *id, bool changed, const struct control_strings *warnings, size_t *ret_len);
+char *control_answer_ping(const char *id, const struct control_ping *ping, size_t *ret_len);
 char *control_answer_empty(const char *id, size_t *ret_len);
 char *control_answer_status(const char *id, const struct control_status *status, size_t *ret_len);
 char *control_answer_reload(const char *id, const struct control_reload *reload, size_t *ret_len);
@@ -153,6 +181,12 @@ int control_hello_from_json(const struct json_t *doc, int64_t *ret_protocol,
 
 /** Reads the result of `up` and `down`: false also if it makes no sense. */
 bool control_changed_from_json(const struct json_t *doc);
+
+/** Reads the warnings beside it. @ret_warnings is owned by the caller on success. @return 0, -ERR_PROTOCOL, -ENOMEM */
+int control_warnings_from_json(const struct json_t *doc, struct control_strings *ret_warnings);
+
+/** Reads the result of `ping`. @return 0 or -ERR_PROTOCOL */
+int control_ping_from_json(const struct json_t *doc, struct control_ping *ret_ping);
 
 /** Reads the result of `reload`. @ret_reload is owned by the caller on success. @return 0, -ERR_PROTOCOL, -ENOMEM */
 int control_reload_from_json(const struct json_t *doc, struct control_reload *ret_reload);

@@ -27,6 +27,10 @@ enum param {
 	PARAM_FOLLOW = 1 << 6,
 	PARAM_PROTOCOL = 1 << 7,
 	PARAM_VERSION = 1 << 8,
+	PARAM_SPEC = 1 << 9, /* public_key, endpoints, allowed_ips */
+	PARAM_SIZE = 1 << 10,
+	PARAM_TIMEOUT = 1 << 11,
+	PARAM_PEER_NEEDED = 1 << 12, /* cannot be left out */
 };
 
 static const struct {
@@ -40,6 +44,10 @@ static const struct {
 	[CONTROL_WAIT] = {"wait", PARAM_PEER | PARAM_FOR},
 	[CONTROL_RELOAD] = {"reload", PARAM_DRY_RUN},
 	[CONTROL_PEER_LIST] = {"peer.list", 0},
+	[CONTROL_PEER_ADD] = {"peer.add", PARAM_PEER | PARAM_PEER_NEEDED | PARAM_SPEC},
+	[CONTROL_PEER_DEL] = {"peer.del", PARAM_PEER | PARAM_PEER_NEEDED},
+	[CONTROL_PING] = {"ping", PARAM_PEER | PARAM_PEER_NEEDED | PARAM_SIZE | PARAM_TIMEOUT},
+	[CONTROL_WATCH] = {"watch", 0},
 	[CONTROL_LOG] = {"log", PARAM_LINES | PARAM_FOLLOW},
 	[CONTROL_VERSION] = {"version", 0},
 };
@@ -47,6 +55,7 @@ static const struct {
 enum {
 	METHOD_COUNT = sizeof(methods) / sizeof(methods[0]),
 	ECHO_BYTES = 120, /* of a client's own words in an error text */
+	TEXT_MAX = 300,	  /* an endpoint or a prefix */
 };
 
 const char *control_method_str(enum control_method method)
@@ -57,6 +66,8 @@ const char *control_method_str(enum control_method method)
 void control_request_fini(struct control_request *request)
 {
 	control_strings_fini(&request->peers);
+	control_strings_fini(&request->endpoints);
+	control_strings_fini(&request->allowed_ips);
 	*request = (struct control_request){0};
 }
 
@@ -66,11 +77,15 @@ bool control_request_writes(const struct control_request *request)
 	case CONTROL_METHOD_UP:
 	case CONTROL_METHOD_DOWN:
 	case CONTROL_RELOAD:
+	case CONTROL_PEER_ADD:
+	case CONTROL_PEER_DEL:
 		return true;
 	case CONTROL_HELLO:
 	case CONTROL_STATUS:
 	case CONTROL_WAIT:
 	case CONTROL_PEER_LIST:
+	case CONTROL_PING:
+	case CONTROL_WATCH:
 	case CONTROL_LOG:
 	case CONTROL_VERSION:
 		return false;
@@ -135,6 +150,33 @@ static bool read_peers(const json_t *array, struct control_request *request)
 	return true;
 }
 
+/* Texts of bounded length; what they mean is for the configuration's own parser to judge. */
+static bool read_texts(const json_t *array, struct control_strings *list)
+{
+	if (!json_is_array(array) || json_array_size(array) > CONTROL_PREFIXES_MAX)
+		return false;
+	for (size_t i = 0; i < json_array_size(array); i++) {
+		const json_t *item = json_array_get(array, i);
+		size_t len = json_string_length(item);
+		if (!json_is_string(item) || len == 0 || len > TEXT_MAX ||
+			control_strings_add(list, json_string_value(item)))
+			return false;
+	}
+	return true;
+}
+
+static bool read_public_key(const json_t *value, struct control_request *request)
+{
+	size_t len = json_string_length(value);
+
+	if (json_is_null(value))
+		return true;
+	if (!json_is_string(value) || len >= sizeof(request->public_key))
+		return false;
+	memcpy(request->public_key, json_string_value(value), len + 1);
+	return true;
+}
+
 static bool read_flag(const json_t *value, bool *ret_flag)
 {
 	*ret_flag = json_is_true(value);
@@ -186,6 +228,16 @@ static bool read_param(
 		return read_number(value, INT32_MAX, &request->protocol);
 	if ((allowed & PARAM_VERSION) && !strcmp(key, "version"))
 		return json_is_string(value);
+	if ((allowed & PARAM_SPEC) && !strcmp(key, "public_key"))
+		return read_public_key(value, request);
+	if ((allowed & PARAM_SPEC) && !strcmp(key, "endpoints"))
+		return read_texts(value, &request->endpoints);
+	if ((allowed & PARAM_SPEC) && !strcmp(key, "allowed_ips"))
+		return read_texts(value, &request->allowed_ips);
+	if ((allowed & PARAM_SIZE) && !strcmp(key, "size"))
+		return read_number(value, UINT16_MAX, &request->size);
+	if ((allowed & PARAM_TIMEOUT) && !strcmp(key, "timeout_ms"))
+		return read_number(value, CONTROL_PING_MS_MAX, &request->timeout_ms);
 	*ret_known = false;
 	return false;
 }
@@ -236,7 +288,10 @@ static int read_request(json_t *root, struct control_request *request, struct co
 		if (strcmp(method, methods[i].name) != 0)
 			continue;
 		request->method = (enum control_method)i;
-		return read_params(json_object_get(root, "params"), request, err);
+		int rc = read_params(json_object_get(root, "params"), request, err);
+		if (!rc && (methods[i].params & PARAM_PEER_NEEDED) && request->peers.count == 0)
+			return refuse(err, CONTROL_CODE_PARAMS, "\"%s\" needs a peer", method);
+		return rc;
 	}
 	return refuse(err, CONTROL_CODE_METHOD, "unknown method \"%s\"", method);
 }
@@ -244,8 +299,10 @@ static int read_request(json_t *root, struct control_request *request, struct co
 int control_request_decode(const char *line, size_t len, struct control_request *ret_request,
 	struct control_error *err)
 {
-	struct control_request request = {
-		.id = "null", .lines = CONTROL_LOG_LINES_MAX, .protocol = CONTROL_UNKNOWN};
+	struct control_request request = {.id = "null",
+		.lines = CONTROL_LOG_LINES_MAX,
+		.protocol = CONTROL_UNKNOWN,
+		.timeout_ms = CONTROL_PING_MS};
 	json_error_t why;
 	json_t *root;
 	int rc;
@@ -260,7 +317,7 @@ int control_request_decode(const char *line, size_t len, struct control_request 
 	if (rc) {
 		*ret_request = (struct control_request){0};
 		memcpy(ret_request->id, request.id, sizeof(request.id));
-		control_strings_fini(&request.peers);
+		control_request_fini(&request);
 		return rc;
 	}
 	*ret_request = request;
@@ -296,6 +353,21 @@ static json_t *params_of(const struct control_request *request)
 				  params, "lines", control_json_count(request->lines)) != 0;
 	if ((allowed & PARAM_FOLLOW) && request->follow)
 		failed |= json_object_set_new(params, "follow", json_true()) != 0;
+	if ((allowed & PARAM_SPEC) && request->public_key[0])
+		failed |= json_object_set_new(params, "public_key",
+				  control_json_text(request->public_key)) != 0;
+	if ((allowed & PARAM_SPEC) && request->endpoints.count)
+		failed |= json_object_set_new(params, "endpoints",
+				  control_json_strings(&request->endpoints)) != 0;
+	if ((allowed & PARAM_SPEC) && request->allowed_ips.count)
+		failed |= json_object_set_new(params, "allowed_ips",
+				  control_json_strings(&request->allowed_ips)) != 0;
+	if ((allowed & PARAM_SIZE) && request->size > 0)
+		failed |=
+			json_object_set_new(params, "size", control_json_count(request->size)) != 0;
+	if ((allowed & PARAM_TIMEOUT) && request->timeout_ms > 0)
+		failed |= json_object_set_new(params, "timeout_ms",
+				  control_json_count(request->timeout_ms)) != 0;
 	if (!failed)
 		return params;
 	json_decref(params);

@@ -272,6 +272,7 @@ static enum kcp_input_verdict input(
 			kcp->probe |= KCP_PROBE_TELL;
 			break;
 		case KCP_CMD_WINS:
+			kcp->stats.told_windows++;
 			break;
 		case KCP_CMD_DGRAM: /* cmd_known() keeps the native ones out */
 		case KCP_CMD_RACK:

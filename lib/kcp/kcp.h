@@ -134,6 +134,7 @@ struct kcp_stats {
 	uint64_t fast_segments;	  /* resent for later acks */
 	uint64_t early_segments;  /* resent for a later ack with nothing new to send */
 	uint64_t repeat_segments; /* data that was here before */
+	uint64_t told_windows;	  /* WINS received */
 	uint64_t out_of_window;	  /* data beyond the receive window */
 	uint64_t bad_ack;	  /* ACK of what was never sent */
 	uint64_t bad_una;	  /* una beyond what was sent; ignored */

@@ -34,6 +34,7 @@ enum {
 	DRAIN_UNITS = 10, /* at most */
 	CRUISE_PERCENT = 100,
 	CRUISE_QUEUED_PERCENT = 96, /* with a queue that stands */
+	SWAYS = 2,		    /* so much above the smallest is no queue */
 	GRAIN_PACKETS =
 		16, /* with more, half a packet is less than what a flow beside it would take */
 	GRAIN_MOST_PERCENT = 10,
@@ -97,6 +98,8 @@ static uint32_t grain_percent(const struct kcp_lt *lt)
 	uint64_t percent;
 
 	if (product == 0 || product > GRAIN_PACKETS * (uint64_t)lt->datagram_bytes)
+		return 0;
+	if (lt->rtt.srtt_us <= lt->rtt.min_us + SWAYS * lt->rtt.sway_us)
 		return 0;
 	percent = (uint64_t)lt->datagram_bytes * 50 / product;
 	return percent < GRAIN_MOST_PERCENT ? (uint32_t)percent : GRAIN_MOST_PERCENT;

@@ -3,6 +3,9 @@
  * window made for the old one is too small. After 5 s without seeing it again the path is drained for a moment; what is seen
  * then is believed if the smallest was not seen for 10 s, so that one look that others' queues spoiled changes nothing.
  *
+ * A queue grows and shrinks over a round trip; what differs from one packet to the next is the way's own sway (a radio's turns, a
+ * peer that was late to report), and no pace makes it less. Who paces himself far down because of it gives his path away.
+ *
  * Hardly any round trip is the smallest to the microsecond; a little above it is as good.
  */
 #include "kcp/kcp_lt_rtt.h"
@@ -17,6 +20,12 @@ void kcp_lt_rtt_add(struct kcp_lt_rtt *rtt, int64_t rtt_us, struct mono now)
 	if (rtt_us < 1)
 		rtt_us = 1;
 	rtt->srtt_us = rtt->srtt_us ? rtt->srtt_us + (rtt_us - rtt->srtt_us) / 8 : rtt_us;
+	if (rtt->last_us > 0) {
+		int64_t change_us =
+			rtt_us > rtt->last_us ? rtt_us - rtt->last_us : rtt->last_us - rtt_us;
+		rtt->sway_us += (change_us - rtt->sway_us) / 8;
+	}
+	rtt->last_us = rtt_us;
 	if (rtt_us < rtt->lowest_us)
 		rtt->lowest_us = rtt_us;
 	if (rtt_us < rtt->look_us)

@@ -19,6 +19,8 @@ enum {
 struct kcp_lt_rtt {
 	int64_t min_us;	       /* 0 = unknown */
 	int64_t srtt_us;       /* 0 = unknown */
+	int64_t sway_us;       /* smoothed change from one to the next */
+	int64_t last_us;       /* the newest; 0 = none */
 	int64_t lowest_us;     /* of this round; INT64_MAX = none */
 	int64_t look_us;       /* lowest since the look began */
 	struct mono min_at;    /* seen last */

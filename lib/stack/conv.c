@@ -327,6 +327,7 @@ void kcpvpn_conv_stats(const struct kcpvpn_conv *conv, struct kcpvpn_conv_stats 
 	ret->out_segments = sum.out_segments;
 	ret->in_segments = sum.in_segments;
 	ret->duplicates = sum.duplicates;
+	ret->told_windows = kcp_stats(conv->kcp)->told_windows;
 	ret->fec_recovered = sum.fec_recovered;
 	ret->fec_parity_in = sum.fec_parity_in;
 	ret->fec_parity_out = sum.fec_parity_out;

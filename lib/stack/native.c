@@ -379,6 +379,7 @@ free_peer:
 void kcpvpn_native_remove_peer(struct kcpvpn_native *native, struct kcpvpn_peer *peer)
 {
 	native_call_cancel(peer);
+	native_ping_forget(peer);
 	native_session_erase_all(peer);
 	native_data_fini(peer);
 	wheel_disarm(&native->wheel, &peer->timer);

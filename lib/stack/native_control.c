@@ -73,7 +73,9 @@ static void act_on(struct kcpvpn_peer *peer, struct native_reply *reply,
 		/* It is said on shard 0. */
 		reply->closed = !native_is_follower(peer->native);
 		return;
-	case SESSION_CONTROL_PONG: /* that something authentic came is all it means */
+	case SESSION_CONTROL_PONG: /* mostly, that something authentic came is all it means */
+		native_ping_answered(peer, tlv->token, now);
+		return;
 	case SESSION_CONTROL_PADDING:
 	case SESSION_CONTROL_OPTIONAL:
 		return;

@@ -23,6 +23,7 @@
 #include "session/answer_cache.h"
 #include "session/attempt.h"
 #include "session/init_guard.h"
+#include "session/session_control.h"
 #include "session/token_bucket.h"
 #include "stack/native.h"
 #include "stack/native_data.h"
@@ -195,6 +196,15 @@ struct native_secrets {
 	struct handshake_keys keys;
 };
 
+/** A probe that the program asked for. */
+struct native_ping {
+	struct kcpvpn_peer *peer; /* NULL = never used, or the peer is gone */
+	uint64_t number;
+	uint8_t token[SESSION_CONTROL_TOKEN_BYTES];
+	struct mono sent_at;
+	int64_t took_us; /* -1 = no answer yet */
+};
+
 struct kcpvpn_native {
 	struct kcpvpn_native_config config; /* its key pointers are NULL */
 	struct rand_source random;
@@ -229,6 +239,9 @@ struct kcpvpn_native {
 	size_t port_count;
 	struct kcpvpn_native_stats stats; /* of both halves, but for what is asked of others */
 	struct native_data_node data;
+	uint64_t pings_sent;
+	struct native_ping
+		pings[KCPVPN_NATIVE_PINGS_MAX]; /* the n-th stands at n modulo the size */
 };
 
 /** A follower has no handshakes: what needs them is told to the leader. */
@@ -250,6 +263,12 @@ void native_peer_judge(struct kcpvpn_peer *peer);
 
 /** Leader and follower: by the number in messages. @return NULL if there is none */
 struct kcpvpn_peer *native_peer_by_id(const struct kcpvpn_native *native, uint64_t id);
+
+/** A PONG came. */
+void native_ping_answered(struct kcpvpn_peer *peer, const uint8_t *token, struct mono now);
+
+/** The peer is about to go. */
+void native_ping_forget(struct kcpvpn_peer *peer);
 
 /** @public_key  KCPVPN_NATIVE_KEY_BYTES   @return NULL if no peer has it */
 struct kcpvpn_peer *native_peer_by_key(

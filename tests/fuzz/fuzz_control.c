@@ -3,6 +3,7 @@
  * as an answer with each kind of result (what a socket given by --control may send to kcpctl). What decodes must encode,
  * and decode again to the same.
  */
+#include "control/control_event.h"
 #include "control/control_msg.h"
 #include "control/control_status.h"
 
@@ -41,6 +42,9 @@ static void request(const char *line, size_t len)
 	must(control_request_decode(encoded, encoded_len - 1, &again, &err) == 0);
 	must(again.method == request.method && again.peers.count == request.peers.count);
 	must(!strcmp(again.id, request.id));
+	must(!strcmp(again.public_key, request.public_key));
+	must(again.endpoints.count == request.endpoints.count);
+	must(again.allowed_ips.count == request.allowed_ips.count && again.size == request.size);
 	free(encoded);
 	control_request_fini(&again);
 	control_request_fini(&request);
@@ -52,6 +56,9 @@ static void answer(const char *line, size_t len)
 	struct control_status status;
 	struct control_reload reload;
 	struct control_log_line log_line;
+	struct control_strings warnings;
+	struct control_event event;
+	struct control_ping ping;
 	char daemon[CONTROL_NAME_BYTES];
 	char network[CONTROL_NAME_BYTES];
 	int64_t protocol;
@@ -71,6 +78,14 @@ static void answer(const char *line, size_t len)
 		}
 		if (control_reload_from_json(answer.result, &reload) == 0)
 			control_reload_fini(&reload);
+		if (control_warnings_from_json(answer.result, &warnings) == 0)
+			control_strings_fini(&warnings);
+		(void)control_ping_from_json(answer.result, &ping);
+		for (size_t i = 0; control_event_from_json(answer.result, i, &event) == 0; i++) {
+			char *line_again = control_event_encode(&event, 1, NULL);
+			must(line_again != NULL);
+			free(line_again);
+		}
 		for (size_t i = 0; control_log_from_json(answer.result, i, &log_line) == 0; i++)
 			must(log_line.text != NULL);
 	}

@@ -90,7 +90,14 @@ says "peer show" 0 'connecting' peer show c
 says "log" 0 'network hub is up' log
 says "help" 0 'status' help
 says "an unknown verb" 2 'did you mean "status"' statsu
-says "a verb of later versions" 2 'not in this version' top
+says "ping" 0 '2 sent, 2 answered, 0 % lost' ping b -c 2
+says "ping with a size, which this wire has not" 2 'E-PING-3' ping b -s 1000
+says "ping of a peer that connects" 1 'E-PING-1' ping c
+says "top, not in a terminal" 0 '^b +(up|degraded) ' top -c 1
+says "metrics" 0 'vpnd_peer_state\{network="hub",peer="c",state="connecting"\} 1' metrics
+says "doctor" 0 'the daemon' doctor "$HUB"
+says "completion" 0 'complete -F _kcpctl kcpctl' completion bash
+says "help of a code" 0 'No daemon listens' help E-CONN-1
 says "an unknown option" 2 '' status --frob
 says "config check of a good file" 0 '' config check "$HUB"
 sed 's/allowed_ips/allowed_ip/' "$HUB" >"$RUN_DIR/bad.yaml"

@@ -44,6 +44,8 @@ enum {
 		72,			/* UDP payload less the largest inner packet of one piece */
 	KCPVPN_NATIVE_TARGETS_MAX = 8,	/* addresses a peer is called at */
 	KCPVPN_NATIVE_PIECES_MAX = 128, /* of one message */
+	KCPVPN_NATIVE_PINGS_MAX = 16,	/* that wait for their answers, of all peers together */
+	KCPVPN_NATIVE_PING_MIN_BYTES = 96, /* least size that can be chosen */
 };
 
 struct kcpvpn_native_config {
@@ -292,6 +294,20 @@ KCPVPN_API uint32_t kcpvpn_peer_tun_mtu(const struct kcpvpn_peer *peer);
  * segments, each of which is at most kcpvpn_peer_tun_mtu() long as a packet of its own.
  */
 KCPVPN_API uint32_t kcpvpn_peer_super_max(const struct kcpvpn_peer *peer);
+
+/**
+ * Sends a probe that the peer answers, at once, past everything that waits: how long the way there and back takes now.
+ *
+ * @size_bytes  of its datagram in UDP payload, KCPVPN_NATIVE_PING_MIN_BYTES..; it may be more than the path is known to
+ *              carry. 0 = as small as can be
+ * @ret_ping    for kcpvpn_peer_pong(); beyond KCPVPN_NATIVE_PINGS_MAX the oldest one is forgotten
+ * @return      0; -ENOTCONN without a session; -EMSGSIZE beyond what this node ever sends, or below the least
+ */
+KCPVPN_API int kcpvpn_peer_ping(
+	struct kcpvpn_peer *peer, uint32_t size_bytes, int64_t now_us, uint64_t *ret_ping);
+
+/** @return microseconds from the probe to its answer; -1 = none came yet, or it is forgotten */
+KCPVPN_API int64_t kcpvpn_peer_pong(const struct kcpvpn_peer *peer, uint64_t ping);
 
 /** A pointer of the program's own, NULL at first. The library never looks at it. */
 KCPVPN_API void kcpvpn_peer_set_user(struct kcpvpn_peer *peer, void *user);

@@ -65,6 +65,8 @@ struct kcpvpn_conv_stats {
 	uint64_t fec_recovered;
 	uint64_t fec_parity_in;
 	uint64_t fec_parity_out;
+	uint64_t
+		told_windows; /* answers to kcpvpn_conv_probe(), and others that say the same (WINS) */
 	uint64_t drop_segment; /* malformed KCP segments or FEC headers from this peer */
 	uint64_t
 		fec_numbers_in; /* datagrams that the peer numbered for FEC: those that came and those missing between */

@@ -6,6 +6,7 @@
 #include "cli/client.h"
 #include "cli/options.h"
 
+#include "control/control_event.h"
 #include "control/control_msg.h"
 
 #include <criterion/criterion.h>
@@ -42,6 +43,10 @@ struct fake {
 	bool last_dry_run, last_for_down, last_wait, last_follow;
 	int64_t last_lines;
 	size_t last_names;
+	int peer_orders, pongs;
+	size_t last_ips, last_endpoints;
+	char last_key[64];
+	int64_t last_size;
 };
 
 struct run {
@@ -59,6 +64,7 @@ static char *answer_of(struct fake *fake, const struct control_request *request)
 	struct control_error error = {0};
 	struct control_reload reload = {.generation = 2};
 	struct control_log_line line = {1700000000000, "info", "hello \033[2J"};
+	struct control_ping ping = {.size = CONTROL_UNKNOWN, .path_mtu = 1400};
 	struct control_status status;
 	struct control_peer *peer;
 	char *text;
@@ -75,7 +81,8 @@ static char *answer_of(struct fake *fake, const struct control_request *request)
 			"permission denied");
 		return control_answer_error(request->id, &error, NULL);
 	}
-	if (request->peers.count && strcmp(request->peers.items[0], "branch") != 0) {
+	if (request->peers.count && request->method != CONTROL_PEER_ADD &&
+		strcmp(request->peers.items[0], "branch") != 0) {
 		control_error_no_peer(&error, request->peers.items[0]);
 		return control_answer_error(request->id, &error, NULL);
 	}
@@ -103,6 +110,22 @@ static char *answer_of(struct fake *fake, const struct control_request *request)
 		text = control_answer_reload(request->id, &reload, NULL);
 		control_reload_fini(&reload);
 		return text;
+	case CONTROL_PEER_ADD:
+	case CONTROL_PEER_DEL:
+		fake->last_ips = request->allowed_ips.count;
+		fake->last_endpoints = request->endpoints.count;
+		snprintf(fake->last_key, sizeof(fake->last_key), "%s", request->public_key);
+		control_strings_add(&reload.warnings, "E-PEER-4 no route\033");
+		text = control_answer_peer_changed(
+			request->id, fake->peer_orders++ == 0, &reload.warnings, NULL);
+		control_reload_fini(&reload);
+		return text;
+	case CONTROL_PING:
+		fake->last_size = request->size;
+		ping.rtt_ms = fake->pongs-- > 0 ? 12.5 : CONTROL_UNKNOWN;
+		return control_answer_ping(request->id, &ping, NULL);
+	case CONTROL_WATCH:
+		return control_answer_empty(request->id, NULL);
 	case CONTROL_LOG:
 		fake->last_lines = request->lines;
 		fake->last_follow = request->follow;
@@ -150,6 +173,14 @@ static void serve_line(struct fake *fake, int fd, const char *line, size_t len)
 	if (request.method == CONTROL_LOG && request.follow) {
 		struct control_log_line later = {1700000001000, "warn", "later"};
 		text = control_answer_log(NULL, &later, 1, NULL);
+		(void)send(fd, text, strlen(text), MSG_NOSIGNAL);
+		free(text);
+		shutdown(fd, SHUT_RDWR);
+	}
+	if (request.method == CONTROL_WATCH) {
+		struct control_event event = {CONTROL_EVENT_PEER, 1700000001000, "branch\033",
+			CONTROL_UP, CONTROL_DOWN, CONTROL_UNKNOWN};
+		text = control_event_encode(&event, 1, NULL);
 		(void)send(fd, text, strlen(text), MSG_NOSIGNAL);
 		free(text);
 		shutdown(fd, SHUT_RDWR);
@@ -249,7 +280,8 @@ static struct run run(const char *line)
 		.err = open_memstream(&last.err, &err_len),
 		.run_dir = run_dir,
 		.etc_dir = etc_dir,
-		.systemd_dir = systemd_dir};
+		.systemd_dir = systemd_dir,
+		.in_fd = -1};
 	last.status = cli_run(&cli, argc, argv);
 	fclose(cli.out);
 	fclose(cli.err);
@@ -333,6 +365,81 @@ Test(command, log_follow_prints_what_comes)
 	expect("log -f", 1, "later\n", "E-CONN-6"); /* the daemon ends: so does the log */
 }
 
+Test(command, peers_at_run_time)
+{
+	struct fake *fake = start_fake("office", GOOD);
+
+	expect("peer add lap --public-key K= --endpoint a:1,b:2 --allowed-ips 10.1.0.0/16, "
+	       "--allowed-ips fd00::/8",
+		0, "office: peer lap added\n", "kcpctl: E-PEER-4 no route?\n");
+	cr_assert_str_eq(fake->last_key, "K=");
+	cr_assert_eq(fake->last_endpoints, 2);
+	cr_assert_eq(fake->last_ips, 2);
+	expect("peer add lap", 0, "office: peer lap added already, nothing to do\n", "");
+	expect("-q peer add lap", 0, "", "no route");
+	expect("peer add lap -o json", 0, "\"changed\": false", "");
+	expect("peer del branch", 0, "office: peer branch removed already, nothing to do\n", "");
+	expect("peer add lap --save", 1, "",
+		"E-PEER-2 where the daemon's configuration stands is not known");
+	expect("peer del branch --save", 1, "", "E-PEER-2");
+}
+
+Test(command, ping_tells_and_sums_up)
+{
+	struct fake *fake = start_fake("office", GOOD);
+
+	fake->pongs = 1;
+	expect("ping branch -c 2", 0,
+		"branch: seq=1 time=12.5 ms\nbranch: seq=2 no answer within 2 s\n", "");
+	fake->pongs = 1;
+	expect("ping branch -c 1 -s 1200", 0, "1 sent, 1 answered, 0 % lost, path mtu 1400\n", "");
+	cr_assert_eq(fake->last_size, 1200);
+	fake->pongs = 1;
+	expect("ping branch -c 1 -o json", 0,
+		"{\"peer\":\"branch\",\"seq\":1,\"rtt_ms\":12.5,\"size\":null,\"path_mtu\":1400}\n",
+		"");
+	fake->pongs = 0;
+	expect("ping branch -c 1", 8, "100 % lost", "E-PING-2");
+	expect("ping ghost", 6, "", "no peer");
+}
+
+Test(command, watch_metrics_top)
+{
+	start_fake("office", GOOD);
+	expect("watch", 1, "peer branch?: up (was down)\n", "E-CONN-6"); /* the daemon ends */
+	expect("watch --json", 1, "\"event\":\"peer\"", "E-CONN-6");
+	expect("metrics", 0, "vpnd_peer_state{network=\"office\",peer=\"branch\",state=\"up\"} 1\n",
+		"");
+	expect("top -c 1", 0, "branch               up", "");
+	expect("top -o json", 2, "", "has no JSON");
+}
+
+Test(command, schemas_and_completion_need_no_daemon)
+{
+	json_t *doc = json_loads(run("config schema").out, 0, NULL);
+
+	cr_assert(json_object_get(json_object_get(doc, "properties"), "interface"));
+	json_decref(doc);
+	doc = json_loads(run("config schema --status").out, 0, NULL);
+	cr_assert(json_object_get(json_object_get(doc, "properties"), "peers"));
+	json_decref(doc);
+	expect("completion bash", 0, "complete -F _kcpctl kcpctl\n", "");
+	expect("completion zsh", 0, "#compdef kcpctl\n", "");
+	expect("completion fish", 0, "complete -c kcpctl -f -n __fish_use_subcommand -a status",
+		"");
+}
+
+Test(command, doctor_without_anything)
+{
+	struct run r = run("doctor");
+
+	cr_assert(strstr(r.out, "E-DOC-16  no daemon answers"), "%s", r.out);
+	cr_assert(r.status == 0 || r.status == 1, "by the machine that the test runs on");
+	json_t *doc = json_loads(run("doctor --json").out, 0, NULL);
+	cr_assert(json_is_array(json_object_get(doc, "findings")));
+	json_decref(doc);
+}
+
 Test(command, exit_2_usage)
 {
 	expect("", 2, "", "E-CLI-6");
@@ -355,12 +462,14 @@ Test(command, exit_2_usage)
 	expect("--json=x status", 2, "", "unknown option");
 	expect("-n ../etc status", 2, "", "is not the name of a network");
 	expect("help nonsense", 2, "", "unknown verb");
-	for (const char *verbs[] = {"top", "watch --json", "ping branch -c 3", "doctor",
-		     "peer add x --save", "peer del x", "config schema", "metrics",
-		     "completion bash", "-n office ping a -s 5", NULL},
-			**verb = verbs;
-		*verb; verb++)
-		expect(*verb, 2, "", "is not in this version");
+	expect("peer add a/b", 2, "", "is no name for a peer");
+	expect("peer add x --preshared-key-file f", 2, "", "needs --save");
+	expect("ping", 2, "", "usage: kcpctl ping PEER");
+	expect("ping branch -c x", 2, "", "is not a number from 0 to");
+	expect("ping branch -s 65536", 2, "", "is not a number from 0 to 65535");
+	expect("ping branch -s -1", 2, "", "is not a number");
+	expect("completion tcsh", 2, "", "is not bash, zsh or fish");
+	expect("up -c 3", 2, "", "\"up\" takes no option --count");
 }
 
 Test(command, exit_2_several_daemons)
@@ -526,7 +635,8 @@ Test(command, help_needs_nothing)
 	expect("help", 0, "status [PEER]", "");
 	expect("--help", 0, "Exit: 0 ok", "");
 	expect("status -h", 0, "kcpctl status [PEER] [--json] [--check]", "");
-	expect("help peer", 0, "kcpctl peer add NAME\n", "");
+	expect("help peer", 0, "kcpctl peer add NAME [--public-key KEY] [--endpoint HOST:PORT]",
+		"");
 	expect("help E-CONN-1", 0, "E-CONN-1\n", "");
 	expect("help e-cfg-12", 0, "E-CFG-12\n", "");
 	expect("help E-XYZ-1", 2, "", "no error has the code");

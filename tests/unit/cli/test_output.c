@@ -307,3 +307,45 @@ Test(output, milliseconds)
 	cr_assert_str_eq(output_ms(1234.5, text), "1234 ms");
 	cr_assert_str_eq(output_ms(-1, text), "-");
 }
+
+static void print_metrics(const struct cli *cli)
+{
+	struct control_status s;
+
+	picture(&s);
+	strcpy(s.version, "0.1.0");
+	strcpy(s.wire, "native");
+	s.config.generation = 3;
+	s.peers[0].rate_bps = 80000000;
+	s.peers[1].retransmits = 17;
+	control_peer_add_drop(&s.peers[1], "in_source", 4);
+	strcpy(s.peers[1].name, "q\"\\\n\033");
+	output_metrics(cli, &s);
+	control_status_fini(&s);
+}
+
+Test(output, metrics)
+{
+	golden("metrics", print_metrics, false);
+}
+
+static void print_events(const struct cli *cli)
+{
+	static const struct control_event events[] = {
+		{CONTROL_EVENT_NETWORK, 1700000000000, "office", CONTROL_DEGRADED, CONTROL_UNKNOWN,
+			3},
+		{CONTROL_EVENT_PEER, 1700000000000, "branch", CONTROL_UP, CONTROL_CONNECTING, -1},
+		{CONTROL_EVENT_ADDED, 1700000001000, "lap\033", CONTROL_IDLE, CONTROL_UNKNOWN, -1},
+		{CONTROL_EVENT_REMOVED, 1700000001000, "old", CONTROL_UNKNOWN, CONTROL_DOWN, -1},
+		{CONTROL_EVENT_CONFIG, 1700000002000, "office", CONTROL_UNKNOWN, CONTROL_UNKNOWN,
+			4}};
+
+	setenv("TZ", "UTC", 1);
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		output_event(cli, &events[i]);
+}
+
+Test(output, events)
+{
+	golden("events", print_events, false);
+}

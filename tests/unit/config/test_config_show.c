@@ -270,3 +270,47 @@ Test(diff, inherited_values)
 	cr_assert_eq(diff.global_count, 1u);
 	config_diff_fini(&diff);
 }
+
+static char *show_json(const struct config *config, bool effective)
+{
+	char *text = NULL;
+
+	cr_assert_eq(config_show_json(config, effective, &text), 0);
+	return text;
+}
+
+Test(config_show, as_json)
+{
+	struct config *config = parse_good(RICH);
+	char *text = show_json(config, false);
+	static const char *const parts[] = {"\"version\": 1,", "\"wire\": \"kcp-go\"",
+		"\"name\": \"no\"", "\"addresses\": [\"10.40.0.1/24\", \"fd40::1/64\"]",
+		"\"mtu\": 1280", "\"crypt\": \"3des\"", "\"conv\": 7", "\"queue\": \"1234ms\"",
+		"\"keepalive\": \"off\"", "\"table\": \"main\"", "\"metric\": 4294967295",
+		"\"key\": \"(hidden)\"", "\"admin_group\": \"0123\"", "\"persistent\": true",
+		"\"empty\": {}", "\"endpoints\": [\"a.example.net:1\", \"[2001:db8::1]:2\"]"};
+
+	for (size_t i = 0; i < COUNT(parts); i++)
+		cr_assert(strstr(text, parts[i]), "no %s in\n%s", parts[i], text);
+	cr_assert_eq(strstr(text, "pass"), NULL, "the key stays hidden");
+	cr_assert_eq(strstr(text, "level\": \"info"), NULL);
+	free(text);
+	text = show_json(config, true);
+	cr_assert(strstr(text, "\"max_overhead\"") == NULL, "not on this wire");
+	cr_assert(strstr(text, "\"sndwnd\": 1024"));
+	cr_assert_eq(strstr(text, "pass"), NULL);
+	free(text);
+	config_free(config);
+}
+
+Test(config_show, json_escapes)
+{
+	struct config *config =
+		parse_good("version: 1\nwire: kcp-go\n"
+			   "kcp_go: {key_file: \"/x/a\\\"b\\\\c\", allow_unauthenticated: true}\n");
+	char *text = show_json(config, false);
+
+	cr_assert(strstr(text, "\"key_file\": \"/x/a\\\"b\\\\c\""), "%s", text);
+	free(text);
+	config_free(config);
+}

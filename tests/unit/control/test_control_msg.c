@@ -35,13 +35,24 @@ Test(control_msg, requests_round_trip)
 		{.id = "6", .method = CONTROL_PEER_LIST},
 		{.id = "7", .method = CONTROL_LOG, .lines = 20, .follow = true},
 		{.id = "", .method = CONTROL_VERSION},
+		{.id = "8", .method = CONTROL_PEER_ADD, .public_key = "K="},
+		{.id = "9", .method = CONTROL_PEER_DEL},
+		{.id = "10", .method = CONTROL_PING, .size = 1200, .timeout_ms = 250},
+		{.id = "11", .method = CONTROL_WATCH},
 	};
 
 	for (size_t i = 0; i < sizeof(in) / sizeof(in[0]); i++) {
 		struct control_request out;
 		struct control_error err = {0};
 		size_t len = 0;
-		bool named = in[i].method == CONTROL_METHOD_UP || in[i].method == CONTROL_STATUS;
+		bool named = in[i].method == CONTROL_METHOD_UP || in[i].method == CONTROL_STATUS ||
+			     in[i].method == CONTROL_PEER_ADD || in[i].method == CONTROL_PEER_DEL ||
+			     in[i].method == CONTROL_PING;
+		if (in[i].method == CONTROL_PEER_ADD) {
+			control_strings_add(&in[i].endpoints, "a:1");
+			control_strings_add(&in[i].allowed_ips, "10.1.0.0/16");
+			control_strings_add(&in[i].allowed_ips, "10.2.0.0/16");
+		}
 		if (named)
 			control_strings_add(&in[i].peers, "branch-2");
 		char *line = control_request_encode(&in[i], &len);
@@ -57,6 +68,12 @@ Test(control_msg, requests_round_trip)
 		cr_assert_eq(out.for_down, in[i].for_down);
 		cr_assert_eq(out.dry_run, in[i].dry_run);
 		cr_assert_eq(out.follow, in[i].follow);
+		cr_assert_str_eq(out.public_key, in[i].public_key);
+		cr_assert_eq(out.endpoints.count, in[i].endpoints.count);
+		cr_assert_eq(out.allowed_ips.count, in[i].allowed_ips.count);
+		cr_assert_eq(out.size, in[i].size);
+		if (in[i].timeout_ms)
+			cr_assert_eq(out.timeout_ms, in[i].timeout_ms);
 		if (in[i].method == CONTROL_LOG)
 			cr_assert_eq(out.lines, 20);
 		if (in[i].method == CONTROL_HELLO)

@@ -27,14 +27,14 @@ static unsigned long calls;   /* allocations since counting began */
 static unsigned long fail_at; /* this one fails, and all after it; 0 = none */
 static long live;	      /* blocks allocated and not freed while counting */
 
+#define VISIBLE __attribute__((visibility("default")))
+
 #if OWN_ALLOCATOR
 void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t count, size_t bytes);
 void *__libc_realloc(void *old, size_t bytes);
 void *__libc_memalign(size_t alignment, size_t bytes);
 void __libc_free(void *block);
-
-#define VISIBLE __attribute__((visibility("default")))
 
 static bool refuse(void)
 {
@@ -96,7 +96,7 @@ VISIBLE void free(void *block)
 }
 #else
 /* Both sanitizers call it, if it is there. */
-void __sanitizer_malloc_hook(const volatile void *at, size_t bytes);
+VISIBLE void __sanitizer_malloc_hook(const volatile void *at, size_t bytes);
 void __sanitizer_malloc_hook(const volatile void *at, size_t bytes)
 {
 	(void)at, (void)bytes;

@@ -106,6 +106,7 @@ static int fake_states(void *ctx, struct control_states *ret_states)
 
 	fx->looks++;
 	ret_states->network = fx->link_state;
+	ret_states->generation = fx->generation;
 	ret_states->count = 1 + fx->many_peers;
 	ret_states->peers = calloc(ret_states->count, sizeof(*ret_states->peers));
 	for (size_t i = 0; i < ret_states->count; i++)
@@ -139,6 +140,49 @@ static int fake_reload(
 	return 0;
 }
 
+static int fake_change_peer(void *ctx, const struct control_request *request,
+	struct control_reload *reload, struct control_error *err)
+{
+	struct control_rig *fx = ctx;
+
+	(void)err;
+	fx->peer_changes++;
+	snprintf(fx->changed_peer, sizeof(fx->changed_peer), "%s", request->peers.items[0]);
+	snprintf(fx->changed_key, sizeof(fx->changed_key), "%s", request->public_key);
+	fx->changed_ips = request->allowed_ips.count;
+	if (fx->reload_rc)
+		return fx->reload_rc;
+	control_strings_add(&reload->added, request->peers.items[0]);
+	control_strings_add(&reload->warnings, "no route");
+	return 0;
+}
+
+static int fake_ping(
+	void *ctx, const char *peer, int64_t size, uint64_t *ret_ping, struct control_error *err)
+{
+	struct control_rig *fx = ctx;
+
+	if (strcmp(peer, "branch") != 0) {
+		control_error_no_peer(err, peer);
+		return -ENOENT;
+	}
+	fx->ping_size = size;
+	*ret_ping = (uint64_t)fx->pings++;
+	return fx->ping_rc;
+}
+
+static bool fake_pong(
+	void *ctx, const char *peer, uint64_t ping, bool final, struct control_ping *ret_ping)
+{
+	struct control_rig *fx = ctx;
+
+	(void)peer;
+	(void)ping;
+	*ret_ping = (struct control_ping){
+		fx->pong_ms < 0 ? CONTROL_UNKNOWN : (double)fx->pong_ms, CONTROL_UNKNOWN, 1400};
+	return final || fx->pong_ms >= 0;
+}
+
 struct control_ops control_rig_ops(void)
 {
 	return (struct control_ops){
@@ -150,6 +194,9 @@ struct control_ops control_rig_ops(void)
 		.status_peers = fake_status_peers,
 		.states = fake_states,
 		.reload = fake_reload,
+		.change_peer = fake_change_peer,
+		.ping = fake_ping,
+		.pong = fake_pong,
 	};
 }
 

@@ -32,7 +32,15 @@ struct control_rig {
 	int looks;	 /* at the states */
 	size_t at;	 /* peers in the document so far */
 	int64_t cpu_us, peer_cost_us;
-	int reload_rc; /* in place of an outcome */
+	int reload_rc;	  /* in place of an outcome */
+	int peer_changes; /* peer.add and peer.del, asked for */
+	char changed_peer[64], changed_key[64];
+	size_t changed_ips;
+	int ping_rc;	 /* in place of sending one */
+	int64_t pong_ms; /* -1 = no answer yet */
+	int pings;
+	int64_t ping_size;
+	int64_t generation;
 	bool bad_config;
 	size_t many_peers;
 	bool nobody_to_call;

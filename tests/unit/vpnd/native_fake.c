@@ -360,3 +360,14 @@ void kcpvpn_native_profile(struct kcpvpn_native *native, struct stage_clock *sta
 	(void)native;
 	(void)stages;
 }
+
+int kcpvpn_peer_ping(
+	struct kcpvpn_peer *peer, uint32_t size_bytes, int64_t now_us, uint64_t *ret_ping)
+{
+	return -ENOTCONN;
+}
+
+int64_t kcpvpn_peer_pong(const struct kcpvpn_peer *peer, uint64_t ping)
+{
+	return -1;
+}

@@ -295,8 +295,8 @@ Test(broker, keeps_what_the_configuration_takes)
 	setup(&b, PRIVILEGES_READ_FILES | PRIVILEGES_LOW_PORTS);
 	cr_assert_eq(
 		status_hex(helper_of(getpid()), "CapPrm"), 1ULL << 12 | 1ULL << 10 | 1ULL << 2);
-	cr_assert_eq(
-		broker_udp_socket(b.broker, &local, false, &fd, &b.fault), 0, "%s", b.fault.text);
+	cr_assert_eq(broker_udp_socket(b.broker, &local, false, 0, &fd, &b.fault), 0, "%s",
+		b.fault.text);
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
 	struct kcpvpn_endpoint own;
@@ -307,11 +307,11 @@ Test(broker, keeps_what_the_configuration_takes)
 	cr_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	close(fd);
 	local.port = 53;
-	cr_assert_eq(broker_udp_socket(b.broker, &local, false, &fd, &b.fault), -EPERM,
+	cr_assert_eq(broker_udp_socket(b.broker, &local, false, 0, &fd, &b.fault), -EPERM,
 		"not configured");
 	cr_assert_eq(fd, -1);
 	local = (struct kcpvpn_endpoint){.family = 4};
-	cr_assert_eq(broker_udp_socket(b.broker, &local, false, &fd, &b.fault), 0);
+	cr_assert_eq(broker_udp_socket(b.broker, &local, false, 0, &fd, &b.fault), 0);
 	int buffer = 0;
 	len = sizeof(buffer);
 	cr_assert_eq(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, &len), 0);
@@ -465,7 +465,7 @@ Test(broker, a_stuck_helper_is_waited_for_once)
 	for (int i = 0; i < 1000; i++)
 		cr_assert_eq(address(&b, "fd00::1/64", true), -ETIMEDOUT);
 	cr_assert_lt(mono_diff_us(loop_clock(), then), 1000 * 200000 / 10, "at once");
-	cr_assert_eq(broker_udp_socket(b.broker, &local, false, &fd, &b.fault), -ETIMEDOUT);
+	cr_assert_eq(broker_udp_socket(b.broker, &local, false, 0, &fd, &b.fault), -ETIMEDOUT);
 	cr_assert_eq(load(&b, b.file, &config), -ETIMEDOUT);
 	cr_assert(broker_alive(b.broker), "it may come back");
 	cr_assert(said(&b, "is stuck", 1), "%s", b.said);

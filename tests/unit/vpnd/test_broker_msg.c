@@ -1,5 +1,7 @@
 #include "vpnd/broker_msg.h"
 
+#include "config/config.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -33,18 +35,36 @@ static struct broker_request sample(enum broker_verb verb)
 		break;
 	case BROKER_ADDRESS_ADD:
 	case BROKER_ADDRESS_REMOVE:
+	case BROKER_DESTINATION:
 		request.prefix = prefix("10.1.2.3/24");
 		break;
 	case BROKER_UDP_SOCKET:
-		request.value = 1;
+		request.value = 0x4b430001;
+		request.joins = true;
 		request.endpoint.family = 6;
 		request.endpoint.port = 443;
 		request.endpoint.scope_id = 3;
 		request.endpoint.address[0] = 0xfe;
 		break;
+	case BROKER_HOOK:
+		request.value = CONFIG_HOOK_PEER_DOWN;
+		strcpy(request.name, "branch-2");
+		request.endpoint.family = 4;
+		request.endpoint.port = 29900;
+		request.endpoint.address[0] = 192;
+		break;
+	case BROKER_TUN:
+		memset(request.name, 'n', BROKER_NAME_BYTES - 1);
+		break;
+	case BROKER_TUNNEL:
+	case BROKER_DNS:
+		request.value = 1;
+		break;
 	default:
 		break;
 	}
+	if (verb == BROKER_LINK || verb == BROKER_ADDRESS_ADD)
+		strcpy(request.name, "b");
 	return request;
 }
 
@@ -57,8 +77,10 @@ Test(broker_msg, requests_come_back_as_they_were)
 		broker_request_write(&want, bytes);
 		cr_assert_eq(broker_request_read(bytes, sizeof(bytes), &got), 0, "verb %d", verb);
 		cr_assert_eq(got.verb, want.verb);
+		cr_assert_eq(got.joins, want.joins);
 		cr_assert_eq(got.sequence, want.sequence);
 		cr_assert_eq(got.value, want.value);
+		cr_assert_str_eq(got.name, want.name);
 		cr_assert_eq(got.table, want.table);
 		cr_assert_eq(got.metric, want.metric);
 		cr_assert_eq(got.protocol, want.protocol);
@@ -105,7 +127,9 @@ Test(broker_msg, values_out_of_range_are_no_request)
 		uint32_t value;
 	} rows[] = {
 		{BROKER_LINK, 0, 2},
-		{BROKER_UDP_SOCKET, 0, 2},
+		{BROKER_TUNNEL, 0, 2},
+		{BROKER_DNS, 0, 2},
+		{BROKER_HOOK, 0, CONFIG_HOOKS},
 		{BROKER_MTU, 0, 67},
 		{BROKER_MTU, 0, 65536},
 		{BROKER_MTU, 0, 0},
@@ -177,4 +201,30 @@ Test(broker_msg, answers_come_back_and_end)
 	want.fault.err = 5;
 	broker_answer_write(&want, bytes);
 	cr_assert_eq(broker_answer_read(bytes, sizeof(bytes), &got), -EBADMSG);
+}
+
+/* A name ends within its field, and nothing hides behind its end. */
+Test(broker_msg, names_end)
+{
+	struct broker_request request = sample(BROKER_TUN), got;
+	uint8_t bytes[BROKER_REQUEST_BYTES];
+
+	broker_request_write(&request, bytes);
+	cr_assert_eq(broker_request_read(bytes, sizeof(bytes), &got), 0);
+	bytes[sizeof(bytes) - 1] = 'n';
+	cr_assert_eq(broker_request_read(bytes, sizeof(bytes), &got), -EBADMSG, "no end");
+	bytes[sizeof(bytes) - 1] = 0;
+	bytes[sizeof(bytes) - 10] = 0;
+	cr_assert_eq(broker_request_read(bytes, sizeof(bytes), &got), -EBADMSG, "more behind it");
+	request = sample(BROKER_TUNNEL);
+	broker_request_write(&request, bytes);
+	bytes[BROKER_REQUEST_BYTES - BROKER_NAME_BYTES] = 'x';
+	cr_assert_eq(broker_request_read(bytes, sizeof(bytes), &got), -EBADMSG, "it takes none");
+	/* a peer that is nowhere known: all zero, or not at all */
+	request = sample(BROKER_HOOK);
+	request.endpoint = (struct kcpvpn_endpoint){0};
+	broker_request_write(&request, bytes);
+	cr_assert_eq(broker_request_read(bytes, sizeof(bytes), &got), 0);
+	bytes[24] = 1;
+	cr_assert_eq(broker_request_read(bytes, sizeof(bytes), &got), -EBADMSG, "a port of nobody");
 }

@@ -180,3 +180,104 @@ Test(broker_rules, every_destination_is_found_in_any_order)
 	}
 	broker_rules_fini(&rules);
 }
+
+Test(broker_rules, peers_given_at_run_time_get_routes_but_not_to_the_world)
+{
+	struct broker_rules rules;
+	struct ip_prefix prefix;
+	struct fault fault = {0};
+
+	broker_rules_init(&rules, parse(FIRST));
+	cr_assert_eq(ip_prefix_parse("10.9.0.0/16", &prefix), 0);
+	cr_assert_not(may_add(&rules, "10.9.0.0/16", 254, 50, 201));
+	cr_assert_eq(broker_rules_add_destination(&rules, &prefix, &fault), 0);
+	cr_assert(may_add(&rules, "10.9.0.0/16", 254, 50, 201));
+	cr_assert_not(may_add(&rules, "10.9.0.0/17", 254, 50, 201), "not a part");
+	cr_assert_not(may_add(&rules, "10.9.0.0/16", 255, 50, 201), "not in another table");
+	cr_assert_eq(broker_rules_add_destination(&rules, &prefix, &fault), 0, "again");
+	cr_assert_eq(rules.destination_count, 1);
+	for (const char *wide[] = {"0.0.0.0/0", "128.0.0.0/1", "10.0.0.0/7", "::/0", "2000::/3",
+		     NULL},
+			**text = wide;
+		*text; text++) {
+		cr_assert_eq(ip_prefix_parse(*text, &prefix), 0);
+		cr_assert_eq(
+			broker_rules_add_destination(&rules, &prefix, &fault), -EPERM, "%s", *text);
+		cr_assert_not(may_add(&rules, *text, 254, 50, 201));
+	}
+	for (unsigned i = 0; rules.destination_count < BROKER_DESTINATIONS_MAX; i++) {
+		prefix = (struct ip_prefix){4, 32, {11, 0, (uint8_t)(i >> 8), (uint8_t)i}};
+		cr_assert_eq(broker_rules_add_destination(&rules, &prefix, &fault), 0);
+	}
+	prefix = (struct ip_prefix){4, 32, {12}};
+	cr_assert_eq(
+		broker_rules_add_destination(&rules, &prefix, &fault), -EPERM, "there is an end");
+	broker_rules_keep(&rules);
+	cr_assert(may_add(&rules, "10.9.0.0/16", 254, 50, 201), "a reload does not change that");
+	broker_rules_fini(&rules);
+}
+
+static bool may(struct broker_rules *rules, enum broker_verb verb, uint32_t value, const char *name)
+{
+	struct broker_request request = {.verb = verb, .value = value};
+
+	(void)snprintf(request.name, sizeof(request.name), "%s", name);
+	if (verb == BROKER_UDP_SOCKET)
+		request.endpoint.family = 4;
+	return broker_rules_judge(rules, &request, NULL) == 0;
+}
+
+Test(broker_rules, marks_are_those_of_the_configuration)
+{
+	static const char FULL[] =
+		HEAD "fwmark: 7\nfull_tunnel: {mode: route}\n"
+		     "interface: {name: dev0}\npeers: {a: {endpoints: "
+		     "[\"192.0.2.1:1\"], allowed_ips: [0.0.0.0/0, 10.1.0.0/16]}}\n";
+	struct broker_rules rules;
+
+	broker_rules_init(&rules, parse(FIRST));
+	cr_assert(may(&rules, BROKER_UDP_SOCKET, 0, ""));
+	cr_assert_not(may(&rules, BROKER_UDP_SOCKET, 7, ""));
+	broker_rules_offer(&rules, parse(FULL));
+	cr_assert(may(&rules, BROKER_UDP_SOCKET, 7, ""));
+	cr_assert_not(may(&rules, BROKER_UDP_SOCKET, 8, ""));
+	uint32_t table = config_tunnel_number(rules.latest);
+	cr_assert(may_add(&rules, "0.0.0.0/0", table, 50, 201), "the default has its own table");
+	cr_assert_not(may_add(&rules, "0.0.0.0/0", 254, 50, 201), "and never the host's");
+	cr_assert(may_add(&rules, "10.1.0.0/16", 254, 50, 201));
+	broker_rules_offer(&rules, parse(SECOND));
+	cr_assert_not(may(&rules, BROKER_UDP_SOCKET, 7, ""), "it was never in force");
+	broker_rules_fini(&rules);
+}
+
+Test(broker_rules, devices_are_those_of_peers_that_have_one)
+{
+	static const char DEVICES[] =
+		"version: 1\nidentity: {private_key_file: k}\nroutes: {selection: interface}\n"
+		"interface: {name: dev0, addresses: [10.0.0.1/24]}\npeers:\n"
+		"  a: {public_key: hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=, endpoints: "
+		"[\"192.0.2.1:1\"], allowed_ips: [10.1.0.0/16]}\n"
+		"  b: {public_key: 3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=, endpoints: "
+		"[\"192.0.2.2:1\"], allowed_ips: [10.2.0.0/16]}\n";
+	struct broker_rules rules;
+	struct broker_request add = route(BROKER_ROUTE_ADD, "10.1.0.0/16", 254, 50, 201);
+
+	broker_rules_init(&rules, parse(FIRST));
+	cr_assert_not(may(&rules, BROKER_TUN, 0, "a"), "one device serves all");
+	cr_assert_not(may(&rules, BROKER_LINK, 1, "a"));
+	cr_assert(may(&rules, BROKER_LINK, 1, ""));
+	broker_rules_fini(&rules);
+	broker_rules_init(&rules, parse(DEVICES));
+	cr_assert(may(&rules, BROKER_TUN, 0, "a"));
+	cr_assert_not(may(&rules, BROKER_TUN, 0, "c"));
+	cr_assert_not(may(&rules, BROKER_TUN, 0, ""));
+	cr_assert(may(&rules, BROKER_LINK, 1, "b"));
+	strcpy(add.name, "a");
+	cr_assert_eq(broker_rules_judge(&rules, &add, NULL), 0);
+	strcpy(add.name, "b");
+	cr_assert_eq(broker_rules_judge(&rules, &add, NULL), -EPERM, "another peer's");
+	cr_assert(may(&rules, BROKER_HOOK, 0, ""));
+	cr_assert(may(&rules, BROKER_HOOK, 3, "a"));
+	cr_assert_not(may(&rules, BROKER_HOOK, 3, "c"), "nobody of that name");
+	broker_rules_fini(&rules);
+}

@@ -89,6 +89,38 @@ Test(control_server, dead_socket_is_replaced_but_a_file_is_not)
 	control_error_fini(&err);
 }
 
+Test(control_server, socket_of_the_service_manager_is_used_and_left)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct control_socket own;
+	char path[90];
+	struct stat st;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	snprintf(path, sizeof(path), "%s/passed", rig.dir);
+	strcpy(address.sun_path, path);
+	cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	cr_assert_eq(listen(fd, 4), 0);
+	cr_assert_eq(chmod(path, 0777), 0);
+	control_socket_adopt(fd, (gid_t)-1, &own);
+	cr_assert_eq(own.fd, fd);
+	cr_assert_str_eq(own.path, path);
+	cr_assert_eq(lstat(path, &st), 0);
+	cr_assert_eq(st.st_mode & 0777, geteuid() == 0 ? 0660 : 0600);
+	control_socket_remove(&own); /* as the helper does after a crash */
+	control_socket_close(&own);
+	cr_assert_eq(own.fd, -1);
+	cr_assert_eq(fcntl(fd, F_GETFD), -1);
+	cr_assert_eq(lstat(path, &st), 0, "it is the manager's");
+	cr_assert_eq(unlink(path), 0);
+
+	fd = socket(AF_UNIX, SOCK_STREAM, 0); /* no name at all */
+	cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address.sun_family)), 0);
+	control_socket_adopt(fd, (gid_t)-1, &own);
+	cr_assert_str_eq(own.path, "");
+	control_socket_close(&own);
+}
+
 /* Opens the socket as another process; tells by its exit status whether it got it, and keeps it until told. */
 static pid_t start_rival(const char *path, int start, int told, const int end[2])
 {

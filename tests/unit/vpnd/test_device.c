@@ -101,7 +101,7 @@ static const char *routes(struct bench *b, uint8_t protocol)
 	static char text[2048];
 	struct lines lines = {0};
 
-	cr_assert_eq(netlink_route_list(b->netlink, protocol, see_route, &lines, &b->fault), 0);
+	cr_assert_eq(netlink_route_list(b->netlink, protocol, 0, see_route, &lines, &b->fault), 0);
 	qsort(lines.items, lines.count, sizeof(lines.items[0]), compare);
 	text[0] = '\0';
 	for (size_t i = 0; i < lines.count; i++) {
@@ -288,23 +288,114 @@ Test(device, a_change_touches_what_differs)
 	config_free(after);
 }
 
+/* Somebody else's route to 10.1.0.0/16. @metric  of that */
+static struct config *setup_clash(struct bench *b, const char *on_clash, uint32_t metric)
+{
+	char text[512];
+	struct netlink_route foreign = {
+		.table = NETLINK_TABLE_MAIN, .metric = metric, .protocol = 4};
+
+	(void)snprintf(text, sizeof(text),
+		"%sroutes: {on_clash: %s}\npeers: {a: {allowed_ips: [10.1.0.0/16, 10.2.0.0/16]}}\n",
+		HEAD, on_clash);
+	setup(b);
+	foreign.ifindex = (int)if_nametoindex("lo");
+	cr_assert_eq(ip_prefix_parse("10.1.0.0/16", &foreign.destination), 0);
+	cr_assert_eq(netlink_link_set_up(b->netlink, foreign.ifindex, true, &b->fault), 0);
+	cr_assert_eq(netlink_route_add(b->netlink, &foreign, &b->fault), 0);
+	return parse(text);
+}
+
+Test(device, a_clash_is_refused)
+{
+	static const uint32_t METRICS[] = {0, 50, 1000};
+
+	for (size_t i = 0; i < 3; i++) {
+		struct bench b;
+		struct config *config = setup_clash(&b, "refuse", METRICS[i]);
+		cr_assert_eq(device_up(&b.device, config, &b.fault), -EEXIST);
+		cr_assert_str_eq(b.fault.code, "E-NET-9");
+		cr_assert(strstr(b.fault.text, "10.1.0.0/16") && strstr(b.fault.text, "lo"), "%s",
+			b.fault.text);
+		cr_assert(strstr(b.fault.hint, "on_clash"));
+		cr_assert_str_eq(routes(&b, 201), "");
+		cr_assert_str_eq(addresses(), "", "nothing stays");
+		/* what was there before a reload is no news */
+		cr_assert_eq(device_check_clashes(&b.device, config, config, &b.fault), 0);
+		teardown(&b, config);
+		config_free(config);
+	}
+}
+
 Test(device, others_routes_are_left_alone)
+{
+	static const uint32_t METRICS[] = {50, 1000}; /* the second one would lose */
+	static const char *const THEIRS[] = {"10.1.0.0/16/50/254", "10.1.0.0/16/1000/254"};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct bench b;
+		struct config *config = setup_clash(&b, "prefer_local", METRICS[i]);
+		cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+		cr_assert_str_eq(routes(&b, 201), "10.2.0.0/16/50/254");
+		cr_assert_eq(device_restore(&b.device, config), 0, "nothing is missing");
+		device_change(&b.device, config, config, NULL, NULL);
+		cr_assert_str_eq(routes(&b, 201), "10.2.0.0/16/50/254");
+		cr_assert_eq(device_down(&b.device, config, NULL), 0);
+		cr_assert_str_eq(routes(&b, 4), THEIRS[i], "it is still there");
+		cr_assert(strstr(b.warnings, "10.1.0.0/16 is left"), "and it is said");
+		teardown(&b, config);
+		config_free(config);
+	}
+}
+
+Test(device, the_tunnel_comes_first)
+{
+	static const uint32_t METRICS[] = {0, 7, 50, 1000};
+	const struct kcpvpn_endpoint remote = {.family = 4, .address = {10, 1, 2, 3}};
+	struct netlink_path path;
+
+	for (size_t i = 0; i < 4; i++) {
+		struct bench b;
+		struct config *config = setup_clash(&b, "prefer_tunnel", METRICS[i]);
+		cr_assert_eq(netlink_path(b.netlink, &remote, 0, &path, &b.fault), 0);
+		cr_assert_eq(path.ifindex, (int)if_nametoindex("lo"));
+		cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+		cr_assert_eq(netlink_path(b.netlink, &remote, 0, &path, &b.fault), 0);
+		cr_assert_eq(path.ifindex, b.device.tun.ifindex, "metric %u", METRICS[i]);
+		cr_assert_eq(device_restore(&b.device, config), 0, "nothing is missing");
+		cr_assert_eq(device_down(&b.device, config, NULL), 0);
+		cr_assert_str_eq(routes(&b, 201), "");
+		cr_assert_eq(netlink_path(b.netlink, &remote, 0, &path, &b.fault), 0);
+		cr_assert_eq(path.ifindex, (int)if_nametoindex("lo"), "theirs is as it was");
+		cr_assert_str_eq(b.warnings, "");
+		teardown(&b, config);
+		config_free(config);
+	}
+}
+
+Test(device, what_somebody_took_away_is_put_back)
 {
 	struct config *config =
 		parse(HEAD "peers: {a: {allowed_ips: [10.1.0.0/16, 10.2.0.0/16]}}\n");
-	struct netlink_route foreign = {.table = NETLINK_TABLE_MAIN, .metric = 50, .protocol = 4};
 	struct bench b;
 
 	setup(&b);
-	foreign.ifindex = (int)if_nametoindex("lo");
-	cr_assert_eq(ip_prefix_parse("10.1.0.0/16", &foreign.destination), 0);
-	cr_assert_eq(netlink_link_set_up(b.netlink, foreign.ifindex, true, &b.fault), 0);
-	cr_assert_eq(netlink_route_add(b.netlink, &foreign, &b.fault), 0);
-	cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "the tunnel starts all the same");
-	cr_assert(strstr(b.warnings, "10.1.0.0/16"), "and says so: %s", b.warnings);
-	cr_assert_str_eq(routes(&b, 201), "10.2.0.0/16/50/254");
+	cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+	cr_assert_eq(device_restore(&b.device, config), 0, "nothing is missing");
+	struct netlink_route route = {.ifindex = b.device.tun.ifindex,
+		.table = NETLINK_TABLE_MAIN,
+		.metric = 50,
+		.protocol = 201};
+	cr_assert_eq(ip_prefix_parse("10.2.0.0/16", &route.destination), 0);
+	cr_assert_eq(netlink_route_remove(b.netlink, &route, &b.fault), 0);
+	cr_assert_eq(netlink_address_remove(b.netlink, b.device.tun.ifindex,
+			     &config->interface.addresses.items[0], &b.fault),
+		0);
+	cr_assert_geq(device_restore(&b.device, config), 2);
+	cr_assert_str_eq(routes(&b, 201), "10.1.0.0/16/50/254 10.2.0.0/16/50/254");
+	cr_assert_eq(device_restore(&b.device, config), 0, "all is there again");
 	cr_assert_eq(device_down(&b.device, config, NULL), 0);
-	cr_assert_str_eq(routes(&b, 4), "10.1.0.0/16/50/254", "it is still there");
+	cr_assert_eq(device_restore(&b.device, config), 0, "nothing is wanted while it is down");
 	teardown(&b, config);
 	config_free(config);
 }
@@ -347,8 +438,15 @@ static int lines_of(const char *text)
 	return count;
 }
 
+static int unheard_peer(void *ctx, int ifindex, const struct ip_prefix *address,
+	const struct ip_prefix *far, struct fault *fault)
+{
+	(void)address, (void)far;
+	return unheard_up(ctx, ifindex, true, fault);
+}
+
 static const struct host_net_ops UNHEARD = {
-	unheard_up, unheard_mtu, unheard_address, unheard_route};
+	unheard_up, unheard_mtu, unheard_address, unheard_route, unheard_peer};
 
 Test(device, that_nobody_makes_changes_is_said_once)
 {

@@ -131,7 +131,7 @@ static void see(void *ctx, const struct netlink_route *route)
 static struct seen list_routes(struct bench *b, uint8_t protocol)
 {
 	struct seen seen = {.count = 0};
-	cr_assert_eq(netlink_route_list(b->netlink, protocol, see, &seen, &b->fault), 0, "%s",
+	cr_assert_eq(netlink_route_list(b->netlink, protocol, 0, see, &seen, &b->fault), 0, "%s",
 		b->fault.text);
 	return seen;
 }
@@ -249,9 +249,18 @@ Test(netlink, tells_the_path)
 	teardown(&b);
 }
 
+struct notices {
+	int changes, losses;
+};
+
 static void count_change(void *ctx)
 {
-	++*(int *)ctx;
+	((struct notices *)ctx)->changes++;
+}
+
+static void count_loss(void *ctx)
+{
+	((struct notices *)ctx)->losses++;
 }
 
 Test(netlink, monitor_tells_of_others_and_not_of_own)
@@ -261,13 +270,14 @@ Test(netlink, monitor_tells_of_others_and_not_of_own)
 	struct tun other = {.fd = -1};
 	struct tun_options options = {.name = "tn1"};
 	struct bench b;
-	int changes = 0;
+	struct notices seen = {0};
 
 	setup(&b);
+	const struct netlink_own own = {b.tun.ifindex, NETLINK_PROTOCOL};
 	cr_assert_eq(tun_open(&other, &options, &b.fault), 0);
 	cr_assert_eq(loop_new(&loop), 0);
-	cr_assert_eq(netlink_monitor_new(loop, b.tun.ifindex, NETLINK_PROTOCOL, count_change,
-			     &changes, &monitor, &b.fault),
+	cr_assert_eq(netlink_monitor_new(
+			     loop, &own, count_change, count_loss, &seen, &monitor, &b.fault),
 		0, "%s", b.fault.text);
 
 	/* What happens on the own interface, and own routes elsewhere: silence. */
@@ -282,30 +292,46 @@ Test(netlink, monitor_tells_of_others_and_not_of_own)
 	};
 	cr_assert_eq(netlink_route_add(b.netlink, &route, &b.fault), 0);
 	(void)loop_turn(loop, false);
-	cr_assert_eq(changes, 0);
+	cr_assert_eq(seen.changes, 0);
 
 	/* The kernel's notices stand in the socket when the request's answer comes: no waiting. */
 	cr_assert_eq(netlink_link_set_up(b.netlink, other.ifindex, true, &b.fault), 0);
 	(void)loop_turn(loop, false);
-	cr_assert_eq(changes, 1);
+	cr_assert_eq(seen.changes, 1);
 	address = prefix_of("10.10.0.1/24");
 	cr_assert_eq(netlink_address_add(b.netlink, other.ifindex, &address, &b.fault), 0);
 	(void)loop_turn(loop, false);
-	cr_assert_eq(changes, 2);
+	cr_assert_eq(seen.changes, 2);
 	route.ifindex = other.ifindex;
 	route.protocol = NETLINK_PROTOCOL;
 	route.metric = 2;
 	cr_assert_eq(netlink_route_add(b.netlink, &route, &b.fault), 0);
 	(void)loop_turn(loop, false);
-	cr_assert_eq(changes, 2);
+	cr_assert_eq(seen.changes, 2);
 	route.protocol = 4;
 	route.metric = 3;
 	cr_assert_eq(netlink_route_add(b.netlink, &route, &b.fault), 0);
 	(void)loop_turn(loop, false);
-	cr_assert_eq(changes, 3);
+	cr_assert_eq(seen.changes, 3);
+
+	/* What is own is missed when it goes, whoever took it. */
+	cr_assert_eq(seen.losses, 0);
+	route.protocol = NETLINK_PROTOCOL;
+	route.metric = 2;
+	cr_assert_eq(netlink_route_remove(b.netlink, &route, &b.fault), 0);
+	(void)loop_turn(loop, false);
+	cr_assert_eq(seen.losses, 1);
+	address = prefix_of("10.10.0.1/24");
+	cr_assert_eq(netlink_address_remove(b.netlink, other.ifindex, &address, &b.fault), 0);
+	(void)loop_turn(loop, false);
+	cr_assert_eq(seen.losses, 1);
+	address = prefix_of("10.9.0.1/24");
+	cr_assert_eq(netlink_address_remove(b.netlink, b.tun.ifindex, &address, &b.fault), 0);
+	(void)loop_turn(loop, false);
+	cr_assert_eq(seen.losses, 2);
 	tun_close(&other);
 	(void)loop_turn(loop, true);
-	cr_assert(changes > 3);
+	cr_assert(seen.changes > 3);
 	netlink_monitor_free(monitor);
 	netlink_monitor_free(NULL);
 	loop_free(loop);

@@ -113,3 +113,46 @@ Test(notify, without_a_listener)
 	notify_status(&notify, "x");
 	notify_close(&notify);
 }
+
+static int64_t period(const char *usec, const char *pid)
+{
+	struct notify notify;
+
+	setenv("NOTIFY_SOCKET", "/nonexistent/socket", 1);
+	setenv("WATCHDOG_USEC", usec, 1);
+	if (pid)
+		setenv("WATCHDOG_PID", pid, 1);
+	cr_assert_eq(notify_open(&notify), 0);
+	cr_assert_eq(getenv("WATCHDOG_USEC"), NULL, "it is meant for no other program");
+	cr_assert_eq(getenv("WATCHDOG_PID"), NULL);
+	notify_close(&notify);
+	return notify.watchdog_us;
+}
+
+Test(notify, knows_how_often_to_show_a_sign_of_life)
+{
+	static const char *const WRONG[] = {"", "x", "-1", "+60000000", " 60000000", "60000000s",
+		"0", "2999", "18446744073709551615", "99999999999999999999"};
+	struct notify notify;
+	char pid[32];
+	int fd;
+
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	cr_assert_eq(period("60000000", pid), 60000000);
+	cr_assert_eq(period("60000000", NULL), 60000000);
+	cr_assert_eq(period("60000000", "1"), 0, "it is for another process");
+	for (size_t i = 0; i < sizeof(WRONG) / sizeof(WRONG[0]); i++)
+		cr_assert_eq(period(WRONG[i], pid), 0, "%s", WRONG[i]);
+	unsetenv("NOTIFY_SOCKET");
+	setenv("WATCHDOG_USEC", "60000000", 1);
+	cr_assert_eq(notify_open(&notify), 0);
+	cr_assert_eq(notify.watchdog_us, 0, "nobody would hear it");
+
+	(void)snprintf(pid, sizeof(pid), "@notify-test-%d", (int)getpid());
+	fd = listen_at(pid);
+	cr_assert_eq(notify_open(&notify), 0);
+	notify_watchdog(&notify);
+	expect(fd, "WATCHDOG=1\n");
+	notify_close(&notify);
+	close(fd);
+}

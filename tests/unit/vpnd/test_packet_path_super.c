@@ -42,6 +42,7 @@ struct sent {
 static struct {
 	struct wire wire;
 	bool ready;
+	size_t room;	   /* for a message; 0 = any */
 	uint64_t rate_bps; /* 0 = nothing is measured */
 	struct sent sent[SENT_MAX];
 	size_t count;
@@ -60,8 +61,8 @@ static uint8_t buf[ROOM], got[ROOM];
 
 static bool ready(struct wire *w, struct peer *peer)
 {
-	(void)w, (void)peer;
-	return wire.ready;
+	(void)w;
+	return wire.ready && (wire.room == 0 || peer->longest_bytes <= wire.room);
 }
 
 static enum wire_peer_state peer_state(const struct wire *w, const struct peer *peer)
@@ -74,6 +75,7 @@ static int send_packet(struct wire *w, struct peer *peer, const void *packet, si
 {
 	(void)w, (void)peer;
 	cr_assert(wire.count < SENT_MAX && len <= PACKET_PATH_MESSAGE_BYTES);
+	cr_assert(wire.room == 0 || len <= wire.room);
 	memcpy(wire.sent[wire.count].bytes, packet, len);
 	wire.sent[wire.count++].len = len;
 	return 0;
@@ -331,6 +333,32 @@ Test(packet_path_super, what_goes_whole_stays_where_it_was_read)
 			cr_assert_eq(p.bytes[HEADERS + k],
 				(uint8_t)((load_be32(p.bytes + 24) + k) * 7 >> 3));
 	}
+	teardown();
+}
+
+Test(packet_path_super, a_path_that_became_slower_is_asked_for_what_waits)
+{
+	setup(true);
+	measured(1000000000);
+	wire.ready = false;
+	from_host(ACK, 40 * SEGMENT, SEGMENT);
+	b.now = mono_add_us(b.now, PACKET_PATH_TUNE_US);
+	wire.rate_bps = 200000000;
+	wire.ready = true;
+	wire.room = 20000;
+	pump();
+	from_host(ACK, 10 * SEGMENT, SEGMENT);
+	pump();
+	cr_assert_eq(wire.count, 0);
+	wire.room = 50000;
+	pump();
+	cr_assert_eq(wire.count, 2);
+	/* what was long is gone */
+	wire.room = 20000;
+	from_host(ACK, 10 * SEGMENT, SEGMENT);
+	pump();
+	cr_assert_eq(wire.count, 3);
+	cr_assert_eq(b.peer->counters.drops[PEER_DROP_OUT_REFUSED], 0);
 	teardown();
 }
 

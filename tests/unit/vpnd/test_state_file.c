@@ -165,7 +165,7 @@ Test(state_file, remembers_over_a_restart)
 	cr_assert_str_eq(get(&b, 1), "198.51.100.7:29900");
 	wait_for_write(&b, 0);
 	cr_assert(exists(&b, "net.peers", &stat));
-	cr_assert_eq(stat.st_mode & 07777, 0600);
+	cr_assert_eq(stat.st_mode & 07777, 0640);
 	state_file_free(b.file);
 	cr_assert(!exists(&b, "net.peers.new", &stat));
 

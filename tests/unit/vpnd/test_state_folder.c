@@ -224,3 +224,23 @@ Test(state_folder, a_file_that_is_exchanged_meanwhile_is_not_given_away, .init =
 	cr_assert_eq(waitpid(pid, NULL, 0), pid);
 	cr_assert_gt(given, 0);
 }
+
+Test(state_folder, one_that_the_workers_group_may_write_stays_as_it_is, .init = setup,
+	.fini = teardown)
+{
+	struct fault fault = {0};
+	struct stat st;
+
+	cr_assert_eq(mkdir(at("s"), 0700), 0);
+	cr_assert_eq(chown(at("s"), 0, WORKER), 0);
+	cr_assert_eq(chmod(at("s"), 0770), 0);
+	touch(at("s/other"), 0);
+	cr_assert_eq(open_for(at("s"), &fault), 0, "%s", fault.text);
+	st = look(at("s"));
+	cr_assert_eq(st.st_uid, 0);
+	cr_assert_eq(st.st_mode & 07777, 0770);
+	cr_assert_eq(chmod(at("s"), 0750), 0); /* the group may not write: as any other folder */
+	cr_assert_eq(open_for(at("s"), &fault), -ENOTEMPTY);
+	cr_assert_eq(chmod(at("s"), 0777), 0); /* nor may everybody */
+	cr_assert_eq(open_for(at("s"), &fault), -ENOTEMPTY);
+}

@@ -357,9 +357,10 @@ static int option(const struct udp_socket *socket, int level, int name)
 	return value;
 }
 
-static int refuse(void *ctx, const struct kcpvpn_endpoint *local, bool joins, int *ret_fd)
+static int refuse(
+	void *ctx, const struct kcpvpn_endpoint *local, bool joins, uint32_t fwmark, int *ret_fd)
 {
-	(void)local, (void)joins, (void)ret_fd;
+	(void)local, (void)joins, (void)fwmark, (void)ret_fd;
 	return *(const int *)ctx;
 }
 

@@ -1,0 +1,328 @@
+/*
+ * What the daemon has done to the host beside its device: the rules of a full tunnel, the resolvers, hooks, and devices of
+ * single peers with their carrier. All of it by the helper, which takes what is to be done from the configuration; here is
+ * decided when.
+ *
+ *      link up     pre_up, device, rules, resolvers, up
+ *      link down   resolvers, rules, device, down
+ *      the end     as the link down, by the helper alone, whoever ended; but the rules of a kill switch stay
+ *
+ * A pre_up that fails stops the link from coming up, and so do rules that cannot be put up: "all traffic" would be a lie.
+ * Resolvers and the other hooks are worth a warning: a site that is reached by address goes on being reached.
+ *
+ * Somebody else may take addresses, routes and rules away, in good faith mostly: a network manager that tidies up. They are
+ * put back and that is logged; and if they go again, later and later, so that two programs of different opinions do not
+ * keep the host busy.
+ */
+#include "core/log.h"
+#include "vpnd/broker.h"
+#include "vpnd/daemon.h"
+#include "vpnd/fault.h"
+#include "vpnd/outside_lookup.h"
+#include "vpnd/peer.h"
+#include "vpnd/resolver.h"
+#include "vpnd/workers.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum {
+	RESTORE_FIRST_US = 500000,
+	RESTORE_MOST_US = 60000000,
+	RESTORE_CALM_US = 120000000, /* after it the next loss is the first again */
+};
+
+static void warn(struct daemon *daemon, const struct fault *fault)
+{
+	log_warn(&daemon->logger->log, "%s %s%s%s", fault->code, fault->text,
+		fault->hint[0] ? "; " : "", fault->hint);
+}
+
+/* ---- hooks ------------------------------------------------------------------------------------------------------ */
+
+static void hook(struct daemon *daemon, enum config_hook which, const char *peer,
+	const struct kcpvpn_endpoint *endpoint)
+{
+	struct fault fault = {0};
+
+	if (broker_hook(daemon->broker, which, peer, endpoint, &fault) < 0)
+		warn(daemon, &fault);
+}
+
+/* Where the peer is now, as the wire tells it. @return false if it does not know */
+static bool where_is(struct daemon *daemon, struct peer *peer, struct kcpvpn_endpoint *ret_endpoint)
+{
+	struct control_status status = {0};
+	struct control_peer *row = control_status_add_peer(&status, peer->name);
+	bool known = false;
+
+	if (row) {
+		workers_stop(daemon->workers);
+		daemon->wire->ops->peer_status(daemon->wire, peer, row);
+		workers_go(daemon->workers);
+		known = resolver_parse_numeric(row->endpoint, ret_endpoint) == 0;
+	}
+	control_status_fini(&status);
+	return known;
+}
+
+static void tell_peer(struct daemon *daemon, struct peer *peer, bool up)
+{
+	enum config_hook which = up ? CONFIG_HOOK_PEER_UP : CONFIG_HOOK_PEER_DOWN;
+	struct kcpvpn_endpoint endpoint = {0};
+
+	peer->told_up = up;
+	if (peer->tun.ifindex > 0)
+		(void)tun_set_carrier(&peer->tun, up);
+	if (daemon->config->hooks[which].count == 0)
+		return;
+	bool known = up && where_is(daemon, peer, &endpoint);
+	hook(daemon, which, peer->name, known ? &endpoint : NULL);
+}
+
+void daemon_host_after_round(struct daemon *daemon)
+{
+	if (!daemon->peers_moved)
+		return;
+	daemon->peers_moved = false;
+	if (daemon->config->hooks[CONFIG_HOOK_PEER_UP].count == 0 &&
+		daemon->config->hooks[CONFIG_HOOK_PEER_DOWN].count == 0 &&
+		daemon->config->routes.selection != CONFIG_SELECTION_INTERFACE)
+		return;
+	list_for_each (at, &daemon->peers) {
+		struct peer *peer = list_entry(at, struct peer, in_daemon);
+		bool up = daemon->wire->ops->peer_state(daemon->wire, peer) == WIRE_PEER_UP;
+		if (up != peer->told_up)
+			tell_peer(daemon, peer, up);
+	}
+}
+
+void daemon_host_peer_gone(struct daemon *daemon, struct peer *peer)
+{
+	if (peer->told_up && !daemon->stopping)
+		tell_peer(daemon, peer, false);
+	if (peer->tun.ifindex <= 0)
+		return;
+	loop_watch_remove(daemon->loop, &peer->tun_watch);
+	broker_tun_gone(daemon->broker, peer->tun.ifindex);
+	tun_close(&peer->tun);
+}
+
+/* ---- devices of peers ------------------------------------------------------------------------------------------- */
+
+static void on_peer_tun(struct loop_watch *watch, uint32_t events)
+{
+	struct peer *peer = list_entry(watch, struct peer, tun_watch);
+	struct daemon *daemon = peer->tun_ctx;
+
+	(void)events;
+	if (packet_path_read_peer_tun(&daemon->path, peer, loop_now(daemon->loop)) != -ENODEV)
+		return;
+	log_error(&daemon->logger->log,
+		"interface %s was deleted by somebody; a restart of vpnd makes it anew",
+		peer->tun.name);
+	daemon_host_peer_gone(daemon, peer);
+}
+
+int daemon_host_peer_ifindex(void *ctx, const char *name)
+{
+	const struct peer *peer = daemon_peer(ctx, name);
+
+	return peer && peer->tun.ifindex > 0 ? peer->tun.ifindex : 0;
+}
+
+int daemon_host_peer_added(struct daemon *daemon, struct peer *peer, struct fault *fault)
+{
+	const struct device *device = &daemon->device;
+
+	if (daemon->config->routes.selection != CONFIG_SELECTION_INTERFACE ||
+		peer->tun.ifindex > 0 || !device->peer_ifindex)
+		return 0;
+	int error = broker_tun(daemon->broker, peer->name, &device->tun, &peer->tun, fault);
+	if (error)
+		return error;
+	peer->tun_ctx = daemon;
+	peer->tun_watch = (struct loop_watch){.fd = peer->tun.fd, .on_event = on_peer_tun};
+	error = loop_watch_add(daemon->loop, &peer->tun_watch, EPOLLIN);
+	if (!error)
+		error = device->host.ops->set_mtu(
+			device->host.ctx, peer->tun.ifindex, daemon->mtu_bytes, fault);
+	if (error) {
+		daemon_host_peer_gone(daemon, peer);
+		return error;
+	}
+	device_peer_link(&daemon->device, daemon->config, peer->config, true);
+	return 0;
+}
+
+void daemon_host_set_mtu(struct daemon *daemon, uint16_t bytes)
+{
+	const struct device *device = &daemon->device;
+
+	if (!device->peer_ifindex)
+		return;
+	list_for_each (at, &daemon->peers) {
+		const struct peer *peer = list_entry(at, struct peer, in_daemon);
+		struct fault fault = {0};
+		if (peer->tun.ifindex > 0 && device->host.ops->set_mtu(device->host.ctx,
+						     peer->tun.ifindex, bytes, &fault) < 0)
+			warn(daemon, &fault);
+	}
+}
+
+/* ---- full tunnel and resolvers ---------------------------------------------------------------------------------- */
+
+static bool is_full(const struct config *config)
+{
+	return config->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF;
+}
+
+int daemon_host_prepare_lookups(
+	struct daemon *daemon, const struct config *config, struct fault *fault)
+{
+	struct kcpvpn_endpoint inside[CONFIG_DNS_MAX];
+	uint32_t mark = config_fwmark(config);
+	int sockets[2] = {-1, -1};
+	size_t count = 0;
+
+	if (!is_full(config))
+		return 0;
+	for (int i = 0; i < 2; i++) {
+		const struct kcpvpn_endpoint any = {.family = i == 0 ? 4 : 6};
+		struct fault why = {0};
+		int error = broker_udp_socket(daemon->broker, &any, false, mark, &sockets[i], &why);
+		if (error && i == 0) {
+			*fault = why;
+			return error;
+		}
+		if (error) /* a host without IPv6 */
+			sockets[i] = -1;
+	}
+	for (size_t i = 0; i < config->dns.servers.count && count < CONFIG_DNS_MAX; i++)
+		count += config_dns_server(config, i, &inside[count]);
+	outside_lookup_set(sockets, inside, count);
+	outside_lookup_learn();
+	return 0;
+}
+
+static void set_resolvers(struct daemon *daemon, bool on)
+{
+	struct fault fault = {0};
+
+	daemon->dns_failed = broker_dns(daemon->broker, on, &fault) < 0;
+	if (daemon->dns_failed)
+		warn(daemon, &fault);
+}
+
+int daemon_host_before_up(struct daemon *daemon, struct fault *fault)
+{
+	if (daemon->config->hooks[CONFIG_HOOK_PRE_UP].count == 0)
+		return 0;
+	return broker_hook(daemon->broker, CONFIG_HOOK_PRE_UP, NULL, NULL, fault);
+}
+
+int daemon_host_up(struct daemon *daemon, struct fault *fault)
+{
+	int error = is_full(daemon->config) ? broker_full_tunnel(daemon->broker, true, fault) : 0;
+
+	if (error)
+		return error;
+	if (daemon->config->dns.servers.count > 0)
+		set_resolvers(daemon, true);
+	hook(daemon, CONFIG_HOOK_UP, NULL, NULL);
+	return 0;
+}
+
+void daemon_host_before_down(struct daemon *daemon)
+{
+	struct fault fault = {0};
+
+	if (daemon->config->dns.servers.count > 0)
+		set_resolvers(daemon, false);
+	if (is_full(daemon->config) && broker_full_tunnel(daemon->broker, false, &fault) < 0)
+		warn(daemon, &fault);
+}
+
+void daemon_host_down(struct daemon *daemon)
+{
+	hook(daemon, CONFIG_HOOK_DOWN, NULL, NULL);
+}
+
+static bool same_strings(const struct config_strings *a, const struct config_strings *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++) {
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
+void daemon_host_changed(
+	struct daemon *daemon, bool was_full, const struct config_strings dns_before[2])
+{
+	struct fault fault = {0};
+	const struct config *config = daemon->config;
+
+	daemon->path.unfiltered = config->routes.ingress_filter == CONFIG_INGRESS_OFF;
+	if (!daemon->device.up)
+		return;
+	if ((was_full || is_full(config)) && broker_full_tunnel(daemon->broker, true, &fault) < 0)
+		warn(daemon, &fault);
+	if (!same_strings(&dns_before[0], &config->dns.servers) ||
+		!same_strings(&dns_before[1], &config->dns.search))
+		set_resolvers(daemon, true);
+}
+
+/* ---- what others take away -------------------------------------------------------------------------------------- */
+
+static void on_restore(struct loop_timer *timer, struct mono now)
+{
+	struct daemon *daemon = list_entry(timer, struct daemon, restore);
+	struct fault fault = {0};
+
+	if (!daemon->device.up || !daemon->wire)
+		return;
+	size_t count = device_restore(&daemon->device, daemon->config);
+	if (count > 0)
+		log_warn(&daemon->logger->log,
+			"%zu addresses or routes of %s that somebody had removed are put back",
+			count, daemon->device.tun.name);
+	if (is_full(daemon->config) && broker_full_tunnel(daemon->broker, true, &fault) < 0)
+		warn(daemon, &fault);
+	daemon->restored_at = now;
+}
+
+void daemon_host_lost(void *ctx)
+{
+	struct daemon *daemon = ctx;
+	struct mono now = loop_now(daemon->loop);
+
+	if (!daemon->device.up || !mono_is_never(daemon->restore.timer.at))
+		return;
+	bool calm = mono_is_never(daemon->restored_at) ||
+		    mono_diff_us(now, daemon->restored_at) > RESTORE_CALM_US;
+	daemon->restore_us = calm ? RESTORE_FIRST_US : 2 * daemon->restore_us;
+	if (daemon->restore_us > RESTORE_MOST_US)
+		daemon->restore_us = RESTORE_MOST_US;
+	loop_timer_arm(daemon->loop, &daemon->restore, mono_add_us(now, daemon->restore_us));
+}
+
+/* What is LAN may be something else now. Many changes come together. */
+void daemon_host_network_changed(struct daemon *daemon)
+{
+	if (daemon->config->full_tunnel.mode == CONFIG_FULL_TUNNEL_KILL_SWITCH &&
+		daemon->device.up && mono_is_never(daemon->restore.timer.at))
+		loop_timer_arm(daemon->loop, &daemon->restore,
+			mono_add_us(loop_now(daemon->loop), RESTORE_FIRST_US));
+}
+
+void daemon_host_init(struct daemon *daemon)
+{
+	loop_timer_init(&daemon->restore, on_restore);
+	daemon->restored_at = MONO_NEVER;
+	daemon->path.unfiltered = daemon->config->routes.ingress_filter == CONFIG_INGRESS_OFF;
+}
