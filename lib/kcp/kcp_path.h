@@ -81,6 +81,7 @@ enum {
 	KCP_PATH_OUT_ASKS = 16,	 /* asks for acknowledgement */
 	KCP_PATH_OUT_RACK = 32,	 /* holds a RACK */
 	KCP_PATH_OUT_PROBE = 64, /* sent because nothing was acknowledged for a PTO */
+	KCP_PATH_OUT_DATA = 128, /* holds PUSH, DGRAM or FWD */
 };
 
 /**
@@ -137,6 +138,7 @@ struct kcp_path_stats {
 	uint64_t input[KCP_PATH_VERDICTS]; /* datagrams by verdict */
 	uint64_t in_bytes;		   /* of segments */
 	uint64_t in_segments;		   /* that took effect */
+	uint64_t in_data;	/* PUSH, DGRAM and FWD that came, whatever became of them */
 	uint64_t out_datagrams; /* put out by the path, and numbers taken by the caller */
 	uint64_t out_bytes;
 	uint64_t no_buffer; /* begin() gave nothing */
@@ -215,6 +217,12 @@ size_t kcp_path_memory_bytes(const struct kcp_path *path);
 
 /** Payload slots held: sending, received, ready. */
 uint32_t kcp_path_slots(const struct kcp_path *path);
+
+/** Of them those of what is to be sent, or sent again. */
+uint32_t kcp_path_tx_slots(const struct kcp_path *path);
+
+/** Whether `segments` hold PUSH, DGRAM or FWD, or end in the middle of one. For what came and was not taken yet. */
+bool kcp_path_holds_data(const void *segments, size_t len);
 
 /* ---- sending ---------------------------------------------------------------------------------------------------- */
 

@@ -79,6 +79,11 @@ void kcp_path_resume(struct kcp_path *path, const struct kcp_lt_memory *memory, 
 	kcp_budget_hint_rtt(&path->budget, path->sent.srtt_us);
 }
 
+uint32_t kcp_path_tx_slots(const struct kcp_path *path)
+{
+	return path->tx_slots;
+}
+
 int64_t kcp_path_srtt_us(const struct kcp_path *path)
 {
 	return path->sent.srtt_us;

@@ -289,12 +289,29 @@ static void take_probe(struct taking *taking, const struct kcp_segment *segment)
 		taking->asks = true;
 }
 
+static bool is_data(const struct kcp_segment *segment)
+{
+	return segment->cmd == KCP_CMD_PUSH || segment->cmd == KCP_CMD_DGRAM ||
+	       segment->cmd == KCP_CMD_FWD;
+}
+
+bool kcp_path_holds_data(const void *segments, size_t len)
+{
+	struct wire in = wire_of(segments, len);
+	struct kcp_segment segment;
+
+	while (wire_left(&in) > 0)
+		if (!kcp_segment_read(&in, &segment) || is_data(&segment))
+			return true;
+	return false;
+}
+
 static void take_segment(struct taking *taking, const struct kcp_segment *segment)
 {
 	struct kcp_path *path = taking->path;
-	bool data = segment->cmd == KCP_CMD_PUSH || segment->cmd == KCP_CMD_DGRAM ||
-		    segment->cmd == KCP_CMD_FWD;
+	bool data = is_data(segment);
 
+	path->stats.in_data += data;
 	if (taking->rebuilt && !data) {
 		path->stats.skip_rebuilt++;
 		return;

@@ -120,6 +120,7 @@ void kcp_path_write_bases(struct kcp_path_datagram *out)
 			(struct kcp_ref){.kind = KCP_REF_FWD, .lane = (uint16_t)lane->entry.id});
 		kcp_lane_carried(lane, out->pn, repeat_us, out->now);
 		asks(out);
+		out->flags |= KCP_PATH_OUT_DATA;
 		path->stats.fwd_sent++;
 	}
 }
@@ -193,7 +194,7 @@ static void write_dgram(struct kcp_path_datagram *out, struct kcp_ref ref)
 					  .sn = dgram->sn,
 					  .len = dgram->len}),
 		dgram->slot, dgram->len);
-	out->flags |= class_flag(dgram->class);
+	out->flags |= KCP_PATH_OUT_DATA | class_flag(dgram->class);
 	if (dgram->sent) {
 		out->flags |= KCP_PATH_OUT_RESEND;
 		path->stats.resent_items++;
@@ -222,7 +223,7 @@ static void write_piece(struct kcp_path_datagram *out, struct kcp_ref ref)
 					  .una = lane->sender.una,
 					  .len = tx->len}),
 		tx->slot, tx->len);
-	out->flags |= class_flag(kcp_lane_head(lane, ref.sn, tx)->class);
+	out->flags |= KCP_PATH_OUT_DATA | class_flag(kcp_lane_head(lane, ref.sn, tx)->class);
 	if (tx->flags & KCP_TX_SENT) {
 		out->flags |= KCP_PATH_OUT_RESEND;
 		path->stats.resent_items++;

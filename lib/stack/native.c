@@ -418,10 +418,10 @@ int kcpvpn_peer_configure(
 		return 0;
 	/* The peer learns of another MTU by a handshake only. One that runs may tell what is old by now: then there is another
 	 * behind it. */
-	const struct native_session *session = native_session_sending(peer, now);
+	const struct native_session *session = native_session_alive(peer, now);
 	if (session && session->own_tun_mtu != config->tun_mtu)
 		native_initiate(peer, NATIVE_REASON_REKEY, now);
-	if (peer->enabled && peer->config.persistent && !native_session_sending(peer, now))
+	if (peer->enabled && peer->config.persistent && !native_session_alive(peer, now))
 		native_initiate(peer, NATIVE_REASON_START, now);
 	native_peer_judge(peer);
 	native_peer_touch(peer);
@@ -535,7 +535,7 @@ void kcpvpn_native_network_changed(struct kcpvpn_native *native, int64_t now_us)
 	list_for_each (at, &native->peers) {
 		struct kcpvpn_peer *peer = list_entry(at, struct kcpvpn_peer, in_peers);
 		if (peer->enabled &&
-			(native_session_sending(peer, now) || native_peer_wanted(peer, now)))
+			(native_session_alive(peer, now) || native_peer_wanted(peer, now)))
 			native_call_enqueue(peer, NATIVE_CALL_PROBE, false);
 	}
 }

@@ -73,8 +73,11 @@ void native_initiate(struct kcpvpn_peer *peer, enum native_reason reason, struct
 /** The session that a receive index names (its low four bits cut off), NULL if none or only an attempt. */
 struct native_session *native_session_find(struct kcpvpn_native *native, uint32_t index);
 
-/** The newest confirmed session younger than the hard stop, for sending; NULL if there is none. */
+/** The newest confirmed session if it is young enough to send messages on; NULL if there is none. */
 struct native_session *native_session_sending(struct kcpvpn_peer *peer, struct mono now);
+
+/** The same if it is good for signs of life at least: one that carried no message lives longer. */
+struct native_session *native_session_alive(struct kcpvpn_peer *peer, struct mono now);
 
 /**
  * An authentic datagram came on `session`. Confirms it if that is the first and it waits for that: commits init_seq,

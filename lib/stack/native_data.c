@@ -328,7 +328,7 @@ void native_data_tell(struct kcpvpn_peer *peer, struct mono now)
 		return;
 	if (kcp_path_recv_iov(data->path, NULL, 0, &len) != -EAGAIN)
 		native_peer_raise(peer, KCPVPN_PEER_EVENT_READABLE);
-	if (data->wants_room && kcpvpn_peer_room(peer, data->room_bytes)) {
+	if (data->wants_room && native_send_room(peer, data->room_bytes)) {
 		data->wants_room = false;
 		native_peer_raise(peer, KCPVPN_PEER_EVENT_WRITABLE);
 	}

@@ -43,6 +43,7 @@ struct native_session_data {
 	uint64_t least;				   /* least counter committed */
 	uint64_t serial; /* tells a session from one that came after it at the same place */
 	uint64_t sealed; /* datagrams sent under it */
+	bool loud;	 /* it carried messages, or what belongs to them */
 };
 
 /** Datagrams of half of the time that is looked at. */
@@ -221,6 +222,9 @@ void native_reply_send(struct kcpvpn_peer *peer, struct native_reply *reply, str
 
 /** Makes the path of the peer if there is none. @return false without memory */
 bool native_data_have_path(struct kcpvpn_peer *peer);
+
+/** kcpvpn_peer_room() by the data side itself: asks nothing of the handshake side. */
+bool native_send_room(struct kcpvpn_peer *peer, size_t len);
 
 /** Tells the program what it can read and write now. */
 void native_data_tell(struct kcpvpn_peer *peer, struct mono now);

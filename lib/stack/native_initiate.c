@@ -163,6 +163,13 @@ uint16_t native_features(const struct kcpvpn_native *native)
 	return (uint16_t)(NATIVE_FEATURES | super);
 }
 
+uint16_t native_features_offered(const struct kcpvpn_peer *peer)
+{
+	unsigned without = peer->config.persistent ? 0 : NATIVE_FEATURE_QUIET;
+
+	return (uint16_t)(native_features(peer->native) & ~without);
+}
+
 void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_params)
 {
 	const struct kcpvpn_native *native = peer->native;
@@ -174,7 +181,7 @@ void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_para
 		native_handshake_renew_instance(peer);
 	*ret_params = (struct native_params){
 		.instance_id = peer->hs.own_instance,
-		.features = native_features(native),
+		.features = native_features_offered(peer),
 		.datagram_max = (uint16_t)native->config.datagram_max_bytes,
 		.tun_mtu = peer->config.tun_mtu,
 		.super_max = native->config.super_max_bytes,
@@ -202,7 +209,7 @@ static void note_silence(struct kcpvpn_peer *peer, struct mono now)
 		hs->unheard++;
 	hs->heard = false;
 	/* The keys of a peer that is gone are good for minutes still. */
-	if (!native_session_sending(peer, now) || liveness_gone(&peer->data.live))
+	if (!native_session_alive(peer, now) || liveness_gone(&peer->data.live))
 		native_initiate_note_gone(peer);
 	if (hs->unheard >= SILENT_ATTEMPTS)
 		native_peer_raise(peer, KCPVPN_PEER_EVENT_NAMES);
@@ -243,7 +250,7 @@ void native_initiate_make(struct kcpvpn_peer *peer, struct mono now)
 	hs->started_at = now;
 	send_init(peer, attempt, attempt_next_reach(&hs->schedule), now);
 	/* A session on which nothing came is none: who gets answers but no data through calls less and less, too. */
-	const struct native_session *session = native_session_sending(peer, now);
+	const struct native_session *session = native_session_alive(peer, now);
 	attempt_made(&hs->schedule, session && !mono_is_never(session->first_rx_at), now,
 		&native->random);
 }
@@ -251,7 +258,7 @@ void native_initiate_make(struct kcpvpn_peer *peer, struct mono now)
 void native_initiate_on_deadline(struct kcpvpn_peer *peer, struct mono now)
 {
 	struct native_handshake_state *hs = &peer->hs;
-	bool session = native_session_sending(peer, now);
+	bool session = native_session_alive(peer, now);
 
 	switch (attempt_due(&hs->schedule, now)) {
 	case ATTEMPT_NOTHING:
@@ -295,7 +302,7 @@ static void begin(struct kcpvpn_peer *peer, uint8_t reach, struct mono now)
 void native_initiate(struct kcpvpn_peer *peer, enum native_reason reason, struct mono now)
 {
 	struct native_handshake_state *hs = &peer->hs;
-	bool session = native_session_sending(peer, now);
+	bool session = native_session_alive(peer, now);
 	bool news = true;
 
 	if (native_is_follower(peer->native)) {
@@ -312,7 +319,7 @@ void native_initiate(struct kcpvpn_peer *peer, enum native_reason reason, struct
 		return;
 	switch (reason) {
 	case NATIVE_REASON_DATA:
-		if (session || !news)
+		if (native_session_sending(peer, now) || !news)
 			break;
 		begin(peer, 1, now);
 		break;
@@ -433,7 +440,7 @@ static void take_resp(struct native_attempt *attempt, const struct native_addres
 	session->own_tun_mtu = attempt->own_tun_mtu;
 	session->peer_instance = params->instance_id;
 	session->params = *params;
-	session->params.features &= native_features(native);
+	session->params.features &= native_features_offered(peer);
 	end_attempts_from(peer, attempt);
 	attempt_answered(&peer->hs.schedule, newest, now);
 	/* Which of our addresses it came to is for the kernel to choose anew as routes change. */
@@ -466,7 +473,7 @@ void native_initiate_resp_work(
 	if (verdict != HANDSHAKE_OK) {
 		native->stats.drop_handshake++;
 		peer->hs.drop_psk++;
-		if (!native_session_sending(peer, now))
+		if (!native_session_alive(peer, now))
 			peer->hs.trouble = trouble_resp;
 		return;
 	}

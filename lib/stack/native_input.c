@@ -106,7 +106,7 @@ bool native_window_commit(struct native_session_data *data, uint64_t counter)
 
 static bool expired(const struct native_session *session, struct mono now)
 {
-	return mono_due(mono_add_us(session->made_at, NATIVE_HARD_STOP_US), now);
+	return mono_due(native_session_ends(session), now);
 }
 
 static void take_data(struct kcpvpn_native *native, struct intake *intake,
@@ -152,9 +152,10 @@ static void take_data(struct kcpvpn_native *native, struct intake *intake,
 /* ---- last step --------------------------------------------------------------------------------------------------- */
 
 /* Segments to the path, answers back. */
-static void read_frame(struct kcpvpn_peer *peer, const struct native_address *from,
+static void read_frame(struct native_session *session, const struct native_address *from,
 	const struct open_item *item, uint64_t pn, struct mono now)
 {
+	struct kcpvpn_peer *peer = session->peer;
 	struct kcpvpn_native *native = peer->native;
 	struct native_reply *reply = &native->data.reply;
 	struct session_frame frame = {.kind = SESSION_FRAME_PLAIN};
@@ -166,11 +167,22 @@ static void read_frame(struct kcpvpn_peer *peer, const struct native_address *fr
 		peer->data.counters.drop_malformed++;
 		return;
 	}
+	size_t at = head == SESSION_FRAME_OK ? frame.body_at : 0;
+	bool repair = session_frame_is_repair(frame.kind);
+	if (!native_session_young(session, now) &&
+		(repair || kcp_path_holds_data(item->payload + at, item->payload_len - at))) {
+		native->stats.drop_expired++;
+		peer->data.counters.drop_expired++;
+		return;
+	}
 	if (!native_data_have_path(peer)) {
 		native->stats.drop_memory++;
 		return;
 	}
-	if (session_frame_is_repair(frame.kind)) {
+	const uint64_t *in_data = &kcp_path_stats(peer->data.path)->in_data;
+	uint64_t before = *in_data;
+	if (repair) {
+		native_session_loud(session, now);
 		if (!native_fec_repair(peer, &frame, pn, item->payload, item->payload_len, now)) {
 			native->stats.drop_frame++;
 			peer->data.counters.drop_malformed++;
@@ -179,7 +191,6 @@ static void read_frame(struct kcpvpn_peer *peer, const struct native_address *fr
 		peer->data.wants_input_done = true;
 		return;
 	}
-	size_t at = head == SESSION_FRAME_OK ? frame.body_at : 0;
 	native_reply_begin(reply, from, item->len, frame.kind == SESSION_FRAME_PLAIN);
 	switch (kcp_path_input(peer->data.path, pn, item->payload + at, item->payload_len - at,
 		false, false, now)) {
@@ -199,6 +210,8 @@ static void read_frame(struct kcpvpn_peer *peer, const struct native_address *fr
 		peer->data.counters.drop_malformed++;
 		return;
 	}
+	if (*in_data != before)
+		native_session_loud(session, now);
 	native_fec_source(peer, &frame, pn, item->payload + at, item->payload_len - at, now);
 	peer->data.wants_input_done = true;
 	native_reply_send(peer, reply, now);
@@ -259,7 +272,7 @@ static void read_data(struct kcpvpn_native *native, const struct kcpvpn_udp_port
 		return;
 	}
 	note_life(peer, session, &from, pn, d->len, now);
-	read_frame(peer, &from, item, pn, now);
+	read_frame(session, &from, item, pn, now);
 	native_data_tell(peer, now);
 	native_peer_touch(peer);
 }

@@ -227,8 +227,15 @@ static void take_report(
 		liveness_sent(&data->live, (message->flags & NATIVE_SHARD_ASKED) != 0, now);
 	if (message->flags & NATIVE_SHARD_HEARD)
 		heard(peer, message->serial, now);
-	if (message->flags & NATIVE_SHARD_USED)
+	if (message->flags & NATIVE_SHARD_USED) {
+		struct native_session *on = session_of(peer, message->serial);
 		peer->payload_at = now;
+		/* Sent on the one, received on the other. */
+		if (cur)
+			native_session_loud(cur, now);
+		if (on)
+			native_session_loud(on, now);
+	}
 	for (unsigned i = 0; message->flags & NATIVE_SHARD_LOST && i < PATH_MTU_LOSSES; i++)
 		path_mtu_lost(&data->mtu, message->size, now);
 	if (data->share && message->shard < KCPVPN_SHARDS_MAX) {

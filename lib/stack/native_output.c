@@ -7,8 +7,8 @@
  * A path asks for room (begin) and says what it wrote (end); nothing else is added to the row in between, so numbers leave in
  * the order in which they were taken. CONTROL goes in datagrams of its own, since each has its own address and size.
  *
- * Nothing is sent without a confirmed session that is younger than the hard stop: begin() asks for it each time, and without
- * one gives no room, so that no number is burnt.
+ * Nothing is sent without a confirmed session that is young enough: begin() asks for it each time, and without one gives no
+ * room, so that no number is burnt. A quiet session that is too old for messages (native_session.c) gives none while any wait.
  *
  * Padding is a PROBE segment, at least 24 bytes. So a padded plaintext must leave that much free or have the right length by
  * itself; room and pieces are shortened by it, rather than to let some datagrams show their true length.
@@ -106,7 +106,7 @@ static struct native_session *sending(struct kcpvpn_peer *peer, struct mono now)
 
 	if (!data->running || !data->path || kcp_path_next_pn(data->path) >= SEAL_COUNTER_END)
 		return NULL;
-	return native_session_sending(peer, now);
+	return native_session_alive(peer, now);
 }
 
 bool native_output_possible(struct kcpvpn_peer *peer, struct mono now)
@@ -120,7 +120,9 @@ static uint8_t *output_begin(void *ctx, size_t *ret_room)
 	struct kcpvpn_native *native = peer->native;
 	struct native_session *session = sending(peer, native->now);
 
-	if (!session || !peer->data.address.port)
+	if (!session || !peer->data.address.port ||
+		(!native_session_young(session, native->now) &&
+			kcp_path_tx_slots(peer->data.path) > 0))
 		return NULL;
 	native->data.out_session = session;
 	*ret_room = native_output_sizes(peer->config.padding, path_mtu_size(&peer->data.mtu))
@@ -137,6 +139,8 @@ static void output_end(void *ctx, uint64_t pn, size_t len, unsigned flags)
 	size_t plain_len = SESSION_FRAME_BYTES + len;
 	size_t want = padded(peer, plain_len);
 
+	if (flags & KCP_PATH_OUT_DATA)
+		native_session_loud(native->data.out_session, native->now);
 	fill(peer->data.path, plaintext, plain_len, want, native->now);
 	native_fec_mark(peer, flags, pn, plaintext + SESSION_FRAME_BYTES,
 		want - SESSION_FRAME_BYTES, native->now, &frame);
@@ -205,7 +209,9 @@ bool native_output_control(struct kcpvpn_peer *peer, const struct native_control
 
 uint8_t *native_output_repair_begin(struct kcpvpn_peer *peer, size_t *ret_room, struct mono now)
 {
-	if (!sending(peer, now) || !peer->data.address.port)
+	const struct native_session *session = sending(peer, now);
+
+	if (!session || !native_session_young(session, now) || !peer->data.address.port)
 		return NULL;
 	*ret_room = path_mtu_size(&peer->data.mtu) - SEAL_OVERHEAD_BYTES;
 	return native_tx_payload(&peer->native->data.tx);
@@ -222,7 +228,9 @@ size_t native_output_repair_end(struct kcpvpn_peer *peer, size_t len, struct mon
 	memset(native_tx_payload(&peer->native->data.tx) + len, 0, want - len);
 	uint64_t pn = kcp_path_take_pn(
 		data->path, KCP_PATH_EXTRA_REPAIR, want - SESSION_FRAME_BYTES, now);
-	put_out(peer, native_session_sending(peer, now), want, pn, &data->address, true, now);
+	struct native_session *session = native_session_sending(peer, now);
+	native_session_loud(session, now);
+	put_out(peer, session, want, pn, &data->address, true, now);
 	return want + SEAL_OVERHEAD_BYTES;
 }
 

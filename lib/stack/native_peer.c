@@ -84,7 +84,7 @@ bool native_peer_wanted(const struct kcpvpn_peer *peer, struct mono now)
 static enum kcpvpn_peer_state state_at(const struct kcpvpn_peer *peer, struct mono now)
 {
 	const struct native_session *cur = peer->hs.slots[NATIVE_SLOT_CUR];
-	bool session = cur && mono_diff_us(now, cur->made_at) < NATIVE_HARD_STOP_US;
+	bool session = cur && mono_before(now, native_session_ends(cur));
 
 	if (!peer->enabled)
 		return KCPVPN_PEER_DOWN;
@@ -215,11 +215,11 @@ void kcpvpn_peer_set_targets(
 	if (count > 0)
 		memcpy(peer->targets, targets, count * sizeof(struct kcpvpn_target));
 	peer->target_count = (uint8_t)count;
-	if (peer->enabled && !native_session_sending(peer, now) && native_peer_wanted(peer, now))
+	if (peer->enabled && !native_session_alive(peer, now) && native_peer_wanted(peer, now))
 		native_initiate(peer, NATIVE_REASON_START, now);
 	/* A session whose port is gone: the peer learns the new one by being called from there. And who is pinned to its
 	 * targets has to be proven at one of these. */
-	if (native_session_sending(peer, now) &&
+	if (native_session_alive(peer, now) &&
 		(!native_path_address(peer)->port || (!peer->config.roaming && !at_target(peer))))
 		native_initiate(peer, NATIVE_REASON_SILENCE, now);
 	native_peer_judge(peer);
@@ -253,7 +253,7 @@ static void call(struct kcpvpn_peer *peer, struct mono now)
 
 	native_call_cancel(peer);
 	if (calls & NATIVE_CALL_PROBE) {
-		if (native_session_sending(peer, now))
+		if (native_session_alive(peer, now))
 			native_data_ping(peer, now);
 		else
 			native_initiate(peer, NATIVE_REASON_NETWORK, now);

@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-bool kcpvpn_peer_room(struct kcpvpn_peer *peer, size_t len)
+bool native_send_room(struct kcpvpn_peer *peer, size_t len)
 {
 	struct native_data_state *data = &peer->data;
 	struct mono now = peer->native->now;
@@ -21,6 +21,16 @@ bool kcpvpn_peer_room(struct kcpvpn_peer *peer, size_t len)
 		data->room_bytes = len;
 	}
 	return ready;
+}
+
+bool kcpvpn_peer_room(struct kcpvpn_peer *peer, size_t len)
+{
+	struct mono now = peer->native->now;
+
+	/* The peer is there, but the keys are too old for messages. */
+	if (!native_session_sending(peer, now) && native_session_alive(peer, now))
+		native_initiate(peer, NATIVE_REASON_DATA, now);
+	return native_send_room(peer, len);
 }
 
 bool kcpvpn_peer_ready(struct kcpvpn_peer *peer)

@@ -18,6 +18,13 @@
  *
  * Ages count from the making of the keys, on a clock that counts suspend. A session that is too old is not used even if
  * its timer has not been served yet.
+ *
+ * A peer that only keeps itself reachable needs no new keys every two minutes: those that sealed nothing but signs of life give
+ * nothing away when they are stolen, and for ten thousand such peers the handshakes would cost more than all else. So where
+ * both sides know of it, a session is *quiet* until the first message passes, and lives on while signs of life come; but no
+ * message is ever sent or taken under keys older than three minutes. Who has one then makes new keys first, and who has one
+ * before that makes new keys at the age at which he would have done so anyway. Instead of the handshake a question shows
+ * that the other side still has its half, so a dead one is found as soon as before. The first message ends all that.
  */
 #include "stack/native_state.h"
 
@@ -26,6 +33,32 @@
 static struct mono hard_stop(const struct native_session *session)
 {
 	return mono_add_us(session->made_at, NATIVE_HARD_STOP_US);
+}
+
+static bool quiet(const struct native_session *session)
+{
+	return (session->params.features & NATIVE_FEATURE_QUIET) && !session->data.loud &&
+	       !native_is_follower(session->peer->native);
+}
+
+struct mono native_session_ends(const struct native_session *session)
+{
+	struct mono heard_at = session->last_rx_at;
+
+	if (!quiet(session) || mono_is_never(heard_at))
+		return hard_stop(session);
+	return mono_min(
+		mono_max(hard_stop(session), mono_add_us(heard_at, NATIVE_QUIET_SILENCE_US)),
+		mono_add_us(session->made_at, NATIVE_QUIET_STOP_US));
+}
+
+void native_session_loud(struct native_session *session, struct mono now)
+{
+	if (session->data.loud)
+		return;
+	session->data.loud = true;
+	native_follow_used(session->peer, now);
+	native_peer_touch(session->peer);
 }
 
 struct native_session *native_session_new(struct kcpvpn_peer *peer, bool initiator, struct mono now)
@@ -86,6 +119,13 @@ struct native_session *native_session_sending(struct kcpvpn_peer *peer, struct m
 	struct native_session *cur = peer->hs.slots[NATIVE_SLOT_CUR];
 
 	return cur && mono_before(now, hard_stop(cur)) ? cur : NULL;
+}
+
+struct native_session *native_session_alive(struct kcpvpn_peer *peer, struct mono now)
+{
+	struct native_session *cur = peer->hs.slots[NATIVE_SLOT_CUR];
+
+	return cur && mono_before(now, native_session_ends(cur)) ? cur : NULL;
 }
 
 /* ---- confirmation ------------------------------------------------------------------------------------------------- */
@@ -275,34 +315,52 @@ void native_session_erase_all(struct kcpvpn_peer *peer)
 
 /* ---- deadlines ---------------------------------------------------------------------------------------------------- */
 
-static bool carried(const struct kcpvpn_peer *peer, const struct native_session *cur)
-{
-	return !mono_is_never(peer->payload_at) && !mono_before(peer->payload_at, cur->made_at);
-}
-
 /* Whether the session in use is worth another: somebody wants the peer to be reached at all times, or it was used. */
 static bool rekey_wanted(const struct kcpvpn_peer *peer, const struct native_session *cur)
 {
 	if (attempt_running(&peer->hs.schedule) || !native_peer_callable(peer))
 		return false;
-	return peer->config.persistent || carried(peer, cur);
+	return peer->config.persistent ||
+	       (!mono_is_never(peer->payload_at) && !mono_before(peer->payload_at, cur->made_at));
 }
 
-/*
- * Keys that sealed nothing but signs of life give nothing away when they are stolen, and a gateway's idle peers are most of its
- * handshakes. So such a session lives longer, by less than what leaves time enough before its end; with the first message it
- * is as old as it is.
- */
+static int64_t jitter_us(const struct native_session *cur)
+{
+	return mono_diff_us(cur->rekey_at, cur->made_at) -
+	       (cur->initiator ? NATIVE_REKEY_INITIATOR_US : NATIVE_REKEY_RESPONDER_US);
+}
+
 static struct mono rekey_at(const struct kcpvpn_peer *peer, const struct native_session *cur)
 {
 	if (!rekey_wanted(peer, cur))
 		return MONO_NEVER;
 	if (cur->data.sealed >= NATIVE_REKEY_DATAGRAMS)
 		return cur->confirmed_at;
-	if (carried(peer, cur))
+	if (!quiet(cur))
 		return cur->rekey_at;
-	return mono_add_us(cur->rekey_at,
-		cur->initiator ? NATIVE_REKEY_IDLE_INITIATOR_US : NATIVE_REKEY_IDLE_RESPONDER_US);
+	return mono_add_us(cur->made_at, NATIVE_QUIET_REKEY_US +
+						 jitter_us(cur) * NATIVE_QUIET_JITTERS +
+						 (cur->initiator ? 0 : NATIVE_QUIET_RESPONDER_US));
+}
+
+/* When a quiet session needs a question: nothing came for long. Where one is asked already, liveness.h says what follows. */
+static struct mono ask_at(const struct kcpvpn_peer *peer, const struct native_session *cur)
+{
+	struct mono since = cur->made_at;
+
+	if (!quiet(cur) || !rekey_wanted(peer, cur) || !mono_is_never(peer->data.live.asked_since))
+		return MONO_NEVER;
+	if (!mono_is_never(cur->last_rx_at))
+		since = mono_max(since, cur->last_rx_at);
+	return mono_add_us(since, NATIVE_QUIET_ASK_US + jitter_us(cur));
+}
+
+static void ask(struct kcpvpn_peer *peer, struct mono now)
+{
+	native_control_ping(peer, now);
+	/* It could not be sent. */
+	if (mono_is_never(peer->data.live.asked_since))
+		native_initiate(peer, NATIVE_REASON_REKEY, now);
 }
 
 static struct mono prev_ends(const struct native_session *prev, const struct native_session *cur)
@@ -311,13 +369,13 @@ static struct mono prev_ends(const struct native_session *prev, const struct nat
 
 	/* The peer may have confirmed the two in the other order, or not have learned of the newer one: it sends on this. */
 	if (cur && (!heard(cur) || !mono_before(prev->first_rx_at, cur->made_at)))
-		return hard_stop(prev);
+		return native_session_ends(prev);
 	/* It may have done so until it was heard on the newer one, however quiet it was before. */
 	if (cur)
 		quiet_since = mono_max(quiet_since, cur->first_rx_at);
 	if (!mono_is_never(prev->last_rx_at))
 		quiet_since = mono_max(quiet_since, prev->last_rx_at);
-	return mono_min(hard_stop(prev), mono_add_us(quiet_since, NATIVE_PREV_US));
+	return mono_min(native_session_ends(prev), mono_add_us(quiet_since, NATIVE_PREV_US));
 }
 
 struct mono native_session_next_deadline(const struct kcpvpn_peer *peer)
@@ -334,7 +392,8 @@ struct mono native_session_next_deadline(const struct kcpvpn_peer *peer)
 	if (next)
 		at = mono_add_us(next->made_at, NATIVE_NEXT_US);
 	if (cur)
-		at = mono_min(at, mono_min(hard_stop(cur), rekey_at(peer, cur)));
+		at = mono_min(at, mono_min(native_session_ends(cur),
+					  mono_min(rekey_at(peer, cur), ask_at(peer, cur))));
 	if (prev)
 		at = mono_min(at, prev_ends(prev, cur));
 	if (old)
@@ -361,10 +420,12 @@ void native_session_on_deadline(struct kcpvpn_peer *peer, struct mono now)
 		native_session_free(old);
 	if (!cur)
 		return;
-	if (mono_due(hard_stop(cur), now)) {
+	if (mono_due(native_session_ends(cur), now)) {
 		native_session_free(cur);
 		lost(peer, now);
 	} else if (!follows && mono_due(rekey_at(peer, cur), now)) {
 		native_initiate(peer, NATIVE_REASON_REKEY, now);
+	} else if (!follows && mono_due(ask_at(peer, cur), now)) {
+		ask(peer, now);
 	}
 }

@@ -36,12 +36,18 @@
 #include <stdint.h>
 
 enum {
-	NATIVE_REKEY_INITIATOR_US = 120000000,	   /* age at which who called calls again */
-	NATIVE_REKEY_JITTER_US = 5000000,	   /* added to it at random, so that peers spread */
-	NATIVE_REKEY_RESPONDER_US = 150000000,	   /* age at which the other side steps in */
-	NATIVE_REKEY_IDLE_INITIATOR_US = 30000000, /* later by so much while it carried nothing */
-	NATIVE_REKEY_IDLE_RESPONDER_US = 15000000,
-	NATIVE_HARD_STOP_US = 180000000,   /* nothing is sent or taken under an older key */
+	NATIVE_REKEY_INITIATOR_US = 120000000, /* age at which who called calls again */
+	NATIVE_REKEY_JITTER_US = 5000000,      /* added to it at random, so that peers spread */
+	NATIVE_REKEY_RESPONDER_US = 150000000, /* age at which the other side steps in */
+	NATIVE_HARD_STOP_US = 180000000,       /* no message is sent or taken under an older key */
+	/* A session that carried no message ends so long after the last sign of life, or at the second age, */
+	NATIVE_QUIET_SILENCE_US = NATIVE_HARD_STOP_US,
+	NATIVE_QUIET_STOP_US = 2100000000,
+	/* is asked for one after so long without, and is replaced at this age (the other side: later by so much), */
+	NATIVE_QUIET_ASK_US = 150000000,
+	NATIVE_QUIET_REKEY_US = 1500000000,
+	NATIVE_QUIET_RESPONDER_US = 60000000,
+	NATIVE_QUIET_JITTERS = 60,	   /* and so much more of the jitter */
 	NATIVE_PREV_US = 30000000,	   /* silence after which a replaced session is erased */
 	NATIVE_NEXT_US = 15000000,	   /* so long a session waits to be confirmed */
 	NATIVE_PENDING_US = 5000000,	   /* and so long only a higher number replaces it */
@@ -329,6 +335,9 @@ void native_call_cancel(struct kcpvpn_peer *peer);
 /** Features that this node offers: a bit set of enum native_feature. */
 uint16_t native_features(const struct kcpvpn_native *native);
 
+/** Features that a call of this peer offers: QUIET only where the peer is to be reached at all times. */
+uint16_t native_features_offered(const struct kcpvpn_peer *peer);
+
 /** True if the peer has anywhere to be called. */
 bool native_peer_callable(const struct kcpvpn_peer *peer);
 
@@ -361,6 +370,18 @@ void native_session_free(struct native_session *session);
  */
 void native_session_confirm(
 	struct native_session *session, const struct native_address *address, struct mono now);
+
+/** When it is too old for anything. */
+struct mono native_session_ends(const struct native_session *session);
+
+/** It carries messages, or what belongs to them: from now on it ends when a used one does. */
+void native_session_loud(struct native_session *session, struct mono now);
+
+/** True if it is young enough for messages. */
+static inline bool native_session_young(const struct native_session *session, struct mono now)
+{
+	return mono_diff_us(now, session->made_at) < NATIVE_HARD_STOP_US;
+}
 
 struct mono native_session_next_deadline(const struct kcpvpn_peer *peer);
 void native_session_on_deadline(struct kcpvpn_peer *peer, struct mono now);

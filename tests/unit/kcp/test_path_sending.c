@@ -91,7 +91,7 @@ Test(path_sending, classes_travel_as_they_should)
 	for (unsigned i = 0; i < 3; i++) {
 		s = rig_find(&rig, KCP_CMD_PUSH, 1 + i);
 		cr_assert(s->head.sn == 1 + i && s->head.frg == frg[i] && s->head.len == len[i]);
-		cr_assert(s->flags == (KCP_PATH_OUT_BULK | KCP_PATH_OUT_ASKS));
+		cr_assert(s->flags == (KCP_PATH_OUT_BULK | KCP_PATH_OUT_ASKS | KCP_PATH_OUT_DATA));
 	}
 	s = rig_find(&rig, KCP_CMD_PUSH, 4);
 	cr_assert(s->head.conv == 8 && s->head.frg == 0x81, "too long for one: in pieces");

@@ -113,6 +113,17 @@ void call_anew(struct native_end *end)
 	kcpvpn_native_flush(end->native, pair.now_us);
 }
 
+void carry_one(struct native_end *end)
+{
+	uint8_t packet[100];
+
+	native_pair_packet(packet, sizeof(packet), 1, 2, 5, 1);
+	cr_assert_eq(
+		kcpvpn_peer_send(end->peers[1 - end->number], packet, sizeof(packet), pair.now_us),
+		0);
+	native_pair_run(&pair, 100000);
+}
+
 void caller_random(void *ctx, void *buf, size_t len)
 {
 	uint64_t *state = ctx;

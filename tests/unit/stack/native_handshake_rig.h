@@ -75,6 +75,9 @@ void restart_a_at(int64_t realtime_us);
 /** The end calls the other one, whatever it has. */
 void call_anew(struct native_end *end);
 
+/** A message goes from `end` to the other one, which has it a tenth of a second later. */
+void carry_one(struct native_end *end);
+
 /* ---- INITs made by hand --------------------------------------------------------------------------------------------- */
 
 /** Somebody who calls `b`. */

@@ -159,7 +159,8 @@ static void watch_session(struct native_end *end, const uint8_t *bytes)
 			const struct native_session *session = peer->hs.slots[s];
 			if (session && session->remote_index == index &&
 				!mono_is_never(session->confirmed_at) &&
-				end->pair->now_us - session->made_at.us < NATIVE_HARD_STOP_US)
+				mono_before(mono_at_us(end->pair->now_us),
+					native_session_ends(session)))
 				return;
 		}
 	}

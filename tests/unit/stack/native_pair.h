@@ -4,7 +4,7 @@
  *
  * The network loses, delays, duplicates and reorders, and drops what is longer than its MTU. It watches what passes: the
  * same receiver index and counter with different bytes, so a nonce used twice, ends the program, and so does DATA on a
- * session that its sender has not confirmed, and a node that spins without time passing.
+ * session that its sender has not confirmed or that has ended, and a node that spins without time passing.
  */
 #ifndef TESTS_STACK_NATIVE_PAIR_H
 #define TESTS_STACK_NATIVE_PAIR_H
