@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 60
+# timeout: 120
 # profiles: release
 #
 # kcpctl where people meet it: `top` in a terminal of its own (tmux), its screen compared with what is kept; completion as the
@@ -27,13 +27,14 @@ check() {
 }
 tm() { tmux -S "$TMUX_SOCKET" -f /dev/null "$@"; }
 finish() {
+	local status=$?
 	trap - EXIT
 	tm kill-server 2>/dev/null
 	[ -z "$DAEMON" ] || kill "$DAEMON" 2>/dev/null
 	wait 2>/dev/null
 	rm -rf "$DIR"
-	[ "$FAILURES" -eq 0 ]
-	exit
+	[ "$FAILURES" -eq 0 ] || status=1
+	exit "$status"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
@@ -96,7 +97,7 @@ until_true() { # SECONDS COMMAND...
 	done
 	return 1
 }
-until_true 10 grep -q READY "$DIR/ready" || { fail "the daemon's script starts"; exit 1; }
+until_true 20 grep -q READY "$DIR/ready" || { fail "the daemon's script starts"; exit 1; }
 TOP="exec env LANG=C.UTF-8 LC_ALL=C.UTF-8 $BIN/kcpctl --control $DIR/run/control.sock --color never top"
 
 screen() { tm capture-pane -p -t "$1" | sed 's/ *$//'; }
@@ -114,36 +115,37 @@ settled() { shows "$1" '20.0 Mb/s'; } # the fifth look
 tm new-session -d -s wide -x 122 -y 30 "$TOP"
 tm new-session -d -s narrow -x 60 -y 24 "$TOP"
 tm new-session -d -s ascii -x 80 -y 24 "exec env LANG=C LC_ALL=C $BIN/kcpctl --control $DIR/run/control.sock top"
-until_true 15 shows wide 'branch-2' || fail "top draws"
-until_true 15 settled wide && check "at 122 columns" golden wide top-122.txt
-until_true 15 settled narrow && check "at 60 columns" golden narrow top-60.txt
+until_true 20 shows wide 'branch-2' || fail "top draws"
+until_true 20 settled wide && check "at 122 columns" golden wide top-122.txt
+until_true 20 settled narrow && check "at 60 columns" golden narrow top-60.txt
 check "no line is longer than the terminal" [ "$(LC_ALL=C.UTF-8 wc -L <"$DIR/top-60.txt")" -le 60 ]
-until_true 15 settled ascii && check "without UTF-8" golden ascii top-ascii.txt
+until_true 20 settled ascii && check "without UTF-8" golden ascii top-ascii.txt
 check "without UTF-8 there is none" [ "$(screen ascii | LC_ALL=C grep -c '[^ -~]')" = 0 ]
 tm send-keys -t wide s
-check "s sorts by rate" until_true 6 shows wide 's sort: rate'
+check "s sorts by rate" until_true 20 shows wide 's sort: rate'
 tm send-keys -t wide s
-check "s again: by rtt, the slow one first" until_true 3 sh -c "tmux -S '$TMUX_SOCKET' capture-pane -p -t wide | sed -n 2p | grep -q '^lap-mia'"
+check "s again: by rtt, the slow one first" until_true 20 sh -c "tmux -S '$TMUX_SOCKET' capture-pane -p -t wide | sed -n 2p | grep -q '^lap-mia'"
 tm send-keys -t wide r
-check "r turns the order" until_true 3 sh -c "tmux -S '$TMUX_SOCKET' capture-pane -p -t wide | sed -n 2p | grep -q '^waits'"
+check "r turns the order" until_true 20 sh -c "tmux -S '$TMUX_SOCKET' capture-pane -p -t wide | sed -n 2p | grep -q '^waits'"
 check "and says so" shows wide 'sort: rtt (reversed)'
 tm resize-window -t wide -x 70 -y 15
-check "another size is drawn at once" until_true 3 sh -c "tmux -S '$TMUX_SOCKET' capture-pane -p -t wide | grep -q '1 more'"
+check "another size is drawn at once" until_true 20 sh -c "tmux -S '$TMUX_SOCKET' capture-pane -p -t wide | grep -q '1 more'"
 tm send-keys -t narrow q
-check "q ends it" until_true 3 sh -c "! tmux -S '$TMUX_SOCKET' has-session -t narrow 2>/dev/null"
+check "q ends it" until_true 20 sh -c "! tmux -S '$TMUX_SOCKET' has-session -t narrow 2>/dev/null"
 # The terminal is as before: what stood there, echo, the cursor.
 tm new-session -d -s shell -x 80 -y 24 "exec env PS1='prompt> ' bash --norc --noprofile"
+until_true 20 shows shell 'prompt>' || fail "a shell"
 tm send-keys -t shell "echo before; $BIN/kcpctl --control $DIR/run/control.sock top" Enter
-until_true 10 shows shell 'branch-2' || fail "top in a shell"
+until_true 20 shows shell 'branch-2' || fail "top in a shell"
 tm send-keys -t shell q
-check "after q the shell is there again" until_true 5 shows shell 'prompt>'
+check "after q the shell is there again" until_true 20 shows shell 'prompt>'
 tm send-keys -t shell "echo after" Enter
-check "with what stood there" until_true 3 sh -c "tmux -S '$TMUX_SOCKET' capture-pane -p -t shell | grep -c before | grep -q 2"
-check "echo and cursor" until_true 3 sh -c "tmux -S '$TMUX_SOCKET' capture-pane -p -t shell | grep -q '^after' && [ \$(tmux -S '$TMUX_SOCKET' display -p -t shell '#{cursor_flag}') = 1 ]"
+check "with what stood there" until_true 20 sh -c "tmux -S '$TMUX_SOCKET' capture-pane -p -t shell | grep -c before | grep -q 2"
+check "echo and cursor" until_true 20 sh -c "tmux -S '$TMUX_SOCKET' capture-pane -p -t shell | grep -q '^after' && [ \$(tmux -S '$TMUX_SOCKET' display -p -t shell '#{cursor_flag}') = 1 ]"
 tm send-keys -t shell "clear; $BIN/kcpctl --control $DIR/run/control.sock top" Enter
-until_true 10 shows shell 'branch-2'
+until_true 20 shows shell 'branch-2'
 tm send-keys -t shell C-c
-check "Ctrl-C gives it back, too" until_true 5 shows shell 'prompt>'
+check "Ctrl-C gives it back, too" until_true 20 shows shell 'prompt>'
 
 # ---- plain ----
 "$BIN/kcpctl" --control "$DIR/run/control.sock" top -c 2 >"$DIR/plain" 2>&1
@@ -211,8 +213,8 @@ fish_offers "options" '^--check' 'kcpctl status --ch'
 check "zsh takes its script" zsh -n "$DIR/completion.zsh"
 tm new-session -d -s zsh -x 100 -y 24 "exec env PS1='%% ' HOME=$DIR ZDOTDIR=$DIR PATH='$PATH' zsh -f"
 tm send-keys -t zsh "autoload -Uz compinit && compinit -u -d $DIR/dump && . $DIR/completion.zsh; clear; echo rea''dy" Enter
-until_true 15 shows zsh 'ready' || fail "zsh starts"
+until_true 20 shows zsh 'ready' || fail "zsh starts"
 tm send-keys -t zsh "kcpctl stat" Tab
-check "zsh: verbs" until_true 5 shows zsh '% kcpctl status'
+check "zsh: verbs" until_true 20 shows zsh '% kcpctl status'
 tm send-keys -t zsh "l" Tab
-check "zsh: peers" until_true 5 shows zsh 'kcpctl status lap-mia'
+check "zsh: peers" until_true 20 shows zsh 'kcpctl status lap-mia'

@@ -25,12 +25,13 @@ check() {
 	if "$@"; then pass "$text"; else fail "$text"; fi
 }
 finish() {
+	local status=$?
 	trap - EXIT
 	[ ${#DAEMONS[@]} -eq 0 ] || kill "${DAEMONS[@]}" 2>/dev/null
 	wait 2>/dev/null
 	rm -rf "$DIR"
-	[ "$FAILURES" -eq 0 ]
-	exit
+	[ "$FAILURES" -eq 0 ] || status=1
+	exit "$status"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM

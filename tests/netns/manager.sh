@@ -101,6 +101,44 @@ mapfile -t caps < <(sed -n 's/^CapabilityBoundingSet=//p' "$unit" | tr ' ' '\n' 
 expect "capabilities of the unit" ${#caps[@]} '>' 2
 group=$(id -g "$user")
 UNDER=(setpriv --regid "$group" --clear-groups --inh-caps=-all "--bounding-set=-all,$(IFS=,; echo "${caps[*]}")" --no-new-privs)
+# The unit's filter of system calls, as the lines say one after the other; sanitizers need more than it lets through.
+expand() {
+	local word
+	for word; do
+		case $word in
+		@*) mapfile -t -O "${#names[@]}" names < <(names=(); group_of "$word") ;;
+		*) names+=("$word") ;;
+		esac
+	done
+}
+group_of() { # prints what is in the group, groups in it expanded
+	local words
+	mapfile -t words < <(systemd-analyze syscall-filter "$1" | sed -n 's/^ *\([@a-z][a-z0-9_-]*\)$/\1/p' | grep -vxF "$1")
+	expand "${words[@]}"
+	printf '%s\n' "${names[@]}"
+}
+if [ "$PROFILE" = release ]; then
+	"${CC:-cc}" -D_GNU_SOURCE -O1 -o "$RUN_DIR/unit_filter" "$ROOT/tests/netns/tools/unit_filter.c" -lseccomp || die "unit_filter.c cannot be compiled"
+	: >"$RUN_DIR/calls"
+	while read -r line; do
+		names=()
+		# shellcheck disable=SC2086
+		expand ${line#\~}
+		case $line in
+		\~*) printf '%s\n' "${names[@]}" >"$RUN_DIR/not" && grep -vxFf "$RUN_DIR/not" "$RUN_DIR/calls" >"$RUN_DIR/left" && mv "$RUN_DIR/left" "$RUN_DIR/calls" ;;
+		*) printf '%s\n' "${names[@]}" >>"$RUN_DIR/calls" ;;
+		esac
+	done < <(sed -n 's/^SystemCallFilter=//p' "$unit")
+	expect "system calls that the unit allows" "$(sort -u "$RUN_DIR/calls" | wc -l)" '>' 250
+	# and its view of the files: all but its own folders is for reading, /proc has processes alone, and not those of others
+	# shellcheck disable=SC2016
+	ROOM='mount --make-rprivate / && for d in control state; do mount --bind "$0/$d" "$0/$d" || exit; done &&
+		mount -o remount,bind,ro / && mount -t proc -o hidepid=invisible,subset=pid proc /proc && exec "$@"'
+	UNDER=(unshare --mount sh -c "$ROOM" "$RUN_DIR" "${UNDER[@]}" "$RUN_DIR/unit_filter" "$unit" "$RUN_DIR/calls")
+	"${UNDER[@]}" sh -c 'nice -n 1 true' >"$RUN_DIR/said" 2>&1
+	check "what it forbids is forbidden" grep -q 'cannot set niceness' "$RUN_DIR/said"
+	if "${UNDER[@]}" touch "$RUN_DIR/x" 2>/dev/null || "${UNDER[@]}" cat /proc/sys/kernel/ostype 2>/dev/null; then fail "files"; else pass "files, too"; fi
+fi
 rm -rf "$RUN_DIR/state/a"
 mkdir -m 0770 "$RUN_DIR/state/a"
 chgrp "$group" "$RUN_DIR/state/a"
@@ -115,6 +153,23 @@ wait_for "the next one starts" 20 at_least .started 2
 joined "$NS_A" 10.99.0.2
 check "and reads what the first one wrote" sh -c "! grep -E 'remembered|E-STATE' '$RUN_DIR/log/managed.log'"
 end_pid "$MANAGER" TERM 20
+
+# What takes most: rules, a packet filter, another program. The log would say what the unit forbids.
+cp "$RUN_DIR/a.yaml" "$RUN_DIR/a.good"
+native a 1 "listen: ['192.0.2.1:29900']" 'full_tunnel: {mode: kill_switch}' "hooks: {up: [/bin/sh, -c, 'echo a hook of \$(id -un)']}" \
+	"peers: {b: {public_key: $(native_key b), endpoints: ['192.0.2.2:29900'], allowed_ips: [0.0.0.0/0]}}"
+chmod 600 "$RUN_DIR/a.yaml"
+: >"$RUN_DIR/log/managed.log"
+manage --at-once --watchdog 30
+wait_for "a full tunnel starts with the rights of the unit" 20 at_least .said.READY 1 && pass "a full tunnel starts with the rights of the unit"
+joined "$NS_A" 10.99.0.2
+wait_for "so does a hook" 10 grep -q 'a hook of root' "$RUN_DIR/log/managed.log" && pass "so does a hook"
+check "its kill switch stands" [ -n "$(in_ns "$NS_A" nft list tables)" ]
+check "down" ctl a down -q
+check "lifts it" [ -z "$(in_ns "$NS_A" nft list tables)" ]
+end_pid "$MANAGER" TERM 20
+check "nothing was refused" sh -c "! grep -iE ' error |not permitted|E-[A-Z]*-[0-9]|read-only' '$RUN_DIR/log/managed.log'"
+mv "$RUN_DIR/a.good" "$RUN_DIR/a.yaml"
 
 # ---- what is not meant for it, or is no such socket ----
 odd() { # TEXT STATUS REGEX ENVIRONMENT COMMAND...
