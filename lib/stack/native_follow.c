@@ -66,6 +66,7 @@ void native_follow_report(struct kcpvpn_peer *peer, struct mono now)
 		.size = follow->lost_bytes,
 		.numbers =
 			{
+				.serial = cur ? cur->leader_serial : 0,
 				.sealed = cur ? cur->data.sealed : 0,
 				.next_pn = data->path ? kcp_path_next_pn(data->path) : 0,
 				.out_bytes = data->counters.out_bytes,
@@ -268,8 +269,11 @@ static void erase(struct kcpvpn_peer *peer, struct native_session *session, stru
 	bool cur = session && session->slot == NATIVE_SLOT_CUR;
 
 	native_session_free(session);
-	if (cur)
-		native_data_session_lost(peer, now);
+	if (!cur)
+		return;
+	/* What was sent on it is nobody's to be answered any more. */
+	peer->data.follow.flags &= (uint16_t) ~(NATIVE_SHARD_SENT | NATIVE_SHARD_ASKED);
+	native_data_session_lost(peer, now);
 }
 
 static void take_endpoint(

@@ -56,7 +56,8 @@ struct native_shard_session {
 
 /** Of what is sent by one shard. */
 struct native_shard_numbers {
-	uint64_t sealed; /* under the key in use */
+	uint64_t serial; /* of the session in use; 0 = none */
+	uint64_t sealed; /* under its key */
 	uint64_t next_pn;
 	uint64_t out_bytes; /* all that left, in UDP payload */
 };
