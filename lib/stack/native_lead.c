@@ -242,7 +242,10 @@ static void take_report(
 	struct native_data_state *data = &peer->data;
 	struct native_session *session = session_of(peer, message->numbers.serial);
 
-	if (session)
+	if (session && message->flags & NATIVE_SHARD_LACKS &&
+		session == peer->hs.slots[NATIVE_SLOT_CUR])
+		native_initiate(peer, NATIVE_REASON_REKEY, now);
+	else if (session)
 		take_sent(peer, message, session, now);
 	if (message->flags & NATIVE_SHARD_HEARD)
 		heard(peer, message->serial, now);

@@ -363,6 +363,39 @@ Test(native_shards, what_was_sealed_counts_for_its_session)
 	native_pair_fini(&pair);
 }
 
+/* Without memory for a session a shard asks for another, seldom, until it has one. */
+Test(native_shards, a_shard_without_a_session_asks_for_another)
+{
+	struct native_pair pair;
+
+	for (size_t end = 0; end < 2; end++) {
+		open_pair(&pair, 47 + end, 3, 3, 300, 3000);
+		struct kcpvpn_native *follower = native_at(&pair, end, 1);
+		follower->sessions.slots_max = 0;
+		cr_assert(native_pair_run_until(&pair, native_pair_is_up, SECOND_US));
+		uint64_t before = pair.ends[0].sent[8];
+		native_pair_run(&pair, 35 * (int64_t)SECOND_US);
+		cr_assert_null(peer_at(&pair, end, 1)->hs.slots[NATIVE_SLOT_CUR]);
+		/* It never blocks the others, and nor do its questions become a flood. */
+		cr_assert_eq(give(&pair, 0, 2, 1), 0);
+		cr_assert_geq(pair.ends[0].sent[8] + pair.ends[1].sent[8], before + 2);
+		cr_assert_leq(pair.ends[0].sent[8] + pair.ends[1].sent[8], before + 5);
+		follower->sessions.slots_max = 100;
+		native_pair_run(&pair, 11 * (int64_t)SECOND_US);
+		cr_assert_not_null(
+			peer_at(&pair, end, 1)->hs.slots[NATIVE_SLOT_CUR], "end %zu", end);
+		uint64_t came_before = came(&pair, 1 - end, 1);
+		cr_assert_eq(give(&pair, end, 1, 1), 0);
+		native_pair_run(&pair, SECOND_US);
+		cr_assert_eq(came(&pair, 1 - end, 1), came_before + 1);
+		/* And no more of it. */
+		before = pair.ends[0].sent[8] + pair.ends[1].sent[8];
+		native_pair_run(&pair, 60 * (int64_t)SECOND_US);
+		cr_assert_eq(pair.ends[0].sent[8] + pair.ends[1].sent[8], before);
+		native_pair_fini(&pair);
+	}
+}
+
 static bool drop_long_of_shard_1(
 	struct native_end *from, const struct kcpvpn_endpoint *to, uint8_t *bytes, size_t len)
 {
