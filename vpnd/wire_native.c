@@ -717,6 +717,7 @@ static void wire_free(struct wire *base)
 	workers_go(wire->workers);
 	resolver_free(wire->resolver);
 	kcpvpn_native_free(wire->native);
+	kcpvpn_shared_memory_free(wire->memory);
 	udp_batch_free(wire->batch);
 	free(wire);
 }
@@ -817,16 +818,18 @@ static int make_followers(struct native_wire *wire, const struct kcpvpn_native_c
 static int make_native(struct native_wire *wire, struct fault *fault)
 {
 	const struct config *config = wire->config;
+	uint64_t threads = workers_count(wire->workers) + 1;
+	uint64_t shared_bytes = threads > 1 ? WIRE_NATIVE_MEMORY_BYTES / 2 : 0;
 	struct kcpvpn_native_config native = {
 		.private_key = config->identity.private_key,
 		.network_key = config->identity.network_key,
 		.datagram_max_bytes = datagram_max(wire->mtu_bytes),
 		.peers_max = CONFIG_PEERS_MAX,
-		.memory_max_bytes = WIRE_NATIVE_MEMORY_BYTES / (workers_count(wire->workers) + 1),
+		.memory_max_bytes = (WIRE_NATIVE_MEMORY_BYTES - shared_bytes) / threads,
 		.super_max_bytes = wire->wire.takes.super_bytes_max,
 		.realtime_us = realtime_us,
 		.random = fill_random,
-		.shards = (uint8_t)(workers_count(wire->workers) + 1),
+		.shards = (uint8_t)threads,
 		.tell = tell_worker,
 		.ctx = wire,
 	};
@@ -843,6 +846,9 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 						  : outside_lookup,
 					  &wire->resolver)
 				: -ENOMEM;
+	if (error == 0 && shared_bytes > 0)
+		error = kcpvpn_shared_memory_new(shared_bytes, &wire->memory);
+	native.shared_memory = wire->memory;
 	if (error == 0)
 		error = kcpvpn_native_new(&native, native_now(wire), &wire->native);
 	if (error == 0)

@@ -32,7 +32,8 @@ enum {
 	WIRE_NATIVE_NAMES_AWAY_US =
 		60000000, /* and after this at the latest, while the peer is away */
 	WIRE_NATIVE_NAMES_UP_US = 3600000000LL, /* or is there */
-	WIRE_NATIVE_MEMORY_BYTES = 256 << 20,	/* payload that all peers may hold */
+	/* Payload that all peers may hold; with workers half of it is theirs in equal parts, half whoever's needs it. */
+	WIRE_NATIVE_MEMORY_BYTES = 256 << 20,
 };
 
 /**

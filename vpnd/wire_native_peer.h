@@ -100,6 +100,7 @@ struct native_wire {
 	struct state_file *state; /* NULL = nothing is remembered */
 	const struct log *log;
 	struct kcpvpn_native *native;
+	struct kcpvpn_shared_memory *memory; /* of it and its followers; NULL = there are none */
 	struct udp_batch *batch;
 	size_t unsummed_count; /* peers that are */
 	struct resolver *resolver;

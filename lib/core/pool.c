@@ -5,10 +5,14 @@
  * been touched for a round trip, so with its list pointers in the slot each return and each take would wait for memory.
  *
  * The slot that came back last goes out first: what of it lies in a cache serves again.
+ *
+ * Pools of several threads may share a budget: allocating and freeing a chunk, which is rare, moves one number that all of them
+ * use. What a pool keeps for those who cannot do without is then counted on what is left of the budget, too.
  */
 #include "core/pool.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 enum {
@@ -62,27 +66,84 @@ void pool_init(struct pool *pool, size_t slot_bytes, size_t slots_max)
 	list_init(&pool->full);
 }
 
-static void free_chunks(struct list *head)
+void pool_budget_init(struct pool_budget *budget, size_t bytes)
+{
+	atomic_init(&budget->left_bytes, bytes);
+}
+
+void pool_share(struct pool *pool, struct pool_budget *budget, size_t own_slots)
+{
+	assert(pool->slots_allocated == 0);
+	pool->budget = budget;
+	pool->own_chunks = (own_slots + pool->chunk_slots - 1) / pool->chunk_slots;
+}
+
+static bool budget_take(struct pool_budget *budget, size_t bytes)
+{
+	size_t left = atomic_load_explicit(&budget->left_bytes, memory_order_relaxed);
+
+	while (left >= bytes)
+		if (atomic_compare_exchange_weak_explicit(&budget->left_bytes, &left, left - bytes,
+			    memory_order_relaxed, memory_order_relaxed))
+			return true;
+	return false;
+}
+
+static void chunk_free(struct pool *pool, struct pool_chunk *chunk)
+{
+	size_t chunks = pool->slots_allocated / pool->chunk_slots;
+
+	if (pool->budget && chunks > pool->own_chunks)
+		(void)atomic_fetch_add_explicit(
+			&pool->budget->left_bytes, pool->chunk_bytes, memory_order_relaxed);
+	pool->slots_allocated -= pool->chunk_slots;
+	free(chunk);
+}
+
+static void free_chunks(struct pool *pool, struct list *head)
 {
 	struct list *node;
 	while ((node = list_pop(head)) != NULL)
-		free(list_entry(node, struct pool_chunk, node));
+		chunk_free(pool, list_entry(node, struct pool_chunk, node));
 }
 
 void pool_fini(struct pool *pool)
 {
 	assert(pool->slots_used == 0);
-	free_chunks(&pool->partial);
-	free_chunks(&pool->full);
-	pool->slots_allocated = 0;
+	free_chunks(pool, &pool->partial);
+	free_chunks(pool, &pool->full);
+}
+
+/* Slots that can still be had, whoever else shares the budget. */
+static size_t slots_left(const struct pool *pool)
+{
+	size_t left = pool->slots_max - pool->slots_used;
+
+	if (!pool->budget)
+		return left;
+	size_t chunks = pool->slots_allocated / pool->chunk_slots;
+	size_t more = atomic_load_explicit(&pool->budget->left_bytes, memory_order_relaxed) /
+		      pool->chunk_bytes;
+	if (chunks < pool->own_chunks)
+		more += pool->own_chunks - chunks;
+	size_t here = pool->slots_allocated - pool->slots_used + more * pool->chunk_slots;
+	return here < left ? here : left;
 }
 
 static struct pool_chunk *chunk_new(struct pool *pool)
 {
-	struct pool_chunk *chunk = aligned_alloc(pool->chunk_bytes, pool->chunk_bytes);
+	struct pool_chunk *chunk;
+	bool beyond = pool->budget && pool->slots_allocated / pool->chunk_slots >= pool->own_chunks;
 
-	if (!chunk)
+	if (beyond && !budget_take(pool->budget, pool->chunk_bytes))
 		return NULL;
+	chunk = aligned_alloc(pool->chunk_bytes, pool->chunk_bytes);
+	if (!chunk) {
+		if (beyond)
+			(void)atomic_fetch_add_explicit(
+				&pool->budget->left_bytes, pool->chunk_bytes, memory_order_relaxed);
+		return NULL;
+	}
 	chunk->free_count = (uint8_t)pool->chunk_slots;
 	for (size_t i = 0; i < pool->chunk_slots; i++)
 		chunk->free[i] = (uint8_t)(pool->chunk_slots - 1 - i);
@@ -122,7 +183,7 @@ void *pool_take(struct pool *pool)
 
 void *pool_take_keeping(struct pool *pool, size_t keep)
 {
-	if (pool->slots_max - pool->slots_used > keep)
+	if (slots_left(pool) > keep)
 		return pool_take(pool);
 	pool->exhausted++;
 	return NULL;
@@ -152,8 +213,7 @@ void pool_trim(struct pool *pool, size_t keep_slots)
 			pool->slots_allocated < keep_slots + pool->chunk_slots)
 			continue;
 		list_remove(node);
-		free(chunk);
-		pool->slots_allocated -= pool->chunk_slots;
+		chunk_free(pool, chunk);
 	}
 }
 

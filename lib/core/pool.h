@@ -8,12 +8,18 @@
 
 #include "core/list.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
 	POOL_CHUNK_SLOTS = 128, /* most slots allocated at once */
 	POOL_ALIGN_BYTES = 64,	/* slots start on a cache line */
+};
+
+/** Memory that pools of several threads take from, each beyond what is its own. */
+struct pool_budget {
+	atomic_size_t left_bytes;
 };
 
 struct pool {
@@ -29,7 +35,11 @@ struct pool {
 	size_t slots_allocated;	    /* in all chunks */
 	uint64_t chunk_allocations; /* chunks ever allocated: stands still in steady state */
 	uint64_t exhausted;	    /* takes refused */
+	struct pool_budget *budget; /* NULL: all that it allocates is its own */
+	size_t own_chunks;	    /* others come out of the budget */
 };
+
+void pool_budget_init(struct pool_budget *budget, size_t bytes);
 
 /**
  * Prepares a pool; nothing is allocated yet.
@@ -38,6 +48,13 @@ struct pool {
  * @slots_max   at most this many slots are taken at once
  */
 void pool_init(struct pool *pool, size_t slot_bytes, size_t slots_max);
+
+/**
+ * From now on what the pool allocates beyond `own_slots`, rounded to chunks, comes out of a budget. Nothing was taken yet.
+ *
+ * @budget  outlives the pool; the only part of it that other threads touch
+ */
+void pool_share(struct pool *pool, struct pool_budget *budget, size_t own_slots);
 
 /** Frees all chunks. All slots must have been returned. */
 void pool_fini(struct pool *pool);

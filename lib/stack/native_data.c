@@ -42,26 +42,53 @@ _Static_assert((int)PATH_SLOTS_LEAST >= NATIVE_RX_CREDIT_BYTES / KCP_PATH_CHARGE
 /* From one PING to the next, after the first word; in all 0.2, 0.4, 0.8, 1.6 s. */
 static const int64_t confirm_gap_us[CONFIRMS] = {200000, 200000, 400000, 800000};
 
+static size_t at_least(size_t slots, size_t least)
+{
+	return slots > least ? slots : least;
+}
+
+int kcpvpn_shared_memory_new(uint64_t bytes, struct kcpvpn_shared_memory **ret_memory)
+{
+	struct kcpvpn_shared_memory *memory = calloc(1, sizeof(*memory));
+
+	if (!memory)
+		return -ENOMEM;
+	memory->bytes = bytes;
+	pool_budget_init(&memory->fec, (size_t)(bytes / FEC_SHARE));
+	pool_budget_init(&memory->data, (size_t)(bytes - bytes / FEC_SHARE));
+	*ret_memory = memory;
+	return 0;
+}
+
+void kcpvpn_shared_memory_free(struct kcpvpn_shared_memory *memory)
+{
+	free(memory);
+}
+
 int native_data_node_init(struct kcpvpn_native *native)
 {
 	struct native_data_node *node = &native->data;
 	uint32_t datagram = native->config.datagram_max_bytes;
 	size_t slot_bytes = datagram - SEAL_OVERHEAD_BYTES;
 	size_t cost = (slot_bytes + SLOT_OVERHEAD_BYTES) / POOL_ALIGN_BYTES * POOL_ALIGN_BYTES;
-	size_t slots = (size_t)(native->config.memory_max_bytes / cost);
+	struct kcpvpn_shared_memory *shared = native->config.shared_memory;
+	size_t own = (size_t)(native->config.memory_max_bytes / cost);
+	size_t slots = own + (shared ? (size_t)(shared->bytes / cost) : 0);
 	int error = native_tx_init(&node->tx, datagram);
 
 	if (error < 0)
 		return error;
-	size_t fec_slots = slots / FEC_SHARE;
-	slots -= fec_slots;
-	if (slots < SLOTS_LEAST)
-		slots = SLOTS_LEAST;
-	if (fec_slots < FEC_SLOTS_LEAST)
-		fec_slots = FEC_SLOTS_LEAST;
+	size_t fec_slots = at_least(slots / FEC_SHARE, FEC_SLOTS_LEAST);
+	slots = at_least(slots - slots / FEC_SHARE, SLOTS_LEAST);
 	/* Apart from the data's: what might help must not take what is needed. */
 	pool_init(&node->fec_slots, native_fec_slot_bytes(datagram), fec_slots);
 	pool_init(&node->slots, slot_bytes, slots);
+	if (shared) {
+		pool_share(
+			&node->fec_slots, &shared->fec, at_least(own / FEC_SHARE, FEC_SLOTS_LEAST));
+		pool_share(
+			&node->slots, &shared->data, at_least(own - own / FEC_SHARE, SLOTS_LEAST));
+	}
 	size_t share = slots / PATH_SHARE;
 	node->path_slots_max = share > PATH_SLOTS_MOST	  ? PATH_SLOTS_MOST
 			       : share < PATH_SLOTS_LEAST ? PATH_SLOTS_LEAST

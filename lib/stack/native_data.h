@@ -122,6 +122,12 @@ struct native_data_state {
 	size_t room_bytes; /* of the message that it was refused */
 };
 
+/** Of several nodes in several threads. */
+struct kcpvpn_shared_memory {
+	uint64_t bytes;
+	struct pool_budget data, fec;
+};
+
 /** Of the node. */
 struct native_data_node {
 	struct native_tx tx;

@@ -21,6 +21,7 @@ void native_follow_init(struct native_follow *follow)
 {
 	*follow = (struct native_follow){
 		.report_at = MONO_NEVER,
+		.lacks_at = MONO_NEVER,
 		.told_at = MONO_NEVER,
 		.moved_at = MONO_NEVER,
 		.wanted_at = MONO_NEVER,
@@ -43,11 +44,29 @@ static void note(struct kcpvpn_peer *peer, unsigned flags, struct mono now)
 	struct native_follow *follow = &peer->data.follow;
 
 	follow->flags |= (uint16_t)flags;
-	if (mono_is_never(follow->report_at))
-		follow->report_at =
-			mono_is_never(follow->told_at)
-				? now
-				: mono_max(now, mono_add_us(follow->told_at, NATIVE_REPORT_US));
+	follow->report_at = mono_min(follow->report_at,
+		mono_is_never(follow->told_at)
+			? now
+			: mono_max(now, mono_add_us(follow->told_at, NATIVE_REPORT_US)));
+}
+
+/*
+ * The same keys cannot be told again, since numbers would begin anew under them; so the leader is to shake hands again. It is
+ * asked seldom: without memory for one session there may be none for the next.
+ */
+static void note_lack(struct kcpvpn_peer *peer, uint64_t serial, struct mono now)
+{
+	struct native_follow *follow = &peer->data.follow;
+
+	follow->lacks_serial = serial;
+	follow->lacks_at = mono_is_never(follow->lacks_at) ? now : mono_max(now, follow->lacks_at);
+	follow->report_at = mono_min(follow->report_at, follow->lacks_at);
+}
+
+static void note_no_lack(struct kcpvpn_peer *peer)
+{
+	peer->data.follow.lacks_serial = 0;
+	peer->data.follow.lacks_at = MONO_NEVER;
 }
 
 void native_follow_report(struct kcpvpn_peer *peer, struct mono now)
@@ -55,17 +74,21 @@ void native_follow_report(struct kcpvpn_peer *peer, struct mono now)
 	struct native_data_state *data = &peer->data;
 	struct native_follow *follow = &data->follow;
 	const struct native_session *cur = peer->hs.slots[NATIVE_SLOT_CUR];
+	bool lacks = mono_due(follow->lacks_at, now);
 
 	if (!mono_due(follow->report_at, now))
 		return;
 	struct native_shard_message message = {
 		.verb = NATIVE_SHARD_REPORT,
 		.peer = peer->id,
-		.flags = follow->flags,
+		.flags = (uint16_t)(follow->flags | (lacks ? NATIVE_SHARD_LACKS : 0)),
 		.serial = follow->heard_serial,
 		.size = follow->lost_bytes,
 		.numbers =
 			{
+				.serial = lacks ? follow->lacks_serial
+					  : cur ? cur->leader_serial
+						: 0,
 				.sealed = cur ? cur->data.sealed : 0,
 				.next_pn = data->path ? kcp_path_next_pn(data->path) : 0,
 				.out_bytes = data->counters.out_bytes,
@@ -76,7 +99,9 @@ void native_follow_report(struct kcpvpn_peer *peer, struct mono now)
 		follow->report_at = mono_add_us(now, NATIVE_REPORT_US);
 		return;
 	}
-	follow->report_at = MONO_NEVER;
+	if (lacks)
+		follow->lacks_at = mono_add_us(now, NATIVE_LACKS_US);
+	follow->report_at = follow->lacks_at;
 	follow->flags = 0;
 	follow->lost_bytes = 0;
 }
@@ -238,13 +263,16 @@ static void take_session(
 	peer->hs.has_limits = true;
 	take_pair(peer, s, now);
 	session = native_session_new(peer, true, now);
-	if (!session)
-		return;
-	if (!native_index_add_known(
-		    &follower->indices, &session->index, NATIVE_INDEX_SESSION, s->index)) {
+	if (session && !native_index_add_known(&follower->indices, &session->index,
+			       NATIVE_INDEX_SESSION, s->index)) {
 		native_session_free(session);
+		session = NULL;
+	}
+	if (!session) {
+		note_lack(peer, message->serial, now);
 		return;
 	}
+	note_no_lack(peer);
 	session->slot = free_slot(peer);
 	peer->hs.slots[session->slot] = session;
 	session->leader_serial = message->serial;
@@ -268,8 +296,11 @@ static void erase(struct kcpvpn_peer *peer, struct native_session *session, stru
 	bool cur = session && session->slot == NATIVE_SLOT_CUR;
 
 	native_session_free(session);
-	if (cur)
-		native_data_session_lost(peer, now);
+	if (!cur)
+		return;
+	/* What was sent on it is nobody's to be answered any more. */
+	peer->data.follow.flags &= (uint16_t) ~(NATIVE_SHARD_SENT | NATIVE_SHARD_ASKED);
+	native_data_session_lost(peer, now);
 }
 
 static void take_endpoint(
@@ -296,6 +327,7 @@ static void forget_sessions(struct kcpvpn_peer *peer)
 	if (had)
 		native_data_session_lost(peer, peer->native->now);
 	native_data_drop(peer);
+	note_no_lack(peer);
 	peer->hs.has_pair = false;
 }
 
@@ -306,6 +338,7 @@ static void forget(struct kcpvpn_peer *peer)
 	forget_sessions(peer);
 	data->follow.flags = 0;
 	data->follow.report_at = MONO_NEVER;
+	data->sending_shards = 0;
 }
 
 void native_follow_hear(struct kcpvpn_native *follower, const struct native_shard_message *message)
@@ -323,6 +356,8 @@ void native_follow_hear(struct kcpvpn_native *follower, const struct native_shar
 		send_on(peer, session_of(peer, message->serial), now);
 		break;
 	case NATIVE_SHARD_ERASE:
+		if (message->serial == peer->data.follow.lacks_serial)
+			note_no_lack(peer);
 		erase(peer, session_of(peer, message->serial), now);
 		break;
 	case NATIVE_SHARD_ENDPOINT:

@@ -217,14 +217,36 @@ static void heard(struct kcpvpn_peer *peer, uint64_t serial, struct mono now)
 	}
 }
 
+/*
+ * What was sent, and how much. A report may be a tenth of a second old, and its session gone: then nothing of that matters any
+ * more, least of all that an answer is due.
+ */
+static void take_sent(struct kcpvpn_peer *peer, const struct native_shard_message *message,
+	struct native_session *session, struct mono now)
+{
+	struct native_data_state *data = &peer->data;
+
+	if (data->running && message->flags & (NATIVE_SHARD_SENT | NATIVE_SHARD_ASKED))
+		liveness_sent(&data->live, (message->flags & NATIVE_SHARD_ASKED) != 0, now);
+	if (message->numbers.next_pn > peer->hs.shard_pn)
+		peer->hs.shard_pn = message->numbers.next_pn;
+	/* The most that one shard sealed counts; one too early is no harm. */
+	if (message->numbers.sealed >= NATIVE_REKEY_DATAGRAMS &&
+		message->numbers.sealed > session->data.sealed)
+		session->data.sealed = message->numbers.sealed;
+}
+
 static void take_report(
 	struct kcpvpn_peer *peer, const struct native_shard_message *message, struct mono now)
 {
 	struct native_data_state *data = &peer->data;
-	struct native_session *cur = peer->hs.slots[NATIVE_SLOT_CUR];
+	struct native_session *session = session_of(peer, message->numbers.serial);
 
-	if (message->flags & (NATIVE_SHARD_SENT | NATIVE_SHARD_ASKED))
-		liveness_sent(&data->live, (message->flags & NATIVE_SHARD_ASKED) != 0, now);
+	if (session && message->flags & NATIVE_SHARD_LACKS &&
+		session == peer->hs.slots[NATIVE_SLOT_CUR])
+		native_initiate(peer, NATIVE_REASON_REKEY, now);
+	else if (session)
+		take_sent(peer, message, session, now);
 	if (message->flags & NATIVE_SHARD_HEARD)
 		heard(peer, message->serial, now);
 	if (message->flags & NATIVE_SHARD_USED) {
@@ -242,11 +264,6 @@ static void take_report(
 		data->share->bytes[message->shard] = message->numbers.out_bytes;
 		native_lead_share(peer, now);
 	}
-	if (message->numbers.next_pn > peer->hs.shard_pn)
-		peer->hs.shard_pn = message->numbers.next_pn;
-	/* The session in use is the one that most is sealed with; one too early is no harm. */
-	if (cur && message->numbers.sealed >= NATIVE_REKEY_DATAGRAMS)
-		cur->data.sealed = message->numbers.sealed;
 }
 
 /* The port may have been closed since it was told: then who is there will be seen by another one. */

@@ -59,6 +59,7 @@ void native_handshake_forget_pair(struct kcpvpn_peer *peer, struct mono now)
 	native_attempts_erase(peer);
 	native_lead_forget(peer);
 	hs->has_pair = false;
+	hs->shard_pn = 0;
 	renew_instance(peer);
 	if (!again)
 		return;
@@ -159,6 +160,7 @@ void kcpvpn_peer_down(struct kcpvpn_peer *peer, enum kcpvpn_close reason, int64_
 	native_lead_forget(peer);
 	renew_instance(peer);
 	hs->has_pair = false;
+	hs->shard_pn = 0;
 	hs->has_limits = false;
 	hs->wait_until = MONO_NEVER;
 	hs->wanted_at = MONO_NEVER;

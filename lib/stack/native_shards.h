@@ -41,6 +41,7 @@ enum native_shard_flag {
 	NATIVE_SHARD_SENT = 32,	   /* something left */
 	NATIVE_SHARD_USED = 64,	   /* messages were carried */
 	NATIVE_SHARD_LOST = 128,   /* full-size datagrams are lost, of `size` bytes */
+	NATIVE_SHARD_LACKS = 256,  /* there was no memory for session `serial` of the numbers */
 };
 
 struct native_shard_session {
@@ -56,7 +57,8 @@ struct native_shard_session {
 
 /** Of what is sent by one shard. */
 struct native_shard_numbers {
-	uint64_t sealed; /* under the key in use */
+	uint64_t serial; /* of the session in use, or lacking; 0 = none */
+	uint64_t sealed; /* under its key */
 	uint64_t next_pn;
 	uint64_t out_bytes; /* all that left, in UDP payload */
 };
@@ -85,8 +87,11 @@ struct native_follow {
 	struct mono told_at;   /* MONO_NEVER = never */
 	struct mono moved_at;  /* MONO_NEVER = never */
 	struct mono wanted_at; /* the same */
-	uint8_t beyond;	       /* shards of its sessions, if ours is none of them */
-	uint32_t lost_bytes;   /* least of those lost in a row */
+	uint64_t
+		lacks_serial; /* the session told last, if there was no memory for it; 0 = it is there */
+	struct mono lacks_at; /* next time to tell so; MONO_NEVER = it is there */
+	uint8_t beyond;	      /* shards of its sessions, if ours is none of them */
+	uint32_t lost_bytes;  /* least of those lost in a row */
 	uint16_t flags;
 	uint8_t losses; /* of full-size datagrams in a row */
 };
@@ -111,6 +116,7 @@ enum {
 	NATIVE_SHARE_PART =
 		8, /* who sends less than so much of what the busiest does is not counted, */
 	NATIVE_SHARE_BYTES = 16384, /* nor who sends so little in that time */
+	NATIVE_LACKS_US = 10000000, /* a shard without a session asks for another so often */
 	NATIVE_MOVED_US =
 		100000, /* between two sightings elsewhere that are told, and two calls for a session */
 };

@@ -31,6 +31,7 @@ struct iovec;
 struct kcpvpn_native;
 struct kcpvpn_peer;
 struct kcpvpn_shard_message;
+struct kcpvpn_shared_memory;
 
 #ifndef KCPVPN_NEVER
 #define KCPVPN_NEVER INT64_MAX /* a deadline that is not armed */
@@ -56,6 +57,9 @@ struct kcpvpn_native_config {
 		datagram_max_bytes; /* UDP payload received at most, told to peers; also the most ever sent */
 	uint32_t peers_max;
 	uint64_t memory_max_bytes; /* payload of all peers, as it lies in memory */
+	/* With shards: memory for more of it, which all of them share; lent, NULL = none. So memory_max_bytes is what this thread
+	 * has in any case, and one busy path may still have what it needs. */
+	struct kcpvpn_shared_memory *shared_memory;
 	/* Longest super-packet that the program takes, as length of its IP packet: 1280..65535; 0 = it takes none. */
 	uint32_t super_max_bytes;
 	bool handshake_limits_off; /* for benchmarks: no load detection, no buckets */

@@ -6,7 +6,7 @@
  *      leader   --- SESSION, SEND_ON, ERASE, ENDPOINT, MTU, SHARE, FORGET --->  follower of shard 1, 2, ...
  *      leader   <-- REPORT, MOVED, TOO_BIG, WANT -----------------------------  follower
  *
- * They share no memory: a message is plain bytes that the program carries from one thread to the other, in order. It may
+ * They share no memory but for a bound on it: a message is plain bytes that the program carries from one thread to the other, in order. It may
  * take its time; what a follower gets before the message that explains it is dropped, and sent again by its sender. A leader
  * makes no datagram that another side's follower could answer before it has told its own followers, so a program that
  * reads messages before datagrams loses nothing.
@@ -38,6 +38,16 @@ struct kcpvpn_shard_message {
  */
 KCPVPN_API int kcpvpn_native_new_follower(const struct kcpvpn_native_config *config, unsigned shard,
 	int64_t now_us, struct kcpvpn_native **ret_native);
+
+/**
+ * A bound on memory that a leader and its followers may take beyond their own, whoever needs it. The one thing that they share: a
+ * number, which any thread may change.
+ *
+ * @ret_memory  for kcpvpn_native_config.shared_memory of all of them; freed by kcpvpn_shared_memory_free() after them
+ * @return      0 or -ENOMEM
+ */
+KCPVPN_API int kcpvpn_shared_memory_new(uint64_t bytes, struct kcpvpn_shared_memory **ret_memory);
+KCPVPN_API void kcpvpn_shared_memory_free(struct kcpvpn_shared_memory *memory);
 
 /** What names a peer in messages: above 0, never used again by this leader, nor by another but for a chance of 2^-40. */
 KCPVPN_API uint64_t kcpvpn_peer_id(const struct kcpvpn_peer *peer);

@@ -281,6 +281,121 @@ Test(native_shards, what_comes_on_one_shard_keeps_the_peer_alive)
 	native_pair_fini(&pair);
 }
 
+/* What a follower reports of a session that is gone starts no clock: who comes back later is not taken for silent. */
+Test(native_shards, a_late_report_asks_nobody)
+{
+	struct kcpvpn_shard_message late = {{0}};
+	struct native_end_options options;
+	struct native_pair pair;
+
+	for (int64_t delay_us = 0; delay_us < 20000; delay_us += 5000) {
+		open_pair(&pair, 41, 2, 2, delay_us, 20000);
+		cr_assert(native_pair_run_until(&pair, native_pair_is_up, SECOND_US));
+		native_pair_run(&pair, SECOND_US);
+		const struct native_shard_message report = {
+			.verb = NATIVE_SHARD_REPORT,
+			.shard = 1,
+			.flags = NATIVE_SHARD_SENT | NATIVE_SHARD_ASKED,
+			.peer = pair.ends[0].peers[1]->id,
+			.numbers.serial =
+				peer_at(&pair, 0, 0)->hs.slots[NATIVE_SLOT_CUR]->data.serial,
+		};
+		memcpy(late.bytes, &report, sizeof(report));
+		for (uint32_t i = 0; i < 500; i++) {
+			(void)give(&pair, 0, 1, i);
+			if (i == 333) {
+				kcpvpn_peer_down(
+					pair.ends[1].peers[0], KCPVPN_CLOSE_RESTART, pair.now_us);
+				kcpvpn_native_flush(pair.ends[1].native, pair.now_us);
+			}
+			native_pair_run(&pair, 1000);
+		}
+		native_pair_run(&pair, SECOND_US);
+		struct kcpvpn_peer *peer = peer_at(&pair, 0, 0);
+		kcpvpn_native_hear(pair.ends[0].native, &late, pair.now_us);
+		cr_assert_not(peer->data.running);
+		cr_assert(mono_is_never(peer->data.live.asked_since));
+		cr_assert(mono_is_never(peer->data.live.sent_at));
+		native_pair_kill(&pair, 1);
+		native_pair_run(&pair, 20 * (int64_t)SECOND_US);
+		options = with_shards(2, delay_us);
+		(void)native_pair_start(&pair, 1, &options);
+		native_pair_know(&pair, 1, 0, false);
+		cr_assert(native_pair_run_until(&pair, native_pair_is_up, 60 * (int64_t)SECOND_US));
+		uint64_t inits = pair.ends[0].sent[8];
+		native_pair_run(&pair, SECOND_US);
+		kcpvpn_native_hear(pair.ends[0].native, &late, pair.now_us);
+		cr_assert(mono_is_never(peer->data.live.asked_since));
+		native_pair_run(&pair, 20 * (int64_t)SECOND_US);
+		cr_assert(native_pair_is_up(&pair));
+		cr_assert_eq(pair.ends[0].sent[8], inits, "it was called again");
+		native_pair_fini(&pair);
+	}
+}
+
+/* The count of datagrams under a key is the session's that it was told of, and never falls. */
+Test(native_shards, what_was_sealed_counts_for_its_session)
+{
+	struct kcpvpn_shard_message message = {{0}};
+	struct native_pair pair;
+
+	open_pair(&pair, 43, 2, 2, 0, 1000);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, SECOND_US));
+	native_pair_run(&pair, SECOND_US);
+	struct native_session *cur = peer_at(&pair, 0, 0)->hs.slots[NATIVE_SLOT_CUR];
+	struct native_shard_message report = {
+		.verb = NATIVE_SHARD_REPORT,
+		.shard = 1,
+		.peer = pair.ends[0].peers[1]->id,
+		.numbers = {.serial = cur->data.serial + 1, .sealed = NATIVE_REKEY_DATAGRAMS + 9},
+	};
+	uint64_t before = cur->data.sealed;
+	memcpy(message.bytes, &report, sizeof(report));
+	kcpvpn_native_hear(pair.ends[0].native, &message, pair.now_us);
+	cr_assert_eq(cur->data.sealed, before);
+	report.numbers.serial = cur->data.serial;
+	for (uint64_t less = 0; less < 9; less += 4) {
+		report.numbers.sealed = NATIVE_REKEY_DATAGRAMS + 9 - less;
+		memcpy(message.bytes, &report, sizeof(report));
+		kcpvpn_native_hear(pair.ends[0].native, &message, pair.now_us);
+		cr_assert_eq(cur->data.sealed, NATIVE_REKEY_DATAGRAMS + 9);
+	}
+	native_pair_fini(&pair);
+}
+
+/* Without memory for a session a shard asks for another, seldom, until it has one. */
+Test(native_shards, a_shard_without_a_session_asks_for_another)
+{
+	struct native_pair pair;
+
+	for (size_t end = 0; end < 2; end++) {
+		open_pair(&pair, 47 + end, 3, 3, 300, 3000);
+		struct kcpvpn_native *follower = native_at(&pair, end, 1);
+		follower->sessions.slots_max = 0;
+		cr_assert(native_pair_run_until(&pair, native_pair_is_up, SECOND_US));
+		uint64_t before = pair.ends[0].sent[8];
+		native_pair_run(&pair, 35 * (int64_t)SECOND_US);
+		cr_assert_null(peer_at(&pair, end, 1)->hs.slots[NATIVE_SLOT_CUR]);
+		/* It never blocks the others, and nor do its questions become a flood. */
+		cr_assert_eq(give(&pair, 0, 2, 1), 0);
+		cr_assert_geq(pair.ends[0].sent[8] + pair.ends[1].sent[8], before + 2);
+		cr_assert_leq(pair.ends[0].sent[8] + pair.ends[1].sent[8], before + 5);
+		follower->sessions.slots_max = 100;
+		native_pair_run(&pair, 11 * (int64_t)SECOND_US);
+		cr_assert_not_null(
+			peer_at(&pair, end, 1)->hs.slots[NATIVE_SLOT_CUR], "end %zu", end);
+		uint64_t came_before = came(&pair, 1 - end, 1);
+		cr_assert_eq(give(&pair, end, 1, 1), 0);
+		native_pair_run(&pair, SECOND_US);
+		cr_assert_eq(came(&pair, 1 - end, 1), came_before + 1);
+		/* And no more of it. */
+		before = pair.ends[0].sent[8] + pair.ends[1].sent[8];
+		native_pair_run(&pair, 60 * (int64_t)SECOND_US);
+		cr_assert_eq(pair.ends[0].sent[8] + pair.ends[1].sent[8], before);
+		native_pair_fini(&pair);
+	}
+}
+
 static bool drop_long_of_shard_1(
 	struct native_end *from, const struct kcpvpn_endpoint *to, uint8_t *bytes, size_t len)
 {

@@ -312,6 +312,17 @@ int kcpvpn_native_new_follower(const struct kcpvpn_native_config *config, unsign
 	return -ENOMEM;
 }
 
+int kcpvpn_shared_memory_new(uint64_t bytes, struct kcpvpn_shared_memory **ret_memory)
+{
+	(void)bytes, (void)ret_memory;
+	return -ENOMEM;
+}
+
+void kcpvpn_shared_memory_free(struct kcpvpn_shared_memory *memory)
+{
+	(void)memory;
+}
+
 uint64_t kcpvpn_peer_id(const struct kcpvpn_peer *peer)
 {
 	return peer->public_key[0];
