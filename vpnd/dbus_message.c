@@ -186,6 +186,8 @@ static size_t take_text(struct reader *r, const uint8_t **ret_text)
 {
 	uint32_t len = load32(take(r, 4, 4), r->big);
 
+	if (len > DBUS_BYTES_MAX) /* and len + 1 is no small number where size_t has 32 bits */
+		r->bad = true;
 	*ret_text = take(r, 1, (size_t)len + 1);
 	return r->bad ? 0 : len;
 }

@@ -6,11 +6,15 @@
  * Records are taken from the answer section as they come: aliases (CNAME) stand in front of the addresses they lead to, and
  * a server that resolves for us has followed them. Names are skipped, never followed, so compressed ones cannot loop.
  *
- * Standards: RFC 1035 sections 4.1, 3.1; RFC 3596.
+ * An answer that was cut short (TC) would be asked for again over TCP by the book. A few of many addresses are as good here,
+ * and with EDNS next to none is cut.
+ *
+ * Standards: RFC 1035 sections 4.1, 3.1; RFC 3596; RFC 6891 section 6.1 (OPT).
  */
 #include "vpnd/dns_message.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum {
@@ -21,6 +25,8 @@ enum {
 	FLAG_ANSWER = 0x8000,
 	OPCODE = 0x7800,
 	FLAG_RECURSION_DESIRED = 0x0100,
+	FLAG_CUT = 0x0200,
+	TYPE_OPT = 41,
 	RCODE = 0x000f,
 	RCODE_NAME_ERROR = 3,
 };
@@ -72,6 +78,15 @@ size_t dns_question_write(uint16_t id, const char *host, enum dns_type type,
 	return HEADER_BYTES + name + 4;
 }
 
+size_t dns_question_give_room(uint8_t *bytes, size_t len)
+{
+	memset(bytes + len, 0, DNS_ROOM_BYTES);
+	put16(bytes + len + 1, TYPE_OPT);
+	put16(bytes + len + 3, DNS_ANSWER_BYTES_WANTED);
+	put16(bytes + 10, 1);
+	return len + DNS_ROOM_BYTES;
+}
+
 /* @return where the name ends, 0 if it does not */
 static size_t skip_name(const uint8_t *bytes, size_t len, size_t at)
 {
@@ -117,19 +132,27 @@ int dns_answer_read(const uint8_t *question, size_t question_len, const uint8_t 
 		return -EAGAIN;
 	unsigned type = get16(question + question_len - 4);
 	size_t bytes = type == DNS_A ? 4 : 16;
+	bool cut = flags & FLAG_CUT;
 	for (unsigned left = get16(answer + 6); left > 0; left--) {
 		at = skip_name(answer, answer_len, at);
-		if (at == 0 || answer_len - at < 10)
-			return -EBADMSG;
+		size_t data_len = 0;
+		bool whole = at != 0 && answer_len - at >= 10;
 		const uint8_t *record = answer + at;
-		size_t data_len = get16(record + 8);
-		at += 10;
-		if (answer_len - at < data_len)
+		if (whole) {
+			data_len = get16(record + 8);
+			at += 10;
+			whole = answer_len - at >= data_len;
+		}
+		if (!whole && cut)
+			break;
+		if (!whole)
 			return -EBADMSG;
 		if (get16(record) == type && get16(record + 2) == CLASS_IN && data_len == bytes)
 			take(answer + at, bytes, ret_list, room, &count);
 		at += data_len;
 	}
+	if (cut && count == 0)
+		return -EAGAIN;
 	*ret_count = count;
 	return 0;
 }

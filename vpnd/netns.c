@@ -59,7 +59,8 @@ int netns_enter(int netns, int *ret_back, struct fault *fault)
 	if (back >= 0)
 		close(back);
 	return fault_set(fault, error, "E-NETNS-1",
-		"it takes CAP_SYS_ADMIN, which a unit must grant (and RestrictNamespaces=no)",
+		"it takes CAP_SYS_ADMIN, which a unit must grant (and RestrictNamespaces=net): "
+		"with-netns.conf",
 		"cannot enter the network namespace: %s", strerror(-error));
 }
 

@@ -5,7 +5,12 @@
  * Servers of dns.servers stand inside the tunnel: they are left out, and if none is left then, those of the last time are
  * asked, because once the tunnel is up resolv.conf may hold nothing else.
  *
- * Both types are asked for at once, of one server after the other, a second and a half each, twice around.
+ * Both types are asked for at once, of one server after the other, a second and a half each, twice around; the second time
+ * in the oldest form of a question, for servers that know no other.
+ *
+ * The marked sockets are for life, as only the helper can mark one; their ports are not: a socket is connected to the server
+ * for each question, by which it gets a new port, and disconnected after it, by which it loses that. Who does not see the
+ * question has to guess port and number, some thirty bits.
  */
 #include "vpnd/outside_lookup.h"
 
@@ -16,11 +21,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -49,13 +56,35 @@ static struct view outside = {.sockets = {-1, -1}};
 
 /* ---- files ------------------------------------------------------------------------------------------------------ */
 
+/* The interface of a link-local address, by name or number. */
+static bool parse_scope(const char *text, uint32_t *ret_scope)
+{
+	char *end;
+	unsigned long number = if_nametoindex(text);
+
+	if (number == 0 && *text >= '0' && *text <= '9') {
+		number = strtoul(text, &end, 10);
+		number = *end || number > INT32_MAX ? 0 : number;
+	}
+	*ret_scope = (uint32_t)number;
+	return number != 0;
+}
+
+/* With "%eth0" behind it where it is one of a link. */
 static bool parse_address(const char *text, struct kcpvpn_endpoint *ret_endpoint)
 {
 	struct kcpvpn_endpoint endpoint = {.family = 4};
+	char address[INET6_ADDRSTRLEN];
+	size_t len = strcspn(text, "%");
 
+	if (len >= sizeof(address))
+		return false;
+	memcpy(address, text, len);
+	address[len] = '\0';
 	if (inet_pton(AF_INET, text, endpoint.address) != 1) {
 		endpoint.family = 6;
-		if (inet_pton(AF_INET6, text, endpoint.address) != 1)
+		if (inet_pton(AF_INET6, address, endpoint.address) != 1 ||
+			(text[len] && !parse_scope(text + len + 1, &endpoint.scope_id)))
 			return false;
 	}
 	*ret_endpoint = endpoint;
@@ -174,39 +203,29 @@ void outside_lookup_learn(void)
 /* ---- asking ----------------------------------------------------------------------------------------------------- */
 
 struct question {
-	uint8_t bytes[DNS_QUESTION_BYTES_MAX];
-	size_t len;
+	uint8_t bytes[DNS_QUESTION_BYTES_MAX + DNS_ROOM_BYTES];
+	size_t len; /* as it was written, without what gives room */
 	int result; /* -EBADMSG while it is open */
 	struct kcpvpn_endpoint found[ADDRESSES_MAX];
 	size_t count;
 };
 
-static bool from_server(
-	const struct sockaddr_storage *sa, socklen_t len, const struct kcpvpn_endpoint *server)
-{
-	struct kcpvpn_endpoint from;
-
-	return kcpvpn_endpoint_from_sockaddr((const struct sockaddr *)sa, len, &from) == 0 &&
-	       kcpvpn_endpoint_equal(&from, server);
-}
-
-/* Takes what comes from the server until both questions are answered or the time is over. */
-static void receive(int fd, const struct kcpvpn_endpoint *server, struct question *questions)
+/* Takes what comes from the server until both questions are answered, nobody is there, or the time is over. */
+static void receive(int fd, struct question *questions)
 {
 	struct mono until = mono_add_us(loop_clock(), WAIT_MS * INT64_C(1000));
 	uint8_t bytes[DNS_ANSWER_BYTES_MAX];
 
 	while (questions[0].result == -EBADMSG || questions[1].result == -EBADMSG) {
 		struct pollfd readable = {.fd = fd, .events = POLLIN};
-		struct sockaddr_storage sa;
-		socklen_t sa_len = sizeof(sa);
 		int64_t left_us = mono_diff_us(until, loop_clock());
 		if (left_us <= 0)
 			return;
 		(void)poll(&readable, 1, (int)(left_us / 1000) + 1);
-		ssize_t len = recvfrom(
-			fd, bytes, sizeof(bytes), MSG_DONTWAIT, (struct sockaddr *)&sa, &sa_len);
-		if (len < 0 || !from_server(&sa, sa_len, server))
+		ssize_t len = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		if (len < 0 && errno == ECONNREFUSED)
+			return;
+		if (len < 0)
 			continue;
 		for (int i = 0; i < 2; i++) {
 			struct question *q = &questions[i];
@@ -217,27 +236,42 @@ static void receive(int fd, const struct kcpvpn_endpoint *server, struct questio
 	}
 }
 
-static bool ask(const struct view *view, const struct kcpvpn_endpoint *server, const char *host,
-	struct question *questions)
+/* @plain  in a form that every server knows. @return whether both were sent */
+static bool send_questions(int fd, const char *host, bool plain, struct question *questions)
 {
-	int fd = view->sockets[server->family == 6];
-	struct sockaddr_storage sa;
-	socklen_t len = (socklen_t)kcpvpn_endpoint_to_sockaddr(server, false, &sa);
 	uint16_t ids[2] = {0};
 
-	if (fd < 0 || getrandom(ids, sizeof(ids), 0) != (ssize_t)sizeof(ids))
+	if (getrandom(ids, sizeof(ids), 0) != (ssize_t)sizeof(ids))
 		return false;
 	for (int i = 0; i < 2; i++) {
 		struct question *q = &questions[i];
 		q->len = dns_question_write(ids[i], host, i == 0 ? DNS_A : DNS_AAAA, q->bytes);
 		q->count = 0;
 		q->result = -EBADMSG;
-		if (q->len == 0 || sendto(fd, q->bytes, q->len, MSG_NOSIGNAL,
-					   (const struct sockaddr *)&sa, len) < 0)
+		if (q->len == 0)
+			return false;
+		size_t len = plain ? q->len : dns_question_give_room(q->bytes, q->len);
+		if (send(fd, q->bytes, len, MSG_NOSIGNAL) < 0)
 			return false;
 	}
-	receive(fd, server, questions);
 	return true;
+}
+
+static bool ask(const struct view *view, const struct kcpvpn_endpoint *server, const char *host,
+	bool plain, struct question *questions)
+{
+	static const struct sockaddr NOBODY = {.sa_family = AF_UNSPEC};
+	int fd = view->sockets[server->family == 6];
+	struct sockaddr_storage sa;
+	socklen_t len = (socklen_t)kcpvpn_endpoint_to_sockaddr(server, false, &sa);
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&sa, len) < 0)
+		return false;
+	bool sent = send_questions(fd, host, plain, questions);
+	if (sent)
+		receive(fd, questions);
+	(void)connect(fd, &NOBODY, sizeof(NOBODY));
+	return sent;
 }
 
 /* @return 0 or an EAI_ number */
@@ -251,7 +285,8 @@ static int lookup(
 	if (*ret_count > 0)
 		return 0;
 	for (size_t i = 0; i < ROUNDS * view->server_count; i++) {
-		if (!ask(view, &view->servers[i % view->server_count], host, questions))
+		bool plain = i >= view->server_count;
+		if (!ask(view, &view->servers[i % view->server_count], host, plain, questions))
 			continue;
 		for (int k = 0; k < 2; k++) {
 			const struct question *q = &questions[k];

@@ -205,22 +205,25 @@ s.bind(("203.0.113.1", 53))
 print("listens", flush=True)
 while True:
     data, peer = s.recvfrom(512)
-    kind = data[-3]
+    end = data.index(0, 12) + 5
+    kind, asked = data[end - 3], data[12:end]
     if kind == 1:
         record = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04" + socket.inet_aton("192.0.2.2")
-        s.sendto(data[:2] + b"\x81\x80\0\x01\0\x01\0\0\0\0" + data[12:] + record, peer)
+        s.sendto(data[:2] + b"\x81\x80\0\x01\0\x01\0\0\0\0" + asked + record, peer)
     else:
-        s.sendto(data[:2] + b"\x81\x80\0\x01\0\0\0\0\0\0" + data[12:], peer)
+        s.sendto(data[:2] + b"\x81\x80\0\x01\0\0\0\0\0\0" + asked, peer)
 PYTHON
 spawn server "$NS_B" server python3 "$RUN_DIR/server.py"
 wait_for "the server listens" 10 grep -q listens "$RUN_DIR/log/server.log"
 printf 'nameserver 203.0.113.1\n' >"$RUN_DIR/resolv.conf"
+rm -rf "$RUN_DIR/state/a" # or it would remember where the exit was, and need no name
 ENDPOINT=exit.example.net write_a kill_switch 'dns: {servers: [10.99.0.2]}'
 VPND_UNDER=(unshare --mount sh -c 'mount --bind "$0" /etc/resolv.conf && exec "$@"' "$RUN_DIR/resolv.conf")
 record leak "$NS_A" wan0 'ip or ip6'
 vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
 joined "$NS_A" $INTERNET4 && pass "an endpoint by name is found, though all else is held"
 vpnd_kill a
+rm -rf "$RUN_DIR/state/a"
 vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
 joined "$NS_A" $INTERNET4 && pass "also after a crash, with the kill switch in force"
 record_stop leak

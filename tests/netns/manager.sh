@@ -169,7 +169,41 @@ check "down" ctl a down -q
 check "lifts it" [ -z "$(in_ns "$NS_A" nft list tables)" ]
 end_pid "$MANAGER" TERM 20
 check "nothing was refused" sh -c "! grep -iE ' error |not permitted|E-[A-Z]*-[0-9]|read-only' '$RUN_DIR/log/managed.log'"
-mv "$RUN_DIR/a.good" "$RUN_DIR/a.yaml"
+cp "$RUN_DIR/a.good" "$RUN_DIR/a.yaml"
+
+# ---- what drop-ins grant besides ----
+granted() { # FILE...: its capabilities, as setpriv wants them
+	sed -n 's/^CapabilityBoundingSet=//p' "$@" | tr ' ' '\n' | sed 's/^CAP_/+/' | tr '[:upper:]\n' '[:lower:],' | sed 's/,$//'
+}
+rights() { UNDER=(setpriv --regid "$group" --clear-groups --inh-caps=-all "--bounding-set=-all,$(granted "$unit" "$@")" --no-new-privs); }
+netns_new INNER inner
+sed -i "s|{name: kcp0, |&netns: $INNER, |" "$RUN_DIR/a.yaml"
+rights
+manage --at-once --watchdog 30
+wait_for "the unit alone enters no namespace" 20 grep -q E-NETNS-1 "$RUN_DIR/log/managed.log" && pass "the unit alone enters no namespace"
+end_pid "$MANAGER" TERM 20
+rights "$ROOT/configs/systemd/with-netns.conf"
+manage --at-once --watchdog 30
+wait_for "with its drop-in it does" 20 at_least .said.READY 1 && pass "with its drop-in it does"
+joined "$INNER" 10.99.0.2
+end_pid "$MANAGER" TERM 20
+cp "$RUN_DIR/a.good" "$RUN_DIR/a.yaml"
+echo "hooks: {up: [/bin/sh, -c, \"awk '/^CapEff/ { print \$2 }' /proc/self/status >$RUN_DIR/caps.new && mv $RUN_DIR/caps.new $RUN_DIR/caps\"]}" >>"$RUN_DIR/a.yaml"
+hook_caps() { # FILE...: those that a hook has
+	rm -f "$RUN_DIR/caps"
+	rights "$@"
+	manage --at-once --watchdog 30
+	wait_for "the hook runs" 20 test -s "$RUN_DIR/caps"
+	end_pid "$MANAGER" TERM 20
+	HOOK_CAPS=$((16#$(cat "$RUN_DIR/caps")))
+}
+hook_caps
+expect "a hook has the unit's capabilities: CAP_NET_ADMIN" $((HOOK_CAPS >> 12 & 1)) == 1
+expect "and no others: CAP_NET_RAW" $((HOOK_CAPS >> 13 & 1)) == 0
+hook_caps "$ROOT/configs/systemd/with-hooks.conf"
+expect "with its drop-in: CAP_NET_RAW" $((HOOK_CAPS >> 13 & 1)) == 1
+cp "$RUN_DIR/a.good" "$RUN_DIR/a.yaml"
+UNDER=()
 
 # ---- what is not meant for it, or is no such socket ----
 odd() { # TEXT STATUS REGEX ENVIRONMENT COMMAND...

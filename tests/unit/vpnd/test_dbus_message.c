@@ -93,3 +93,17 @@ Test(dbus_message, damaged_answers_are_none)
 	header[0] = 'x';
 	cr_assert_eq(dbus_message_bytes(header), 0);
 }
+
+/* Of 32 bits, and 1 more is none: nothing behind the message is read, whatever the size of size_t. */
+Test(dbus_message, lengths_that_wrap_are_refused)
+{
+	const uint8_t head[] = {'l', 3, 1, 1, 0, 0, 0, 0, 9, 0, 0, 0, 8, 0, 0, 0, 4, 1, 's', 0,
+		0xff, 0xff, 0xff, 0xff};
+	struct dbus_answer answer = {0};
+	uint8_t *exact = malloc(sizeof(head));
+
+	memcpy(exact, head, sizeof(head));
+	cr_assert_eq(dbus_message_bytes(exact), sizeof(head));
+	cr_assert_eq(dbus_answer_read(exact, sizeof(head), &answer), -EBADMSG);
+	free(exact);
+}

@@ -542,6 +542,12 @@ Test(privileges, limits_are_raised_and_dumps_forbidden)
 	cr_assert(limit.rlim_cur == PRIVILEGES_LOCKED_BYTES || limit.rlim_cur == 65536);
 	cr_assert_eq(getrlimit(RLIMIT_CORE, &limit), 0);
 	cr_assert_eq(limit.rlim_max, 0);
+	/* programs get those of before */
+	privileges_restore_limits();
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	cr_assert(limit.rlim_cur == 256 && limit.rlim_max == 512);
+	cr_assert_eq(getrlimit(RLIMIT_MEMLOCK, &limit), 0);
+	cr_assert(limit.rlim_cur == 4096 && limit.rlim_max == 65536);
 	cr_assert_eq(prctl(PR_GET_DUMPABLE), 0);
 	cr_assert(privileges.change_user);
 	cr_assert_neq(privileges.uid, 0);
