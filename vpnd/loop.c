@@ -344,6 +344,11 @@ void loop_use_timer_fd(struct loop *loop)
 	loop->waits_exactly = false;
 }
 
+struct mono loop_next_timer(const struct loop *loop)
+{
+	return wheel_next(&loop->wheel);
+}
+
 void loop_rest_until(struct loop *loop, struct mono at)
 {
 	loop->rest_until = at;

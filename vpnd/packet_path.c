@@ -336,6 +336,7 @@ static void route_packet(struct packet_path *path, struct tun *tun, struct peer 
 		return;
 	}
 	clamp_mss(packet, bytes, mtu_bytes);
+	wake_pace_sent(&path->pace);
 	queue_packet(path, peer, packet, now);
 }
 

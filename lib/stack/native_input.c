@@ -272,6 +272,8 @@ static void read_data(struct kcpvpn_native *native, const struct kcpvpn_udp_port
 		return;
 	}
 	note_life(peer, session, &from, pn, d->len, now);
+	if (item->payload_len == 0)
+		native_session_show(session, now);
 	read_frame(session, &from, item, pn, now);
 	native_data_tell(peer, now);
 	native_peer_touch(peer);

@@ -23,8 +23,9 @@
  * nothing away when they are stolen, and for ten thousand such peers the handshakes would cost more than all else. So where
  * both sides know of it, a session is *quiet* until the first message passes, and lives on while signs of life come; but no
  * message is ever sent or taken under keys older than three minutes. Who has one then makes new keys first, and who has one
- * before that makes new keys at the age at which he would have done so anyway. Instead of the handshake a question shows
- * that the other side still has its half, so a dead one is found as soon as before. The first message ends all that.
+ * before that makes new keys at the age at which he would have done so anyway. That the other side still has its half was
+ * shown by the handshake; now an empty datagram shows it, or a question where none came, so a dead side is found as soon as
+ * before. The first message ends all that.
  */
 #include "stack/native_state.h"
 
@@ -50,6 +51,16 @@ struct mono native_session_ends(const struct native_session *session)
 	return mono_min(
 		mono_max(hard_stop(session), mono_add_us(heard_at, NATIVE_QUIET_SILENCE_US)),
 		mono_add_us(session->made_at, NATIVE_QUIET_STOP_US));
+}
+
+void native_session_show(struct native_session *session, struct mono now)
+{
+	struct kcpvpn_peer *peer = session->peer;
+
+	if (quiet(session) && session->slot == NATIVE_SLOT_CUR &&
+		!mono_is_never(peer->data.live.sent_at) &&
+		mono_diff_us(now, peer->data.live.sent_at) >= NATIVE_QUIET_SHOW_US)
+		native_output_keepalive(peer, now);
 }
 
 void native_session_loud(struct native_session *session, struct mono now)

@@ -45,6 +45,8 @@ enum {
 	NATIVE_QUIET_STOP_US = 2100000000,
 	/* is asked for one after so long without, and is replaced at this age (the other side: later by so much), */
 	NATIVE_QUIET_ASK_US = 150000000,
+	/* (who got something and was silent for so long shows that it is there, so that nobody need ask) */
+	NATIVE_QUIET_SHOW_US = 60000000,
 	NATIVE_QUIET_REKEY_US = 1500000000,
 	NATIVE_QUIET_RESPONDER_US = 60000000,
 	NATIVE_QUIET_JITTERS = 60,	   /* and so much more of the jitter */
@@ -373,6 +375,9 @@ void native_session_confirm(
 
 /** When it is too old for anything. */
 struct mono native_session_ends(const struct native_session *session);
+
+/** Something authentic came under it: shows the other side that we are there, if that is due. */
+void native_session_show(struct native_session *session, struct mono now);
 
 /** It carries messages, or what belongs to them: from now on it ends when a used one does. */
 void native_session_loud(struct native_session *session, struct mono now);

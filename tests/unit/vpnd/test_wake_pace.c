@@ -24,7 +24,7 @@ static unsigned waits(unsigned packets, unsigned peers)
 	for (int64_t us = 5000000; us < 6000000; us += ROUND_US) {
 		for (; given < (us - 5000000) * packets / 1000000; given++)
 			wake_pace_heard(&pace, &heard_in[given % peers]);
-		struct mono next = wake_pace_next(&pace, mono_at_us(us));
+		struct mono next = wake_pace_next(&pace, MONO_NEVER, mono_at_us(us));
 		cr_assert(next.us - us <= WAKE_PACE_GRAIN_US);
 		if (next.us <= us)
 			continue;
@@ -54,14 +54,69 @@ Test(wake_pace, it_ends_with_what_began_it)
 	memset(heard_in, 0, sizeof(heard_in));
 	for (unsigned i = 0; i < 400; i++, us += 500) {
 		wake_pace_heard(&pace, &heard_in[i]);
-		(void)wake_pace_next(&pace, mono_at_us(us));
+		(void)wake_pace_next(&pace, MONO_NEVER, mono_at_us(us));
 	}
-	cr_assert_gt(wake_pace_next(&pace, mono_at_us(us)).us, us);
+	cr_assert_gt(wake_pace_next(&pace, MONO_NEVER, mono_at_us(us)).us, us);
 	us += 3 * WAKE_PACE_WINDOW_US;
-	cr_assert_eq(wake_pace_next(&pace, mono_at_us(us)).us, us, "nothing came for long");
+	cr_assert_eq(
+		wake_pace_next(&pace, MONO_NEVER, mono_at_us(us)).us, us, "nothing came for long");
 	us += WAKE_PACE_WINDOW_US;
 	wake_pace_heard(&pace, &heard_in[0]);
-	cr_assert_eq(wake_pace_next(&pace, mono_at_us(us)).us, us);
+	cr_assert_eq(wake_pace_next(&pace, MONO_NEVER, mono_at_us(us)).us, us);
+}
+
+/* Rounds for so long, one at its earliest or when the next datagram comes. @return the last moment */
+static int64_t idle(
+	struct wake_pace *pace, int64_t us, int64_t for_us, int64_t gap_us, unsigned *rounds)
+{
+	int64_t until = us + for_us;
+
+	*rounds = 0;
+	while (us < until) {
+		struct mono next = wake_pace_next(pace, MONO_NEVER, mono_at_us(us));
+		int64_t datagram = (us / gap_us + 1) * gap_us;
+		us = next.us > datagram ? next.us : datagram;
+		++*rounds;
+	}
+	return us;
+}
+
+Test(wake_pace, keepalives_of_thousands_share_rounds)
+{
+	struct wake_pace pace = {0};
+	uint32_t peer = 0;
+	unsigned rounds;
+	int64_t us = idle(&pace, 1000000, 2200000, 2500, &rounds);
+
+	us = idle(&pace, us, 1000000, 2500, &rounds);
+	cr_assert_leq(rounds, 205);
+	/* and for as long as there are some */
+	us = idle(&pace, us, 1000000, 14000, &rounds);
+	cr_assert(pace.calm);
+	struct mono next = wake_pace_next(&pace, mono_at_us(us + 100), mono_at_us(us));
+	cr_assert_eq(next.us, us + 100, "timers are served");
+	wake_pace_heard(&pace, &peer);
+	cr_assert_eq(wake_pace_next(&pace, MONO_NEVER, mono_at_us(us)).us, us);
+	us = idle(&pace, us, 1900000, 2500, &rounds);
+	cr_assert_geq(rounds, 1900000 / 2500, "not soon after a packet");
+	us = idle(&pace, us, 300000, 2500, &rounds);
+	cr_assert(pace.calm);
+	wake_pace_sent(&pace);
+	cr_assert_eq(wake_pace_next(&pace, MONO_NEVER, mono_at_us(us)).us, us);
+	us = idle(&pace, us, 1900000, 2500, &rounds);
+	cr_assert_geq(rounds, 1900000 / 2500);
+}
+
+Test(wake_pace, few_keepalives_are_read_at_once)
+{
+	struct wake_pace pace = {0};
+	unsigned rounds;
+	int64_t us = idle(&pace, 1000000, 5000000, 6000, &rounds);
+
+	cr_assert_geq(rounds, 5000000 / 6000);
+	/* nor is there a calm with the first of many after a long time */
+	us = idle(&pace, us + 3600000000, 150000, 100, &rounds);
+	cr_assert_geq(rounds, 1000);
 }
 
 static unsigned read_in_round;
