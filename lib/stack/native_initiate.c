@@ -109,6 +109,7 @@ static void send_init_to(struct kcpvpn_peer *peer, struct native_attempt *attemp
 
 	note_went(attempt, to);
 	handshake_init_set_cookie(attempt->init, cookie ? hs->cookie : NULL);
+	peer->native->data.tx.tos = native_output_tos(peer, 0, false);
 	native_tx_plain(peer->native, to, attempt->init, sizeof(attempt->init));
 	hs->init_sent++;
 }
@@ -174,7 +175,8 @@ void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_para
 		native_handshake_renew_instance(peer);
 	*ret_params = (struct native_params){
 		.instance_id = peer->hs.own_instance,
-		.features = native_features(native),
+		.features = (uint16_t)(native_features(native) &
+				       ~(peer->config.ecn ? 0u : NATIVE_FEATURE_ECN)),
 		.datagram_max = (uint16_t)native->config.datagram_max_bytes,
 		.tun_mtu = peer->config.tun_mtu,
 		.super_max = native->config.super_max_bytes,

@@ -25,6 +25,8 @@
 
 enum {
 	SHARD_MASK = NATIVE_INDEX_STEP - 1,
+	ECN_MASK = 3, /* of the outer header */
+	ECN_CE = 3,
 	WORD_DATA = 0x010c,
 	DATA_LEAST_BYTES = SEAL_OVERHEAD_BYTES + SESSION_FRAME_PLAINTEXT_BYTES_MIN,
 	SMALL_SPAN = (NATIVE_WINDOW_SMALL_WORDS - 1) * REPLAY_WORD_BITS,
@@ -153,7 +155,7 @@ static void take_data(struct kcpvpn_native *native, struct intake *intake,
 
 /* Segments to the path, answers back. */
 static void read_frame(struct kcpvpn_peer *peer, const struct native_address *from,
-	const struct open_item *item, uint64_t pn, struct mono now)
+	const struct open_item *item, uint64_t pn, bool ce, struct mono now)
 {
 	struct kcpvpn_native *native = peer->native;
 	struct native_reply *reply = &native->data.reply;
@@ -171,7 +173,8 @@ static void read_frame(struct kcpvpn_peer *peer, const struct native_address *fr
 		return;
 	}
 	if (session_frame_is_repair(frame.kind)) {
-		if (!native_fec_repair(peer, &frame, pn, item->payload, item->payload_len, now)) {
+		if (!native_fec_repair(
+			    peer, &frame, pn, item->payload, item->payload_len, ce, now)) {
 			native->stats.drop_frame++;
 			peer->data.counters.drop_malformed++;
 			return;
@@ -181,8 +184,8 @@ static void read_frame(struct kcpvpn_peer *peer, const struct native_address *fr
 	}
 	size_t at = head == SESSION_FRAME_OK ? frame.body_at : 0;
 	native_reply_begin(reply, from, item->len, frame.kind == SESSION_FRAME_PLAIN);
-	switch (kcp_path_input(peer->data.path, pn, item->payload + at, item->payload_len - at,
-		false, false, now)) {
+	switch (kcp_path_input(
+		peer->data.path, pn, item->payload + at, item->payload_len - at, ce, false, now)) {
 	case KCP_PATH_OK:
 	case KCP_PATH_ALREADY:
 		break;
@@ -259,7 +262,7 @@ static void read_data(struct kcpvpn_native *native, const struct kcpvpn_udp_port
 		return;
 	}
 	note_life(peer, session, &from, pn, d->len, now);
-	read_frame(peer, &from, item, pn, now);
+	read_frame(peer, &from, item, pn, (d->tos & ECN_MASK) == ECN_CE, now);
 	native_data_tell(peer, now);
 	native_peer_touch(peer);
 }

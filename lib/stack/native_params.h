@@ -35,8 +35,9 @@ enum native_feature {
 	NATIVE_FEATURE_ECN = 1 << 3,
 	NATIVE_FEATURE_PATH_MTU = 1 << 4,
 	NATIVE_FEATURE_PADDING = 1 << 5,
-	/* what this version can do; SUPER besides, where the program can */
-	NATIVE_FEATURES = NATIVE_FEATURE_FEC | NATIVE_FEATURE_PATH_MTU | NATIVE_FEATURE_PADDING,
+	/* what this version can do; SUPER besides, where the program can, and ECN not, where it is not wanted */
+	NATIVE_FEATURES = NATIVE_FEATURE_FEC | NATIVE_FEATURE_ECN | NATIVE_FEATURE_PATH_MTU |
+			  NATIVE_FEATURE_PADDING,
 };
 
 struct native_params {
