@@ -36,7 +36,8 @@ size_t udp_offload_run(const struct kcpvpn_datagram *batch, size_t count)
 	if (count > UDP_OFFLOAD_SEGMENTS_MAX)
 		count = UDP_OFFLOAD_SEGMENTS_MAX;
 	while (n < count && batch[n - 1].len == batch[0].len && batch[n].len > 0 &&
-		batch[n].len <= batch[0].len && total + batch[n].len <= UDP_OFFLOAD_BYTES_MAX &&
+		batch[n].len <= batch[0].len && batch[n].tos == batch[0].tos &&
+		total + batch[n].len <= UDP_OFFLOAD_BYTES_MAX &&
 		kcpvpn_endpoint_equal(&batch[n].remote, &batch[0].remote) &&
 		kcpvpn_endpoint_equal(&batch[n].local, &batch[0].local))
 		total += batch[n++].len;

@@ -3,6 +3,9 @@
  * peer costs no memory here. An IPv6 socket that serves both families speaks of IPv4 as mapped addresses; endpoints
  * never do: the conversion happens at this edge.
  *
+ * DSCP and ECN are each datagram's own (IP_TOS, IPV6_TCLASS), in both directions; those that differ make no run together, and the
+ * kernel puts none together that differ.
+ *
  * The own address that a datagram came to travels with it (IP_PKTINFO, IPV6_RECVPKTINFO), and answers leave from it:
  * on a host with many addresses the peer would not recognise another.
  *
@@ -35,8 +38,9 @@
 #include <unistd.h>
 
 enum {
-	CONTROL_BYTES = 128, /* pktinfo of both families and a run's length, with their headers */
-	BUFFER_ALIGN = 64,   /* a cache line */
+	CONTROL_BYTES =
+		192, /* pktinfo and TOS of both families and a run's length, with their headers */
+	BUFFER_ALIGN = 64,	/* a cache line */
 	PENDING_ERRORS_MAX = 4, /* errors of earlier datagrams that one call clears away */
 	/* Messages received by one call: at first, if only single datagrams came, if runs did. */
 	MESSAGES_FIRST = 16,
@@ -45,7 +49,7 @@ enum {
 };
 _Static_assert(CONTROL_BYTES >= CMSG_SPACE(sizeof(struct in6_pktinfo)) +
 					CMSG_SPACE(sizeof(struct in_pktinfo)) +
-					UDP_OFFLOAD_CONTROL_BYTES,
+					2 * CMSG_SPACE(sizeof(int)) + UDP_OFFLOAD_CONTROL_BYTES,
 	"room for all that is asked for");
 
 union control {
@@ -66,7 +70,8 @@ struct arrived {
 	size_t next;	 /* the one to take apart */
 	size_t at;	 /* and where in it */
 	size_t segment_bytes;
-	struct kcpvpn_endpoint remote, local; /* of all its datagrams */
+	struct kcpvpn_endpoint remote, local; /* of all its datagrams, */
+	uint8_t tos;			      /* and this */
 };
 
 struct udp_batch {
@@ -207,10 +212,6 @@ static int set_options(const struct udp_socket *socket, const struct udp_socket_
 	if (options->fwmark && mark_of(fd) != options->fwmark)
 		err = set_int(fd, SOL_SOCKET, SO_MARK, (int)options->fwmark);
 	/* An IPv6 socket obeys the IPv4 options for mapped addresses. */
-	if (!err && options->dscp)
-		err = set_int(fd, IPPROTO_IP, IP_TOS, options->dscp << 2);
-	if (!err && options->dscp && socket->v6)
-		err = set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, options->dscp << 2);
 	if (!err && options->fragmenting == UDP_FRAGMENTING_NEVER) {
 		err = set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
 		if (!err && socket->v6)
@@ -220,6 +221,10 @@ static int set_options(const struct udp_socket *socket, const struct udp_socket_
 		err = set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 	else if (!err)
 		err = set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
+	/* Who cannot tell what queues marked goes on without. */
+	(void)set_int(fd, IPPROTO_IP, IP_RECVTOS, 1);
+	if (socket->v6)
+		(void)set_int(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 	return err;
 }
 
@@ -485,6 +490,23 @@ static void prepare_receive(struct udp_batch *batch, size_t count)
 	}
 }
 
+/* 0 if the kernel did not tell. */
+static uint8_t tos_of(struct msghdr *message)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+		int value;
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS &&
+			c->cmsg_len >= CMSG_LEN(sizeof(uint8_t)))
+			return *(const uint8_t *)CMSG_DATA(c);
+		if (c->cmsg_level != IPPROTO_IPV6 || c->cmsg_type != IPV6_TCLASS ||
+			c->cmsg_len < CMSG_LEN(sizeof(value)))
+			continue;
+		memcpy(&value, CMSG_DATA(c), sizeof(value));
+		return (uint8_t)value;
+	}
+	return 0;
+}
+
 static void fetch(struct udp_socket *socket)
 {
 	struct udp_batch *batch = socket->batch;
@@ -531,6 +553,7 @@ static bool open_message(struct udp_socket *socket)
 	if (arrived->segment_bytes < len)
 		socket->receive_messages = MESSAGES_RUNS;
 	arrived->local = local_of(socket, message);
+	arrived->tos = tos_of(message);
 	return true;
 }
 
@@ -555,6 +578,7 @@ static size_t cut_message(
 				.local = arrived->local,
 				.data = bytes + arrived->at,
 				.len = some,
+				.tos = arrived->tos,
 			};
 			socket->counters.rx_datagrams++;
 			socket->counters.rx_bytes += some;
@@ -630,10 +654,33 @@ static size_t write_local(
 	return CMSG_SPACE(sizeof(info));
 }
 
-/* Bytes of the control messages without the own address, which stands last. */
-static size_t control_without_local(const struct msghdr *message)
+/* Writes the TOS of a datagram, as the family that it leaves by has it. @return bytes of control messages */
+static size_t write_tos(const struct kcpvpn_datagram *datagram, uint8_t family, struct cmsghdr *c)
 {
-	return message->msg_iovlen > 1 ? CMSG_SPACE(sizeof(uint16_t)) : 0;
+	int value = datagram->tos;
+
+	if (value == 0)
+		return 0;
+	memset(c, 0, CMSG_SPACE(sizeof(value)));
+	c->cmsg_level = family == 4 ? IPPROTO_IP : IPPROTO_IPV6;
+	c->cmsg_type = family == 4 ? IP_TOS : IPV6_TCLASS;
+	c->cmsg_len = CMSG_LEN(sizeof(value));
+	memcpy(CMSG_DATA(c), &value, sizeof(value));
+	return CMSG_SPACE(sizeof(value));
+}
+
+/* Bytes of the control messages without the own address, which stands last. */
+static size_t control_without_local(struct msghdr *message)
+{
+	size_t bytes = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+		if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) ||
+			(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO))
+			break;
+		bytes += CMSG_SPACE(c->cmsg_len - CMSG_LEN(0));
+	}
+	return bytes;
 }
 
 /* Makes message `m` of the `run` datagrams from `first` on. */
@@ -651,6 +698,9 @@ static void prepare_message(struct udp_socket *socket, size_t m,
 	*message = (struct msghdr){.msg_iov = &batch->pieces[first], .msg_iovlen = run};
 	if (run > 1)
 		used = udp_offload_write(&control->align, datagram->len);
+	used += write_tos(datagram,
+		socket->connected ? socket->remote.family : datagram->remote.family,
+		(struct cmsghdr *)(void *)(control->bytes + used));
 	if (!socket->connected) {
 		message->msg_name = &batch->names[m];
 		message->msg_namelen = (socklen_t)kcpvpn_endpoint_to_sockaddr(

@@ -61,7 +61,6 @@ struct udp_socket_options {
 	/* Family 4 or 6: the socket is connected to it, and the kernel drops what others send. 0: it talks to all. */
 	struct kcpvpn_endpoint remote;
 	uint32_t fwmark; /* 0 = none; needs CAP_NET_ADMIN */
-	uint8_t dscp;	 /* 0..63 */
 	enum udp_fragmenting fragmenting;
 	bool joins; /* the port of another socket, which udp_group_share() made ready for that */
 	/**

@@ -132,6 +132,11 @@ void kcp_go_receive(struct wire_peer *p, struct kcpvpn_conv *conv)
 		events->received(events->ctx, p->peer, pieces, count, len);
 		kcpvpn_conv_recv_drop(conv, kcp_go_now(p->wire));
 	}
+	uint8_t packet[UDP_DATAGRAM_BYTES];
+	while (kcpvpn_conv_recv_oob(conv, packet, sizeof(packet), &len) == 0) {
+		pieces[0] = (struct iovec){packet, len};
+		events->received(events->ctx, p->peer, pieces, 1, len);
+	}
 }
 
 static enum wire_peer_state state_of(const struct wire_peer *p)
@@ -224,8 +229,14 @@ void kcp_go_configure(const struct wire_peer *p, struct kcpvpn_conv *conv)
 	kcpvpn_conv_set_times(conv,
 		(int64_t)config_keepalive_ms(session, CONFIG_WIRE_KCP_GO) * 1000,
 		(int64_t)session->dead_after_ms * 1000, 0);
-	kcpvpn_conv_set_measured_window(
-		conv, p->peer->config->transport.congestion == CONFIG_CONGESTION_AUTO);
+	const struct config_transport *transport = &p->peer->config->transport;
+	kcpvpn_conv_set_measured_window(conv, transport->congestion == CONFIG_CONGESTION_AUTO);
+	kcpvpn_conv_set_rate_max(conv, (uint64_t)transport->rate_max_bps);
+	kcpvpn_conv_set_dscp(
+		conv, transport->dscp == CONFIG_INHERIT ? KCPVPN_DSCP_AS_MARKED : transport->dscp);
+	if (kcpvpn_conv_set_urgent_oob(conv, transport->class == CONFIG_CLASS_DATAGRAM) < 0)
+		log_warn(p->wire->log, "peer %s: no memory to tell urgent packets; all go in order",
+			p->peer->name);
 }
 
 static void peer_changed(struct wire *base, struct peer *peer)

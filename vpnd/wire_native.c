@@ -190,6 +190,8 @@ static struct kcpvpn_peer_config config_of(const struct native_peer *p)
 	_Static_assert((int)CONFIG_PADDING_NONE == KCPVPN_PADDING_NONE &&
 			       (int)CONFIG_PADDING_16 == KCPVPN_PADDING_16 &&
 			       (int)CONFIG_PADDING_FULL == KCPVPN_PADDING_FULL &&
+			       (int)CONFIG_CLASS_DATAGRAM == KCPVPN_CARRIAGE_DATAGRAM &&
+			       (int)CONFIG_CLASS_RELIABLE == KCPVPN_CARRIAGE_RELIABLE &&
 			       (int)CONFIG_FEC_FIXED == KCPVPN_FEC_FIXED &&
 			       (int)CONFIG_FEC_ADAPTIVE == KCPVPN_FEC_ADAPTIVE,
 		"words are in order");
@@ -204,6 +206,11 @@ static struct kcpvpn_peer_config config_of(const struct native_peer *p)
 		.roaming = c->session.roaming,
 		.persistent = c->session.persistent,
 		.padding = (enum kcpvpn_padding)c->transport.padding,
+		.carriage = (enum kcpvpn_carriage)c->transport.class,
+		.rate_max_bps = (uint64_t)c->transport.rate_max_bps,
+		.dscp = c->transport.dscp == CONFIG_INHERIT ? KCPVPN_DSCP_INHERIT
+							    : c->transport.dscp,
+		.ecn = c->transport.ecn,
 		.fec =
 			{
 				.mode = (enum kcpvpn_fec_mode)c->fec.mode,

@@ -35,15 +35,14 @@ size_t config_row_index(const struct config_row *row)
 
 void *config_row_field(const struct config_row *row, struct config *config)
 {
-	if (row->offset == CONFIG_NO_OFFSET || (row->flags & CONFIG_ROW_PEER))
+	if (row->flags & CONFIG_ROW_PEER)
 		return NULL;
 	return (char *)config + row->offset;
 }
 
 void *config_row_peer_field(const struct config_row *row, struct config_peer *peer)
 {
-	if (row->offset == CONFIG_NO_OFFSET ||
-		!(row->flags & (CONFIG_ROW_PEER | CONFIG_ROW_INHERIT)))
+	if (!(row->flags & (CONFIG_ROW_PEER | CONFIG_ROW_INHERIT)))
 		return NULL;
 	return (char *)peer + (row->flags & CONFIG_ROW_PEER ? row->offset : row->peer_offset);
 }

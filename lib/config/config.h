@@ -101,6 +101,8 @@ enum {
 	CONFIG_DEVICE_MAX = 15,	  /* interface names, bytes */
 	CONFIG_SECRET_MAX = 1024, /* kcp_go.key, bytes */
 	CONFIG_MTU_MIN = 576,
+	CONFIG_RATE_MIN_BPS =
+		10000, /* less is no rate but a mistake: a full packet would take seconds */
 	CONFIG_MTU_NATIVE =
 		1400, /* where `auto` begins on the native wire: an Ethernet's over IPv4 */
 	CONFIG_MTU_MIN_IPV6 = 1280, /* below it Linux takes IPv6 off an interface for good */
@@ -135,11 +137,22 @@ struct config_listen {
 	size_t count;
 };
 
+/** How inner packets are carried. */
+enum config_class {
+	CONFIG_CLASS_AUTO,     /* by what they are */
+	CONFIG_CLASS_DATAGRAM, /* without order; on the kcp-go wire what is urgent, out of band */
+	CONFIG_CLASS_RELIABLE, /* in order */
+};
+
 struct config_transport {
+	int class;	 /* enum config_class */
 	int queue_ms;	 /* hard bound of the wait in the queue */
 	int deadline_ms; /* bulk packets are given up after it; CONFIG_AUTO = by class. Native */
 	int padding;	 /* enum config_padding; native */
 	int congestion;	 /* enum config_congestion; kcp-go */
+	int dscp;	 /* of outer packets, 0..63 or CONFIG_INHERIT */
+	bool ecn;	 /* native */
+	int64_t rate_max_bps; /* most that is sent to a peer; 0 = no bound */
 };
 
 enum config_fec_mode {

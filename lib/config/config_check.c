@@ -246,6 +246,28 @@ static void inherit(struct config *config)
 	}
 }
 
+/* Out of band packets have the header of FEC. What a peer does not set is the network's mistake, and told once. */
+static void check_class(struct loader *l)
+{
+	const struct config *config = l->config;
+	bool fec = config->kcp_go.datashard > 0 && config->kcp_go.parityshard > 0;
+	static const char TEXT[] = "on the kcp-go wire it sends urgent packets out of band, which "
+				   "takes kcp_go.datashard and parityshard";
+
+	if (fec || l->wire != CONFIG_WIRE_KCP_GO)
+		return;
+	if (config->transport.class == CONFIG_CLASS_DATAGRAM)
+		findings_error(&l->findings, CONFIG_E_FEC, loader_place(l, "transport.class"), NULL,
+			"transport.class: datagram: %s", TEXT);
+	for (size_t p = 0; p < config->peer_count; p++) {
+		const struct config_peer *peer = &config->peers[p];
+		if (peer->transport.class == CONFIG_CLASS_DATAGRAM &&
+			config_is_given(&peer->given, config_schema_find("transport.class")))
+			findings_error(&l->findings, CONFIG_E_FEC, l->peers[p].name->place, NULL,
+				"peers.%s.transport.class: datagram: %s", peer->name, TEXT);
+	}
+}
+
 static int compare_names(const void *a, const void *b, void *ctx)
 {
 	const struct config *config = ctx;
@@ -459,6 +481,7 @@ int config_check(struct loader *l)
 		check_native(l);
 	check_modes(l);
 	inherit(l->config);
+	check_class(l);
 	if (l->findings.report->error_total > 0) /* it may be what was refused that is missing */
 		return 0;
 	check_reach(l);

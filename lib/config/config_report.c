@@ -23,8 +23,9 @@ static const struct config_code_row CODES[] = {
 	{"E-CFG-7",
 		"The key takes another shape of value: a map (indented keys), a list ([a, b]) or "
 		"a single value."},
-	{"E-CFG-8", "The key or value is known, but this version cannot do it. Take it out, or use "
-		    "a newer version."},
+	{"E-CFG-8",
+		"The key is known, but the version that says so cannot do it yet. Take it out, or "
+		"use a newer version."},
 	{"E-CFG-9", "The value is not of the key's type: a whole number, true or false, a duration "
 		    "(8ms, 25s), a rate (50M)."},
 	{"E-CFG-10", "The key takes one of a few words, and this is none of them."},

@@ -29,20 +29,20 @@ enum config_code {
 	CONFIG_E_ALIAS = 5,	  /* `*alias` or `!tag` */
 	CONFIG_E_MISSING = 6,	  /* a required key is missing */
 	CONFIG_E_TYPE = 7,	  /* a map, list or single value stands where another is wanted */
-	CONFIG_E_LATER = 8,	  /* known, but not in this version */
-	CONFIG_E_VALUE = 9,	  /* not a number, bool, duration, rate */
-	CONFIG_E_WORD = 10,	  /* not one of the words a key takes */
-	CONFIG_E_WIRE = 11,	  /* not used on this wire */
-	CONFIG_E_RANGE = 12,	  /* a number out of range */
-	CONFIG_E_ADDRESS = 13,	  /* not an IP address or CIDR, or one that cannot be used here */
-	CONFIG_E_ENDPOINT = 14,	  /* not host:port or address:port */
-	CONFIG_E_NAME = 15,	  /* not a name */
-	CONFIG_E_OVERLAP = 16,	  /* allowed_ips of two peers overlap */
-	CONFIG_E_SECRET = 17,	  /* a key that cannot be used, or given in two ways */
-	CONFIG_E_LIMIT = 18,	  /* too large, too deep, too many */
-	CONFIG_E_MTU = 19,	  /* the MTU does not fit the wire or what is inside */
-	CONFIG_E_FEC = 20,	  /* shards that make no code */
-	CONFIG_E_MODE = 21,	  /* file modes too open */
+	/* 8 was: known, but not in this version */
+	CONFIG_E_VALUE = 9,	/* not a number, bool, duration, rate */
+	CONFIG_E_WORD = 10,	/* not one of the words a key takes */
+	CONFIG_E_WIRE = 11,	/* not used on this wire */
+	CONFIG_E_RANGE = 12,	/* a number out of range */
+	CONFIG_E_ADDRESS = 13,	/* not an IP address or CIDR, or one that cannot be used here */
+	CONFIG_E_ENDPOINT = 14, /* not host:port or address:port */
+	CONFIG_E_NAME = 15,	/* not a name */
+	CONFIG_E_OVERLAP = 16,	/* allowed_ips of two peers overlap */
+	CONFIG_E_SECRET = 17,	/* a key that cannot be used, or given in two ways */
+	CONFIG_E_LIMIT = 18,	/* too large, too deep, too many */
+	CONFIG_E_MTU = 19,	/* the MTU does not fit the wire or what is inside */
+	CONFIG_E_FEC = 20,	/* shards that make no code */
+	CONFIG_E_MODE = 21,	/* file modes too open */
 	CONFIG_E_END,
 };
 

@@ -1,10 +1,6 @@
 /*
  * The schema: every key that exists, once.
  *
- * A key that this version does not build has a row all the same, so that a file written for a later
- * version is checked and then refused by name. Such rows have no place in struct config
- * (CONFIG_NO_OFFSET) and carry CONFIG_ROW_LATER.
- *
  * Lookups walk the table: it is short, and files are read once. Nearest keys are found by the
  * optimal string alignment distance (insert, delete, replace, swap neighbours).
  */
@@ -36,12 +32,6 @@
 	{                                                                                          \
 		.key = "peers.NAME." key_, .type = CONFIG_TYPE_##type_, .offset = AT_PEER(field_), \
 		.flags = CONFIG_ROW_PEER | (flags_), __VA_ARGS__                                   \
-	}
-/* A key of a later version. */
-#define LATER(key_, type_, flags_, ...)                                                 \
-	{                                                                               \
-		.key = (key_), .type = CONFIG_TYPE_##type_, .offset = CONFIG_NO_OFFSET, \
-		.flags = CONFIG_ROW_LATER | (flags_), __VA_ARGS__                       \
 	}
 
 #define CRYPTS                                                                                  \
@@ -127,16 +117,19 @@ static const struct config_row ROWS[] = {
 		.flags = CONFIG_ROW_KCP_GO, .def = "false", .effects = CONFIG_EFFECT_LIVE,
 		.help = "must be true: says that a wire without proof of identity is wanted"),
 
-	LATER("transport.class", ENUM, CONFIG_ROW_INHERIT, .words = "auto datagram reliable",
-		.def = "auto", .help = "how packets are carried"),
+	SHARED("transport.class", ENUM, 0, transport.class, .words = "auto datagram reliable",
+		.def = "auto", .effects = CONFIG_EFFECT_LIVE,
+		.help = "auto: each packet by what it is; datagram: without order, sent again only if it "
+			"comes in time (kcp-go: urgent ones out of band, needs FEC); reliable: in order"),
 	SHARED("transport.queue", DURATION, 0, transport.queue_ms, .unit = CONFIG_UNIT_MS, .min = 20,
 		.max = 5000, .def = "300ms", .effects = CONFIG_EFFECT_LIVE,
 		.help = "hard bound of a packet's wait in the queue"),
 	SHARED("transport.congestion", ENUM, CONFIG_ROW_KCP_GO, transport.congestion,
 		.words = "auto fixed", .def = "auto", .effects = CONFIG_EFFECT_LIVE,
 		.help = "auto: no more in flight than the path holds; fixed: sndwnd, as kcptun"),
-	LATER("transport.rate_max", RATE, CONFIG_ROW_INHERIT, .unit = CONFIG_UNIT_BPS, .min = 0,
-		.max = 1000000000000, .def = "0", .help = "most that is sent; 0: no limit"),
+	SHARED("transport.rate_max", RATE, 0, transport.rate_max_bps, .unit = CONFIG_UNIT_BPS, .min = 0,
+		.max = 1000000000000, .def = "0", .effects = CONFIG_EFFECT_LIVE,
+		.help = "most that is sent to a peer, headers and repairs counted; 0: no limit, else at least 10k"),
 	SHARED("transport.deadline", DURATION, CONFIG_ROW_NATIVE, transport.deadline_ms, .unit = CONFIG_UNIT_MS,
 		.min = 50, .max = 60000, .words = "auto", .def = "auto",
 		.effects = CONFIG_EFFECT_LIVE,
@@ -144,9 +137,12 @@ static const struct config_row ROWS[] = {
 	SHARED("transport.padding", ENUM, CONFIG_ROW_NATIVE, transport.padding, .words = "none 16 full", .def = "none",
 		.effects = CONFIG_EFFECT_LIVE,
 		.help = "hides packet lengths"),
-	LATER("transport.dscp", INT, CONFIG_ROW_INHERIT, .min = 0, .max = 63, .words = "inherit",
-		.def = "0", .help = "DSCP of outer packets; inherit shows inner classes outside"),
-	LATER("transport.ecn", BOOL, CONFIG_ROW_INHERIT, .def = "true", .help = "ECN on outer packets"),
+	SHARED("transport.dscp", INT, 0, transport.dscp, .min = 0, .max = 63, .words = "inherit",
+		.def = "0", .effects = CONFIG_EFFECT_LIVE,
+		.help = "DSCP of outer packets; inherit shows inner classes outside"),
+	SHARED("transport.ecn", BOOL, CONFIG_ROW_NATIVE, transport.ecn, .def = "true",
+		.effects = CONFIG_EFFECT_LIVE,
+		.help = "outer packets may be marked by queues instead of being dropped, where the peer agrees"),
 
 	SHARED("fec.mode", ENUM, CONFIG_ROW_NATIVE, fec.mode, .words = "off fixed adaptive",
 		.def = "adaptive", .effects = CONFIG_EFFECT_LIVE,
@@ -241,7 +237,7 @@ enum { ROW_COUNT = sizeof(ROWS) / sizeof(ROWS[0]) };
 
 _Static_assert((int)ROW_COUNT <= 8 * (int)sizeof(struct config_given),
 	"a bit of struct config_given per row");
-_Static_assert(sizeof(struct config) < CONFIG_NO_OFFSET, "offsets fit their type");
+_Static_assert(sizeof(struct config) <= UINT16_MAX, "offsets fit their type");
 
 static const char PEER_PREFIX[] = "peers.NAME.";
 

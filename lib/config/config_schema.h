@@ -1,8 +1,5 @@
 /*
  * One row per configuration key: it feeds the parser, `config show`, reload and the manuals.
- *
- * A later version builds a key by giving its row a place in struct config and clearing
- * CONFIG_ROW_LATER; nothing else in the parser names it.
  */
 #ifndef CONFIG_SCHEMA_H
 #define CONFIG_SCHEMA_H
@@ -44,7 +41,6 @@ enum config_unit {
 };
 
 enum config_row_flag {
-	CONFIG_ROW_LATER = 1 << 0,    /* checked, then refused: not in this version */
 	CONFIG_ROW_REQUIRED = 1 << 1, /* with CONFIG_ROW_NATIVE on that wire, else on both */
 	CONFIG_ROW_SECRET = 1 << 2,   /* never printed */
 	CONFIG_ROW_NATIVE = 1 << 3,   /* refused with `wire: kcp-go` */
@@ -66,10 +62,6 @@ enum config_effect {
 	CONFIG_EFFECT_CONTROL = 1 << 6,	  /* who may change things by the control socket */
 	CONFIG_EFFECT_LOG = 1 << 7,	  /* level or format of the log */
 	CONFIG_EFFECT_RESTART = 1 << 8,	  /* needs a restart of the daemon */
-};
-
-enum {
-	CONFIG_NO_OFFSET = 0xffff,
 };
 
 struct config_row {

@@ -254,6 +254,9 @@ static int parse_number(const struct config_row *row, const char *text, int64_t 
 		return refuse(problem, CONFIG_E_RANGE, note, "%.*s is out of range %lld%s..%lld%s",
 			SHOWN_MAX, text, (long long)row->min, unit, (long long)row->max, unit);
 	}
+	if (row->type == CONFIG_TYPE_RATE && number > 0 && number < CONFIG_RATE_MIN_BPS)
+		return refuse(problem, CONFIG_E_RANGE, "at least 10k; M is a million",
+			"%.*s is below 10k bit/s, and not 0", SHOWN_MAX, text);
 	*ret_number = number;
 	return 0;
 }

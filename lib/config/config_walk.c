@@ -159,11 +159,6 @@ static bool refuse_row(struct walk *w, const struct config_row *row, const struc
 						     : "");
 		return true;
 	}
-	if (row->flags & CONFIG_ROW_LATER) {
-		findings_error(&l->findings, CONFIG_E_LATER, node->key->place, NULL,
-			"%s is not in this version", shown);
-		return true;
-	}
 	if ((row->flags & CONFIG_ROW_KCP_GO) && l->wire == CONFIG_WIRE_NATIVE) {
 		findings_error(&l->findings, CONFIG_E_WIRE, node->key->place, NULL,
 			"%s is used with `wire: kcp-go` only", shown);

@@ -98,6 +98,7 @@ void kcp_free(struct kcp *kcp)
 
 int kcp_send(struct kcp *kcp, const void *data, size_t len, struct mono now)
 {
+	uint32_t before = kcp->sender.queued;
 	int err;
 
 	(void)now; /* what a queue bounded in time will need */
@@ -108,6 +109,9 @@ int kcp_send(struct kcp *kcp, const void *data, size_t len, struct mono now)
 	if (err < 0)
 		return err;
 	kcp->stats.sent_bytes += len;
+	const struct kcp_sender *sender = &kcp->sender;
+	for (uint32_t sn = sender->nxt + before; sn != sender->nxt + sender->queued; sn++)
+		kcp_sender_at(sender, sn)->mark = kcp->mark;
 	return 0;
 }
 
@@ -441,7 +445,7 @@ static struct mono flush_at(const struct kcp *kcp)
 	if (kcp->acks_count > 0)
 		at = mono_min(at, kcp_classic_acks_due(kcp));
 	if (kcp->paced && kcp->sender.queued > 0)
-		at = mono_min(at, mono_add_us(kcp->window.pace_at, KCP_WINDOW_PACE_TURN_US));
+		at = mono_min(at, mono_add_us(kcp_turn_at(kcp), KCP_WINDOW_PACE_TURN_US));
 	if (work_waits(kcp))
 		at = mono_min(at, mono_add_ms(kcp->flushed_at, kcp->config.interval_ms));
 	return at;

@@ -89,10 +89,11 @@ struct kcp_config {
 };
 
 enum {
-	KCP_OUT_PUSH = 1,   /* holds data */
-	KCP_OUT_ACK = 2,    /* holds acknowledgements */
-	KCP_OUT_PROBE = 4,  /* asks for or tells a window */
-	KCP_OUT_RESEND = 8, /* holds data that was sent before */
+	KCP_OUT_PUSH = 1,	/* holds data */
+	KCP_OUT_ACK = 2,	/* holds acknowledgements */
+	KCP_OUT_PROBE = 4,	/* asks for or tells a window */
+	KCP_OUT_RESEND = 8,	/* holds data that was sent before */
+	KCP_OUT_MARK_SHIFT = 8, /* the byte above: kcp_mark() of the data it holds, 0 without */
 };
 
 /**
@@ -271,6 +272,18 @@ int kcp_set_windows(struct kcp *kcp, uint32_t snd_wnd, uint32_t rcv_wnd);
 
 /** Replaces the configuration's measured_window; when acknowledgements leave stays as it was. */
 void kcp_set_measured_window(struct kcp *kcp, bool measured);
+
+/**
+ * By order no more than so many bits a second leave, of what kcp_spent() is told; 0 = no such bound. What is new waits for it;
+ * what is sent again, or answers, only counts.
+ */
+void kcp_set_rate_max(struct kcp *kcp, uint64_t bps);
+
+/** A datagram left, of so many bytes as the bound counts them. To be called from within end() or at any time. */
+void kcp_spent(struct kcp *kcp, size_t bytes, struct mono now);
+
+/** Data given from now on carries this, 0 at first; it means nothing here. Data of different marks shares no datagram. */
+void kcp_mark(struct kcp *kcp, uint8_t mark);
 
 /**
  * @return  0; -EINVAL out of range or longer than the pool's slots; -EBUSY if a segment that would not fit is queued or

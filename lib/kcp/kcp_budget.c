@@ -2,6 +2,9 @@
  * A seam: paths ask here, and here alone, how much may fly and when the next datagram may leave. The answer is LT's (kcp_lt.h).
  *
  * What is urgent passes a full window, up to a tenth of the rate: a token clock that runs at that share and saves up 50 ms.
+ *
+ * It is charged to the pace as well, and what passed must not keep the rest waiting for long: so the debt is forgotten beyond a
+ * tenth of a second. Not so under a cap by order, which is of all that leaves: there the debt is paid, up to a few datagrams.
  */
 #include "kcp/kcp_budget.h"
 
@@ -32,27 +35,49 @@ uint64_t kcp_budget_window_bytes(const struct kcp_budget *budget, uint32_t datag
 	return kcp_lt_window_bytes(&budget->lt, datagram_bytes);
 }
 
+static struct mono debt_until(const struct kcp_budget *budget, struct mono now)
+{
+	const struct kcp_lt *lt = &budget->lt;
+	int64_t us = KCP_BUDGET_DEBT_US;
+
+	if (lt->cap != UINT64_MAX) {
+		int64_t some_us = (int64_t)((uint64_t)lt->datagram_bytes *
+					    KCP_BUDGET_DEBT_DATAGRAMS * 1000000 / lt->cap);
+		us = some_us > us ? some_us : us;
+	}
+	return mono_add_us(now, us);
+}
+
 static void charge_exempt(struct kcp_budget *budget, uint32_t bytes, struct mono now)
 {
 	uint64_t rate = kcp_lt_rate_now(&budget->lt) / KCP_BUDGET_EXEMPT_SHARE;
 
 	if (rate < KCP_BUDGET_EXEMPT_MIN_BPS)
 		rate = KCP_BUDGET_EXEMPT_MIN_BPS;
+	if (rate > budget->lt.cap)
+		rate = budget->lt.cap;
 	budget->exempt_at =
 		mono_max(budget->exempt_at, mono_add_us(now, -KCP_BUDGET_EXEMPT_BURST_US));
 	budget->exempt_at =
 		mono_add_us(budget->exempt_at, (int64_t)((uint64_t)bytes * 1000000 / rate));
-	budget->exempt_at = mono_min(budget->exempt_at, mono_add_us(now, KCP_BUDGET_DEBT_US));
+	budget->exempt_at = mono_min(budget->exempt_at, debt_until(budget, now));
 }
 
 void kcp_budget_sent(struct kcp_budget *budget, struct kcp_lt_flight *ret_flight, uint32_t bytes,
 	uint32_t datagram_bytes, uint64_t flying_bytes, bool exempt, struct mono now)
 {
 	kcp_lt_sent(&budget->lt, ret_flight, bytes, datagram_bytes, flying_bytes, now);
-	/* What passed without waiting must not keep the rest waiting for long. */
-	budget->lt.pace_at = mono_min(budget->lt.pace_at, mono_add_us(now, KCP_BUDGET_DEBT_US));
+	budget->lt.pace_at = mono_min(budget->lt.pace_at, debt_until(budget, now));
 	if (exempt)
 		charge_exempt(budget, bytes, now);
+}
+
+void kcp_budget_spent(struct kcp_budget *budget, uint32_t bytes, struct mono now)
+{
+	if (budget->lt.cap == UINT64_MAX)
+		return;
+	kcp_lt_spent(&budget->lt, bytes, now);
+	budget->lt.pace_at = mono_min(budget->lt.pace_at, debt_until(budget, now));
 }
 
 void kcp_budget_acked(struct kcp_budget *budget, const struct kcp_lt_flight *flight, uint32_t bytes,

@@ -12,7 +12,8 @@ enum {
 	KCP_BUDGET_EXEMPT_SHARE = 10,	    /* a tenth of the rate passes a full window, */
 	KCP_BUDGET_EXEMPT_MIN_BPS = 25000,  /* bytes a second of it at least (200 kb/s), */
 	KCP_BUDGET_EXEMPT_BURST_US = 50000, /* and so much of it may be saved up */
-	KCP_BUDGET_DEBT_US = 100000,	    /* pace never makes wait for longer */
+	KCP_BUDGET_DEBT_US = 100000,	    /* pace never makes wait for longer, */
+	KCP_BUDGET_DEBT_DATAGRAMS = 4,	    /* or under a cap, than for so many full ones */
 	KCP_BUDGET_WIRE_BYTES = 64,	    /* of a datagram beyond its segments */
 };
 
@@ -28,6 +29,21 @@ static inline void kcp_budget_set_shards(struct kcp_budget *budget, uint32_t sha
 {
 	kcp_lt_set_shards(&budget->lt, shards);
 }
+
+/** As kcp_lt_set_cap(). */
+static inline void kcp_budget_set_cap(struct kcp_budget *budget, uint64_t bytes_per_s)
+{
+	kcp_lt_set_cap(&budget->lt, bytes_per_s);
+}
+
+/** A queue on the way marked so many datagrams. To be told before kcp_budget_update(). */
+static inline void kcp_budget_marked(struct kcp_budget *budget, uint32_t datagrams)
+{
+	kcp_lt_marked(&budget->lt, datagrams);
+}
+
+/** Notes a datagram that does not fly. */
+void kcp_budget_spent(struct kcp_budget *budget, uint32_t bytes, struct mono now);
 
 /** A round-trip time known from elsewhere, for as long as none was measured. */
 void kcp_budget_hint_rtt(struct kcp_budget *budget, int64_t rtt_us);

@@ -41,6 +41,7 @@ struct writer {
 	uint8_t *start;
 	size_t used;
 	unsigned flags;
+	uint8_t mark; /* of the data in it */
 	bool open;
 };
 
@@ -51,7 +52,8 @@ static void writer_close(struct writer *out)
 	if (!out->open)
 		return;
 	if (out->start) {
-		kcp->output.end(kcp->output.ctx, out->used, out->flags);
+		kcp->output.end(kcp->output.ctx, out->used,
+			out->flags | (unsigned)out->mark << KCP_OUT_MARK_SHIFT);
 		kcp->stats.out_datagrams++;
 	} else {
 		kcp->stats.no_buffer++;
@@ -59,17 +61,21 @@ static void writer_close(struct writer *out)
 	out->open = false;
 }
 
-static void write_segment(struct writer *out, const struct kcp_segment *segment, unsigned flags)
+/* @mark  of data; 0 for all else */
+static void write_segment(
+	struct writer *out, const struct kcp_segment *segment, unsigned flags, uint8_t mark)
 {
 	struct kcp *kcp = out->kcp;
 	size_t bytes = KCP_OVERHEAD_BYTES + segment->len;
 
-	if (out->open && out->used + bytes > kcp->config.mtu_bytes)
+	if (out->open && (out->used + bytes > kcp->config.mtu_bytes ||
+				 (out->flags & flags & KCP_OUT_PUSH && out->mark != mark)))
 		writer_close(out);
 	if (!out->open) {
 		out->start = kcp->output.begin(kcp->output.ctx);
 		out->used = 0;
 		out->flags = 0;
+		out->mark = 0;
 		out->open = true;
 	}
 	if (out->start) {
@@ -79,6 +85,8 @@ static void write_segment(struct writer *out, const struct kcp_segment *segment,
 	}
 	out->used += bytes;
 	out->flags |= flags;
+	if (flags & KCP_OUT_PUSH)
+		out->mark = mark;
 	kcp->stats.out_segments++;
 }
 
@@ -251,12 +259,15 @@ bool kcp_classic_may_send(const struct kcp *kcp)
  */
 static uint64_t by_pace(const struct kcp *kcp, struct mono now)
 {
-	uint64_t segments;
+	uint64_t bytes = kcp_cap_ahead(kcp, now), segments;
 
-	if (!kcp->config.measured_window)
-		return UINT64_MAX;
-	segments = kcp_window_ahead_bytes(&kcp->window, kcp->config.mtu_bytes, now) /
-		   kcp->config.mtu_bytes;
+	if (kcp->config.measured_window) {
+		uint64_t ahead = kcp_window_ahead_bytes(&kcp->window, kcp->config.mtu_bytes, now);
+		bytes = ahead < bytes ? ahead : bytes;
+	}
+	if (bytes == UINT64_MAX)
+		return bytes;
+	segments = bytes / kcp->config.mtu_bytes;
 	return segments > AHEAD_LEAST ? segments : AHEAD_LEAST;
 }
 
@@ -300,7 +311,7 @@ static void write_ack(struct flush *flush, const struct kcp_ack *ack)
 {
 	flush->segment.sn = ack->sn;
 	flush->segment.ts = ack->ts;
-	write_segment(&flush->out, &flush->segment, KCP_OUT_ACK);
+	write_segment(&flush->out, &flush->segment, KCP_OUT_ACK, 0);
 }
 
 /*
@@ -386,11 +397,11 @@ static void write_probes(struct flush *flush)
 	update_tell(kcp, flush);
 	if (kcp->probe & KCP_PROBE_ASK) {
 		flush->segment.cmd = KCP_CMD_WASK;
-		write_segment(&flush->out, &flush->segment, KCP_OUT_PROBE);
+		write_segment(&flush->out, &flush->segment, KCP_OUT_PROBE, 0);
 	}
 	if (kcp->probe & KCP_PROBE_TELL) {
 		flush->segment.cmd = KCP_CMD_WINS;
-		write_segment(&flush->out, &flush->segment, KCP_OUT_PROBE);
+		write_segment(&flush->out, &flush->segment, KCP_OUT_PROBE, 0);
 	}
 	kcp->probe = 0;
 }
@@ -425,7 +436,7 @@ static void transmit(struct flush *flush, uint32_t sn, struct kcp_tx *tx)
 	flush->segment.len = tx->len;
 	flush->segment.data = tx->slot;
 	write_segment(&flush->out, &flush->segment,
-		tx->sendings > 1 ? KCP_OUT_PUSH | KCP_OUT_RESEND : KCP_OUT_PUSH);
+		tx->sendings > 1 ? KCP_OUT_PUSH | KCP_OUT_RESEND : KCP_OUT_PUSH, tx->mark);
 }
 
 static void forget_later_acks(struct kcp_sender *sender, struct kcp_tx *tx)
@@ -474,7 +485,8 @@ static void send_copies(struct flush *flush)
 		flush->segment.sn = flush->twice[i];
 		flush->segment.len = tx->len;
 		flush->segment.data = tx->slot;
-		write_segment(&flush->out, &flush->segment, KCP_OUT_PUSH | KCP_OUT_RESEND);
+		write_segment(
+			&flush->out, &flush->segment, KCP_OUT_PUSH | KCP_OUT_RESEND, tx->mark);
 	}
 }
 
@@ -562,16 +574,21 @@ static uint32_t move_queued(struct kcp *kcp, uint32_t window, uint64_t limit_byt
 {
 	struct kcp_sender *sender = &kcp->sender;
 	uint32_t first = sender->nxt;
+	struct mono cap_at =
+		kcp->cap_at; /* what is moved leaves at the end of the flush, and is charged then */
 
 	if (sender->unacked == 0)
 		kcp->progress_at = now;
 	kcp->paced = false;
 	while (sender->queued > 0 && fits(kcp, window, limit_bytes)) {
-		if (kcp->config.measured_window && !mono_due(kcp->window.pace_at, now)) {
+		if ((kcp->config.measured_window && !mono_due(kcp->window.pace_at, now)) ||
+			(kcp->cap && !mono_due(cap_at, now))) {
 			kcp->paced = true;
 			break;
 		}
 		const struct kcp_tx *tx = kcp_sender_next(sender);
+		if (kcp->cap)
+			cap_at = kcp_cap_after(kcp, cap_at, kcp_cost_bytes(tx), now);
 		kcp_window_pace(&kcp->window, kcp_cost_bytes(tx), kcp->config.mtu_bytes, now);
 	}
 	return first;

@@ -38,7 +38,15 @@
  * n-th part of what they have; and how it gives way: each shard sees its own losses only, often one of them alone, so who sees some
  * gives way for the others, too.
  *
- * Sources: draft-ietf-ccwg-bbr; RFC 9002, section 7.6 for silence; RFC 9265: repaired losses are losses.
+ * Marks (ECN). A queue that marks says what losses leave to be guessed. One mark in a round of cruising is answered as losses that
+ * are congestion are; in STARTUP it ends the growth; one that a probe drew ends the probe and says that it found nothing; while
+ * the pace is low on purpose the answer is being given already.
+ *
+ * A cap by order bounds rate and pace, nothing else: the path is measured as far as what leaves can show it. What never flies
+ * (reports, keepalives) is charged to the pace as well then, as the cap is of all that leaves.
+ *
+ * Sources: draft-ietf-ccwg-bbr; RFC 9002, section 7.6 for silence; RFC 9265: repaired losses are losses; RFC 3168 and RFC 8511
+ * for marks.
  */
 #include "kcp/kcp_lt.h"
 
@@ -61,6 +69,7 @@ enum {
 		10000, /* a round trip above twice the smallest and this may tell of a longer way */
 	LONGER_PERCENT = 70, /* if so little of what flew then takes as long, and few datagrams, */
 	LONGER_ROUNDS = 2,   /* in so many rounds in a row */
+	MARKS_ROUNDS = 2,
 };
 
 void kcp_lt_init(struct kcp_lt *lt)
@@ -69,6 +78,7 @@ void kcp_lt_init(struct kcp_lt *lt)
 
 	*lt = (struct kcp_lt){
 		.shards = 1,
+		.cap = UINT64_MAX,
 		.phase = KCP_LT_STARTUP,
 		.phase_at = past,
 		.look_until = MONO_NEVER,
@@ -91,13 +101,20 @@ void kcp_lt_set_shards(struct kcp_lt *lt, uint32_t shards)
 	lt->shards = shards < 1 ? 1 : shards > KCP_LT_SHARDS_MAX ? KCP_LT_SHARDS_MAX : shards;
 }
 
-/* What is known of the way goes, not who shares it. */
+void kcp_lt_set_cap(struct kcp_lt *lt, uint64_t bytes_per_s)
+{
+	lt->cap = bytes_per_s;
+}
+
+/* What is known of the way goes, not who shares it, nor what was ordered. */
 static void forget(struct kcp_lt *lt)
 {
 	uint32_t shards = lt->shards;
+	uint64_t cap = lt->cap;
 
 	kcp_lt_init(lt);
 	kcp_lt_set_shards(lt, shards);
+	kcp_lt_set_cap(lt, cap);
 }
 
 void kcp_lt_hint_rtt(struct kcp_lt *lt, int64_t rtt_us)
@@ -228,7 +245,24 @@ static void respond(struct kcp_lt *lt, uint32_t lost_ppm)
 
 	lt->flying_max = flew / 100 * HI_PERCENT;
 	lt->bw_max = lt->bw / 100 * low;
-	lt->carried_ppm = (uint32_t)((uint64_t)lt->loss.floor_ppm * PPM / lost_ppm);
+	if (lost_ppm > 0)
+		lt->carried_ppm = (uint32_t)((uint64_t)lt->loss.floor_ppm * PPM / lost_ppm);
+}
+
+/* A queue marked some of the round. @return  whether that is to be answered as congestion */
+static bool heed_marks(struct kcp_lt *lt, struct mono now)
+{
+	bool any = lt->marked > 0;
+
+	lt->marked = 0;
+	if (any && lt->phase == KCP_LT_PROBE_UP) {
+		lt->probe_bw = lt->bw;
+		kcp_lt_enter(lt, KCP_LT_DOWN, now);
+	}
+	/* What the phase before drew is heard of for so long. */
+	if (lt->phase == KCP_LT_CRUISE)
+		return any && mono_diff_us(now, lt->phase_at) >= MARKS_ROUNDS * lt->rtt.srtt_us;
+	return any && lt->phase == KCP_LT_STARTUP;
 }
 
 static void relax(struct kcp_lt *lt)
@@ -305,12 +339,17 @@ static void end_round(struct kcp_lt *lt, struct mono now)
 	bool queue = queued(lt, lt->rtt.lowest_us);
 	uint32_t lost_ppm = 0;
 	enum kcp_lt_verdict verdict = kcp_lt_loss_judge(&lt->loss, queue, &lost_ppm);
+	bool marked = heed_marks(lt, now);
 
 	lt->round_end = lt->sampler.delivered;
 	lt->carried_ppm = PPM;
 	kcp_lt_rivals_round(lt, full);
-	if (lt->phase == KCP_LT_STARTUP) {
+	if (lt->phase == KCP_LT_STARTUP && marked) {
+		kcp_lt_enter(lt, KCP_LT_DRAIN, now);
+	} else if (lt->phase == KCP_LT_STARTUP) {
 		kcp_lt_grow(lt, full, verdict == KCP_LT_CONGESTED, now);
+	} else if (marked) {
+		respond(lt, lost_ppm);
 	} else if (verdict == KCP_LT_CONGESTED && lt->phase != KCP_LT_DRAIN) {
 		respond(lt, lost_ppm);
 		if (lt->phase == KCP_LT_PROBE_UP)

@@ -62,6 +62,7 @@ struct kcp_lt {
 	struct kcp_lt_loss loss;
 	struct kcp_lt_rtt rtt;
 	uint32_t shards; /* of one peer that share the way, with this one; at least 1 */
+	uint64_t cap;	 /* by order, bytes a second; UINT64_MAX = none */
 	uint64_t bw;	 /* bytes a second; 0 = unknown */
 	uint32_t datagram_bytes;
 	/* the round */
@@ -98,6 +99,7 @@ struct kcp_lt {
 	uint64_t flying_max;  /* bytes; UINT64_MAX = no bound */
 	uint64_t bw_max;      /* bytes a second; UINT64_MAX = no bound */
 	uint32_t carried_ppm; /* share of losses that crossed the bottleneck */
+	uint32_t marked;      /* datagrams of this round that a queue marked (ECN) */
 	/* bursts of acknowledgements */
 	struct mono burst_at;
 	uint64_t burst_bytes;
@@ -113,6 +115,9 @@ void kcp_lt_init(struct kcp_lt *lt);
 
 /** So many shards of one peer send by this way now, with this one: together they are to be one. 1 .. KCP_LT_SHARDS_MAX */
 void kcp_lt_set_shards(struct kcp_lt *lt, uint32_t shards);
+
+/** No more than so many bytes a second leave, whatever the path takes; UINT64_MAX = no such bound. Not 0 */
+void kcp_lt_set_cap(struct kcp_lt *lt, uint64_t bytes_per_s);
 
 /** A round-trip time known from elsewhere, for pacing as long as none was measured. */
 void kcp_lt_hint_rtt(struct kcp_lt *lt, int64_t rtt_us);
@@ -132,6 +137,15 @@ void kcp_lt_acked(struct kcp_lt *lt, const struct kcp_lt_flight *flight, uint32_
 
 /** Declared lost; rebuilt ones, too: what is repaired has been lost all the same. */
 void kcp_lt_lost(struct kcp_lt *lt, const struct kcp_lt_flight *flight, uint32_t bytes);
+
+/** A queue on the way marked so many datagrams (CE) instead of dropping them. To be told before the sample is closed. */
+static inline void kcp_lt_marked(struct kcp_lt *lt, uint32_t datagrams)
+{
+	lt->marked += datagrams;
+}
+
+/** Charges what leaves without flying to the pace. Only with a cap, which says that each byte counts. */
+void kcp_lt_spent(struct kcp_lt *lt, uint32_t bytes, struct mono now);
 
 /**
  * Closes the sample of one report. Cheap if nothing was acknowledged.
@@ -162,10 +176,12 @@ static inline bool kcp_lt_saturated(const struct kcp_lt *lt)
 /** Bytes that may be in flight. */
 uint64_t kcp_lt_window_bytes(const struct kcp_lt *lt, uint32_t datagram_bytes);
 
-/** The rate that is believed, bounded by the response to congestion; bytes a second, 0 = unknown. */
+/** The rate that is believed, bounded by the response to congestion and by order; bytes a second, 0 = unknown. */
 static inline uint64_t kcp_lt_rate_now(const struct kcp_lt *lt)
 {
-	return lt->bw < lt->bw_max ? lt->bw : lt->bw_max;
+	uint64_t rate = lt->bw < lt->bw_max ? lt->bw : lt->bw_max;
+
+	return rate < lt->cap ? rate : lt->cap;
 }
 
 /** What is known of the path, for when it comes back. */

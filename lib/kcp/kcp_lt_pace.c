@@ -51,20 +51,11 @@ uint64_t kcp_lt_window_bytes(const struct kcp_lt *lt, uint32_t datagram_bytes)
 	return window > least ? window : least;
 }
 
-void kcp_lt_pace(struct kcp_lt *lt, uint32_t bytes, uint64_t flying_bytes, struct mono now)
+static void charge(struct kcp_lt *lt, uint64_t rate, uint32_t bytes, struct mono now)
 {
-	int64_t rtt_us = lt->rtt.srtt_us > 0 ? lt->rtt.srtt_us : 1;
-	uint64_t floor = lt->phase == KCP_LT_STARTUP ? KCP_LT_FLOOR_SEGMENTS : 2;
-	uint64_t rate = kcp_lt_rate_now(lt) * kcp_lt_gain(lt, flying_bytes) / 100 +
-			kcp_lt_rivals_growth(lt);
 	struct mono least = mono_add_us(now, -KCP_LT_PACE_BURST_US);
 	uint64_t ns;
 
-	floor = floor * lt->datagram_bytes * 1000000 / (uint64_t)rtt_us;
-	if (rate < floor)
-		rate = floor;
-	if (rate == 0 || lt->rtt.srtt_us == 0)
-		return; /* nothing is known; the window is small */
 	if (mono_before(lt->pace_at, least)) {
 		lt->pace_at = least;
 		lt->pace_ns = 0;
@@ -72,4 +63,27 @@ void kcp_lt_pace(struct kcp_lt *lt, uint32_t bytes, uint64_t flying_bytes, struc
 	ns = (uint64_t)bytes * 1000000000 / rate + lt->pace_ns;
 	lt->pace_at = mono_add_us(lt->pace_at, (int64_t)(ns / 1000));
 	lt->pace_ns = (uint32_t)(ns % 1000);
+}
+
+void kcp_lt_spent(struct kcp_lt *lt, uint32_t bytes, struct mono now)
+{
+	charge(lt, lt->cap, bytes, now);
+}
+
+void kcp_lt_pace(struct kcp_lt *lt, uint32_t bytes, uint64_t flying_bytes, struct mono now)
+{
+	int64_t rtt_us = lt->rtt.srtt_us > 0 ? lt->rtt.srtt_us : 1;
+	uint64_t floor = lt->phase == KCP_LT_STARTUP ? KCP_LT_FLOOR_SEGMENTS : 2;
+	uint64_t rate = kcp_lt_rate_now(lt) * kcp_lt_gain(lt, flying_bytes) / 100 +
+			kcp_lt_rivals_growth(lt);
+
+	floor = floor * lt->datagram_bytes * 1000000 / (uint64_t)rtt_us;
+	if (rate < floor)
+		rate = floor;
+	if (rate == 0 || lt->rtt.srtt_us == 0)
+		rate = UINT64_MAX; /* nothing is known; the window is small */
+	if (rate > lt->cap)
+		rate = lt->cap;
+	if (rate != UINT64_MAX)
+		charge(lt, rate, bytes, now);
 }

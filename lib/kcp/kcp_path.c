@@ -74,8 +74,7 @@ int kcp_path_new(const struct kcp_path_config *config, const struct kcp_path_io 
 		path->config.tx_slots_max = KCP_PATH_TX_SLOTS;
 	path->mtu_final = true;
 	kcp_sent_init(&path->sent);
-	kcp_budget_init(&path->budget);
-	kcp_budget_set_shards(&path->budget, path->shards);
+	kcp_path_init_budget(path);
 	kcp_dgram_out_init(&path->dgrams);
 	init_queues(path);
 	list_init(&path->active);
@@ -169,8 +168,7 @@ void kcp_path_restart(struct kcp_path *path, uint32_t rx_credit_bytes, uint32_t 
 	path->rack_any = false;
 	path->rack_ce = 0;
 	/* who comes back after an outage or a restart may do so by another way; kcp_path_resume() if not */
-	kcp_budget_init(&path->budget);
-	kcp_budget_set_shards(&path->budget, path->shards);
+	kcp_path_init_budget(path);
 	kcp_budget_hint_rtt(&path->budget, path->sent.srtt_us);
 	kcp_seen_init(&path->seen);
 	kcp_grant_init(&path->grant, rx_credit_bytes);
@@ -253,6 +251,7 @@ static int64_t life_us(const struct kcp_path *path, enum kcp_path_class class)
 	switch (class) {
 	case KCP_PATH_RT:
 	case KCP_PATH_ACK:
+	case KCP_PATH_LOOSE:
 		return KCP_DGRAM_LIFE_US;
 	case KCP_PATH_CTL:
 		return KCP_PATH_CTL_LIFE_US;
@@ -281,8 +280,10 @@ static int send_dgram(struct kcp_path *path, enum kcp_path_class class, uint32_t
 		path->start_sn, data, len, now, &serial);
 	if (err < 0)
 		return err;
-	kcp_refs_push(
-		queue, (struct kcp_ref){.kind = KCP_REF_DGRAM, .sn = serial, .len = (uint16_t)len});
+	kcp_refs_push(queue, (struct kcp_ref){.kind = KCP_REF_DGRAM,
+				     .sn = serial,
+				     .len = (uint16_t)len,
+				     .mark = path->mark});
 	path->queues.fresh_bytes[class] += KCP_OVERHEAD_BYTES + len;
 	path->tx_slots++;
 	return 0;
@@ -314,7 +315,8 @@ static int send_pieces(struct kcp_path *path, enum kcp_path_class class, uint32_
 		kcp_refs_push(queue, (struct kcp_ref){.kind = KCP_REF_PUSH,
 					     .lane = (uint16_t)flow,
 					     .sn = first + i,
-					     .len = piece_len});
+					     .len = piece_len,
+					     .mark = path->mark});
 		path->queues.fresh_bytes[class] += KCP_OVERHEAD_BYTES + (uint64_t)piece_len;
 	}
 	path->tx_slots += count;
@@ -328,7 +330,7 @@ int kcp_path_send(struct kcp_path *path, enum kcp_path_class class, uint32_t flo
 	size_t len, struct mono now)
 {
 	uint32_t piece_bytes = path->config.piece_bytes;
-	bool alone = (class == KCP_PATH_RT || class == KCP_PATH_ACK) && len <= piece_bytes;
+	bool alone = kcp_path_unordered(class) && len <= piece_bytes;
 	int err;
 
 	if (len == 0 || flow >= KCP_PATH_LANES || class >= KCP_PATH_CLASSES)
@@ -389,6 +391,8 @@ uint64_t kcp_path_take_pn(
 	if (flags & KCP_SENT_FLIES)
 		kcp_budget_sent(&path->budget, &record->flight, charged, kcp_path_full_bytes(path),
 			flying_bytes, exempt, now);
+	else
+		kcp_budget_spent(&path->budget, charged, now);
 	return pn;
 }
 

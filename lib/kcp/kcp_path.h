@@ -47,6 +47,7 @@ enum kcp_path_class {
 	KCP_PATH_ACK, /* unordered if it fits one piece; never resent then */
 	KCP_PATH_CTL, /* in its lane, 1 s */
 	KCP_PATH_BULK, /* in its lane, max(1 s, 4 SRTT) or as configured */
+	KCP_PATH_LOOSE, /* unordered if it fits one piece, resent as RT is, but no more urgent than BULK */
 	KCP_PATH_CLASSES,
 };
 
@@ -82,6 +83,8 @@ enum {
 	KCP_PATH_OUT_RACK = 32,	 /* holds a RACK */
 	KCP_PATH_OUT_PROBE = 64, /* sent because nothing was acknowledged for a PTO */
 	KCP_PATH_OUT_DATA = 128, /* holds PUSH, DGRAM or FWD */
+	KCP_PATH_OUT_MARK_SHIFT =
+		8, /* the byte above: kcp_path_mark() of what it holds, 0 without items */
 };
 
 /**
@@ -240,6 +243,12 @@ int kcp_path_send(struct kcp_path *path, enum kcp_path_class class, uint32_t flo
 	size_t len, struct mono now);
 
 /**
+ * Messages given from now on carry this, 0 at first; it means nothing here. Those of different marks share no datagram, and
+ * end() is told the mark of each.
+ */
+void kcp_path_mark(struct kcp_path *path, uint8_t mark);
+
+/**
  * Whether a message of `class` and `len` (0 = any that fits one piece) would leave at the next flush, so that packets wait in
  * the caller's queue and not here. If not, kcp_path_next_deadline() tells when pace lets one go; all other reasons end with
  * input. RT and CTL pass a full window, up to a tenth of the rate.
@@ -359,6 +368,11 @@ void kcp_path_hint_rtt(struct kcp_path *path, int64_t rtt_us);
 /** So many shards of the peer send by the same way now, with this one; 1 at first. */
 void kcp_path_set_shards(struct kcp_path *path, uint32_t shards);
 
+/**
+ * By order no more than so many bits a second leave, headers down to IP counted, of this path alone; 0 = no such bound.
+ */
+void kcp_path_set_rate_max(struct kcp_path *path, uint64_t bps);
+
 /** There is more to send than the path takes, and its rate has been found. */
 bool kcp_path_saturated(const struct kcp_path *path);
 
@@ -388,6 +402,8 @@ uint32_t kcp_path_in_flight(
 	const struct kcp_path *path); /* datagrams that may still be acknowledged */
 uint32_t kcp_path_loss_ppm(
 	const struct kcp_path *path); /* of datagrams sent, EWMA 1/256; rebuilt = lost */
+uint32_t kcp_path_lost_row(const struct kcp_path
+		*path); /* datagrams with items that were lost since one was acknowledged */
 uint64_t kcp_path_grant_bytes(const struct kcp_path *path);   /* of the peer: what may be charged */
 uint64_t kcp_path_charged_bytes(const struct kcp_path *path); /* of it */
 uint64_t kcp_path_grant_told_bytes(const struct kcp_path *path); /* what this side tells now */

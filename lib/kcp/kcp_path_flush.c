@@ -12,7 +12,7 @@ enum {
 };
 
 static const enum kcp_path_class order[KCP_PATH_CLASSES] = {
-	KCP_PATH_RT, KCP_PATH_CTL, KCP_PATH_ACK, KCP_PATH_BULK};
+	KCP_PATH_RT, KCP_PATH_CTL, KCP_PATH_ACK, KCP_PATH_LOOSE, KCP_PATH_BULK};
 
 static bool pick_class(struct kcp_path *path, struct mono now, enum kcp_path_class *ret_class)
 {

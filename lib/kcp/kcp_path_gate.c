@@ -75,8 +75,11 @@ struct mono kcp_path_repair_at(const struct kcp_path *path, bool urgent)
 static uint64_t batch_bytes(const struct kcp_path *path)
 {
 	uint64_t rate = kcp_budget_rate_bytes(&path->budget);
-	uint64_t bytes = rate ? rate * BATCH_US / 1000000 : BATCH_MAX_BYTES;
+	uint64_t bytes;
 
+	if (rate == 0) /* unknown */
+		rate = path->rate_max_bps / 8;
+	bytes = rate ? rate * BATCH_US / 1000000 : BATCH_MAX_BYTES;
 	if (bytes > BATCH_MAX_BYTES)
 		bytes = BATCH_MAX_BYTES;
 	return bytes > kcp_path_full_bytes(path) ? bytes : kcp_path_full_bytes(path);
@@ -121,16 +124,16 @@ static bool grant_covers(const struct kcp_path *path, uint64_t cost)
 bool kcp_path_room(struct kcp_path *path, enum kcp_path_class class, size_t len, struct mono now)
 {
 	uint32_t piece = path->config.piece_bytes;
-	bool in_pieces = class == KCP_PATH_CTL || class == KCP_PATH_BULK || len > piece;
+	bool in_pieces = !kcp_path_unordered(class) || len > piece;
 
 	if (!room_in_window(path, class, now)) {
 		/* What is urgent waits for others of its kind: that says nothing of the path. */
-		if (class == KCP_PATH_BULK || class == KCP_PATH_ACK)
+		if (!kcp_path_exempt(class))
 			path->hungry_until = mono_add_us(now, KCP_BUDGET_DEBT_US);
 		path->stats.again_window++;
 		return false;
 	}
-	if (class == KCP_PATH_BULK)
+	if (class == KCP_PATH_BULK || class == KCP_PATH_LOOSE)
 		path->hungry_until = mono_at_us(INT64_MIN / 2);
 	if (path->tx_slots + (len + piece - 1) / piece + !len > path->config.tx_slots_max) {
 		path->stats.again_window++;

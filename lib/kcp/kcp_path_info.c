@@ -40,6 +40,24 @@ void kcp_path_set_bulk_deadline(struct kcp_path *path, int64_t deadline_us)
 	path->config.bulk_deadline_us = deadline_us > 0 ? deadline_us : 0;
 }
 
+void kcp_path_init_budget(struct kcp_path *path)
+{
+	kcp_budget_init(&path->budget);
+	kcp_budget_set_shards(&path->budget, path->shards);
+	kcp_path_set_rate_max(path, path->rate_max_bps);
+}
+
+void kcp_path_set_rate_max(struct kcp_path *path, uint64_t bps)
+{
+	path->rate_max_bps = bps;
+	kcp_budget_set_cap(&path->budget, bps == 0 ? UINT64_MAX : bps < 8 ? 1 : bps / 8);
+}
+
+void kcp_path_mark(struct kcp_path *path, uint8_t mark)
+{
+	path->mark = mark;
+}
+
 void kcp_path_set_shards(struct kcp_path *path, uint32_t shards)
 {
 	path->shards = shards;
@@ -60,8 +78,7 @@ void kcp_path_reset_route(struct kcp_path *path, struct mono now)
 {
 	(void)now;
 	kcp_sent_reset_route(&path->sent);
-	kcp_budget_init(&path->budget);
-	kcp_budget_set_shards(&path->budget, path->shards);
+	kcp_path_init_budget(path);
 	path->blocked_us = 0;
 }
 
@@ -82,6 +99,11 @@ void kcp_path_resume(struct kcp_path *path, const struct kcp_lt_memory *memory, 
 uint32_t kcp_path_tx_slots(const struct kcp_path *path)
 {
 	return path->tx_slots;
+}
+
+uint32_t kcp_path_lost_row(const struct kcp_path *path)
+{
+	return path->lost_row;
 }
 
 int64_t kcp_path_srtt_us(const struct kcp_path *path)

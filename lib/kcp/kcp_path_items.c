@@ -142,6 +142,8 @@ static void on_acked(void *ctx, uint64_t pn, struct kcp_sent_record *record)
 	struct kcp_path *path = moment->path;
 
 	path->stats.acked_datagrams++;
+	if (record->ref_count > 0)
+		path->lost_row = 0;
 	tell_fate(path, pn, record, false);
 	if (record->flags & KCP_SENT_LOST)
 		path->stats.late_acks++;
@@ -176,6 +178,8 @@ static void on_lost(void *ctx, uint64_t pn, struct kcp_sent_record *record)
 
 	if (record->flags & KCP_SENT_UNCOUNTED)
 		return;
+	if (record->ref_count > 0)
+		path->lost_row++;
 	if (record->flags & KCP_SENT_ASKS)
 		path->stats.lost_datagrams++;
 	else
@@ -233,7 +237,9 @@ void kcp_path_take_rack(
 	}
 	path->stats.racks_received++;
 	if (!path->rack_any || pn > path->rack_pn) {
-		path->stats.ce_reported += (rack.ce - path->rack_ce) & KCP_RACK_CE_MASK;
+		uint32_t marked = (rack.ce - path->rack_ce) & KCP_RACK_CE_MASK;
+		path->stats.ce_reported += marked;
+		kcp_budget_marked(&path->budget, marked);
 		path->rack_ce = rack.ce;
 		path->rack_pn = pn;
 		path->rack_any = true;

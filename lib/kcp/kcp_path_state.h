@@ -51,7 +51,10 @@ struct kcp_path {
 
 	/* sending */
 	struct kcp_sent sent;
-	uint32_t shards; /* that send by this way; 0 and 1: this one */
+	uint32_t shards;       /* that send by this way; 0 and 1: this one */
+	uint64_t rate_max_bps; /* 0 = none */
+	uint8_t mark;	       /* of what is given now */
+	uint32_t lost_row;     /* datagrams with items lost since one was acknowledged */
 	struct kcp_budget budget;
 	struct kcp_table lanes; /* struct kcp_lane */
 	struct kcp_dgram_out dgrams;
@@ -105,6 +108,9 @@ struct kcp_path_moment {
 	struct kcp_path *path;
 	struct mono now;
 };
+
+/** Prepares the budget anew: with what was ordered, and nothing else. */
+void kcp_path_init_budget(struct kcp_path *path);
 
 /** A full datagram, as the window counts it. */
 static inline uint32_t kcp_path_full_bytes(const struct kcp_path *path)
@@ -164,6 +170,12 @@ bool kcp_path_window_open(const struct kcp_path *path);
 
 /** Whether window and pace let a datagram of any class leave now. */
 bool kcp_path_gate_open(const struct kcp_path *path, struct mono now);
+
+/** Whether what fits one piece needs no order. */
+static inline bool kcp_path_unordered(enum kcp_path_class class)
+{
+	return class == KCP_PATH_RT || class == KCP_PATH_ACK || class == KCP_PATH_LOOSE;
+}
 
 /** Whether a class may pass a full window. */
 bool kcp_path_exempt(enum kcp_path_class class);

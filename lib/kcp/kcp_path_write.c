@@ -70,11 +70,14 @@ void kcp_path_close_datagram(struct kcp_path_datagram *out)
 		out->flags |= KCP_PATH_OUT_ASKS;
 		kcp_budget_sent(&path->budget, &record->flight, bytes, kcp_path_full_bytes(path),
 			flying_bytes, out->exempt, out->now);
+	} else {
+		kcp_budget_spent(&path->budget, bytes, out->now);
 	}
 	kcp_grant_told(&path->grant, out->grant_bytes);
 	path->stats.out_datagrams++;
 	path->stats.out_bytes += out->used;
-	path->io.end(path->io.ctx, out->pn, out->used, out->flags);
+	path->io.end(path->io.ctx, out->pn, out->used,
+		out->flags | (unsigned)out->mark << KCP_PATH_OUT_MARK_SHIFT);
 }
 
 void kcp_path_write_rack(struct kcp_path_datagram *out)
@@ -177,6 +180,7 @@ static unsigned class_flag(enum kcp_path_class class)
 	case KCP_PATH_ACK:
 		return KCP_PATH_OUT_ACK;
 	case KCP_PATH_BULK:
+	case KCP_PATH_LOOSE:
 	case KCP_PATH_CLASSES:
 		break;
 	}
@@ -241,6 +245,7 @@ static void write_item(struct kcp_path_datagram *out, struct kcp_ref ref)
 		write_dgram(out, ref);
 	else
 		write_piece(out, ref);
+	out->mark = ref.mark;
 	asks(out);
 }
 
@@ -255,6 +260,8 @@ void kcp_path_write_class(struct kcp_path_datagram *out, enum kcp_path_class cla
 		if (i > 0 && !kcp_path_fits(out, kcp_path_front_len(path, class)))
 			return;
 		if (!kcp_path_front(path, class, &ref, &len, out->now) || !kcp_path_fits(out, len))
+			return;
+		if (i > 0 && ref.mark != out->mark)
 			return;
 		kcp_path_pop(path, class);
 		write_item(out, ref);

@@ -13,6 +13,7 @@ struct kcp_path_datagram {
 	unsigned flags;	     /* KCP_PATH_OUT_... */
 	unsigned sent_flags; /* KCP_SENT_... */
 	bool exempt;	     /* window or pace is shut: it passes as urgent */
+	uint8_t mark;	     /* of the items in it */
 	uint32_t refs;
 	uint64_t pn;
 	uint64_t grant_bytes;

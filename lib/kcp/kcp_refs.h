@@ -15,7 +15,8 @@ struct kcp_ref {
 	uint16_t lane;
 	uint16_t len; /* of the item's body */
 	uint8_t kind; /* enum kcp_ref_kind */
-	uint8_t unused[3];
+	uint8_t mark; /* of the message */
+	uint8_t unused[2];
 };
 
 /** [first, next) by running number. */

@@ -28,6 +28,7 @@ struct kcp_tx {
 	uint16_t len;
 	uint8_t frg;
 	uint8_t flags; /* KCP_TX_... */
+	uint8_t mark;  /* kcp_mark() */
 	union {
 		struct {		     /* kcp-go's conversation */
 			uint32_t ts_ms;	     /* of the last transmission */

@@ -9,6 +9,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum {
+	CAP_DEBT_US = 100000,	/* a cap by order never makes wait for longer, */
+	CAP_DEBT_DATAGRAMS = 4, /* or than for so many full datagrams */
+};
+
 const char *kcp_input_verdict_str(enum kcp_input_verdict verdict)
 {
 	switch (verdict) {
@@ -44,6 +49,48 @@ int kcp_set_windows(struct kcp *kcp, uint32_t snd_wnd, uint32_t rcv_wnd)
 void kcp_set_measured_window(struct kcp *kcp, bool measured)
 {
 	kcp->config.measured_window = measured;
+}
+
+void kcp_set_rate_max(struct kcp *kcp, uint64_t bps)
+{
+	kcp->cap = bps == 0 ? 0 : bps < 8 ? 1 : bps / 8;
+}
+
+/* Unused cap is kept for a moment, since timers are coarse, and debt is paid for as long as a few datagrams take. */
+struct mono kcp_cap_after(const struct kcp *kcp, struct mono at, uint64_t bytes, struct mono now)
+{
+	uint64_t debt_us =
+		CAP_DEBT_DATAGRAMS * (uint64_t)kcp->config.mtu_bytes * 1000000 / kcp->cap;
+
+	if (debt_us < CAP_DEBT_US)
+		debt_us = CAP_DEBT_US;
+	at = mono_max(at, mono_add_us(now, -KCP_WINDOW_PACE_BURST_US));
+	at = mono_add_us(at, (int64_t)(bytes * 1000000 / kcp->cap));
+	return mono_min(at, mono_add_us(now, (int64_t)debt_us));
+}
+
+uint64_t kcp_cap_ahead(const struct kcp *kcp, struct mono now)
+{
+	int64_t us = mono_diff_us(now, kcp->cap_at);
+
+	if (kcp->cap == 0)
+		return UINT64_MAX;
+	us = (us < KCP_WINDOW_PACE_BURST_US ? us : KCP_WINDOW_PACE_BURST_US) +
+	     KCP_WINDOW_PACE_AHEAD_US;
+	return us > 0 ? kcp->cap / 1000000 * (uint64_t)us +
+				kcp->cap % 1000000 * (uint64_t)us / 1000000
+		      : 0;
+}
+
+void kcp_spent(struct kcp *kcp, size_t bytes, struct mono now)
+{
+	if (kcp->cap)
+		kcp->cap_at = kcp_cap_after(kcp, kcp->cap_at, bytes, now);
+}
+
+void kcp_mark(struct kcp *kcp, uint8_t mark)
+{
+	kcp->mark = mark;
 }
 
 int kcp_set_mtu(struct kcp *kcp, uint32_t mtu_bytes)

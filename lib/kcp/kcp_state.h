@@ -76,9 +76,27 @@ struct kcp {
 	bool stalled;		   /* dead_link_us passed without progress; progress ends it */
 	bool forgotten;		   /* the peer has restarted; nothing ends it */
 	bool closed;
-	uint32_t state; /* as kcp-go's, for transcripts */
+	uint8_t mark;	    /* of data that is given now */
+	uint64_t cap;	    /* by order, bytes a second; 0 = none */
+	struct mono cap_at; /* when it lets the next new segment go */
+	uint32_t state;	    /* as kcp-go's, for transcripts */
 	struct kcp_stats stats;
 };
+
+/** When pace and cap let the next new segment go; past = now. */
+static inline struct mono kcp_turn_at(const struct kcp *kcp)
+{
+	struct mono at =
+		kcp->config.measured_window ? kcp->window.pace_at : mono_at_us(INT64_MIN / 2);
+
+	return kcp->cap ? mono_max(at, kcp->cap_at) : at;
+}
+
+/** Where `bytes` more move the clock of the cap. There is one. */
+struct mono kcp_cap_after(const struct kcp *kcp, struct mono at, uint64_t bytes, struct mono now);
+
+/** Bytes that the cap lets go soon; UINT64_MAX = there is none. */
+uint64_t kcp_cap_ahead(const struct kcp *kcp, struct mono now);
 
 /** Bytes of a segment as the measured window counts them. */
 static inline uint32_t kcp_cost_bytes(const struct kcp_tx *tx)

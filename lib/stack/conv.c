@@ -4,20 +4,40 @@
  * happened and the one timer of the conversation is set to the earliest of KCP's, the session's and the trim's
  * deadlines, or to none.
  */
+#include "session/traffic_class.h"
 #include "stack/node.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
 	PEEK_PIECES_MIN = 1,
 };
 
+/* Of an IP packet; 0 of what is too short for one. */
+static uint8_t dscp_of(const uint8_t *packet, size_t len)
+{
+	if (len < 2)
+		return 0;
+	if (packet[0] >> 4 == 4)
+		return packet[1] >> 2;
+	return packet[0] >> 4 == 6 ? (uint8_t)((packet[0] & 0xf) << 2 | packet[1] >> 6) : 0;
+}
+
 int kcpvpn_conv_send(struct kcpvpn_conv *conv, const void *data, size_t len, int64_t now_us)
 {
+	struct mono now = mono_at_us(now_us);
+
 	if (conv->closed != KCPVPN_OPEN)
 		return -EPIPE;
-	int error = kcp_send(conv->kcp, data, len, mono_at_us(now_us));
+	if (conv->dscp < 0) {
+		conv->mark = dscp_of(data, len);
+		kcp_mark(conv->kcp, conv->mark);
+	}
+	if (conv_oob_takes(conv, data, len, now))
+		return kcpvpn_conv_send_oob(conv, data, len);
+	int error = kcp_send(conv->kcp, data, len, now);
 	if (error == -EAGAIN || error == -ENOBUFS || error == -ENOMEM) {
 		size_t mss = kcp_mss_bytes(conv->kcp);
 		size_t most = conv->node->config.send_queue_segments;
@@ -62,6 +82,33 @@ void kcpvpn_conv_set_measured_window(struct kcpvpn_conv *conv, bool measured)
 {
 	kcp_set_measured_window(conv->kcp, measured);
 	conv_touch(conv);
+}
+
+void kcpvpn_conv_set_dscp(struct kcpvpn_conv *conv, int dscp)
+{
+	conv->dscp = dscp < 0 && conv->node->config.stream ? 0 : dscp > 63 ? 0 : dscp;
+	conv->mark = 0;
+	kcp_mark(conv->kcp, 0);
+}
+
+void kcpvpn_conv_set_rate_max(struct kcpvpn_conv *conv, uint64_t bps)
+{
+	kcp_set_rate_max(conv->kcp, bps);
+	conv_touch(conv);
+}
+
+int kcpvpn_conv_set_urgent_oob(struct kcpvpn_conv *conv, bool on)
+{
+	struct kcpvpn_node *node = conv->node;
+
+	if (on && !node->classifier) {
+		node->classifier = malloc(sizeof(*node->classifier));
+		if (!node->classifier)
+			return -ENOMEM;
+		traffic_class_init(node->classifier, &node->random);
+	}
+	conv->oob_urgent = on;
+	return 0;
 }
 
 /* After the reader took something the peer may have to be told of the window. */

@@ -1,5 +1,7 @@
 /* Out-of-band messages: no order, no acknowledgement, no parity. Received ones wait in slots until they are taken. */
 #include "core/endian.h"
+#include "core/ip_header.h"
+#include "session/traffic_class.h"
 #include "stack/node.h"
 
 #include <errno.h>
@@ -24,10 +26,21 @@ int kcpvpn_conv_send_oob(struct kcpvpn_conv *conv, const void *data, size_t len)
 	uint8_t *packet = tx_batch_slot(&node->tx) + TX_BATCH_PAYLOAD_AT - FEC_OVERHEAD_BYTES;
 	size_t total = fec_header_write_oob(packet, conv->number, len);
 	memcpy(packet + FEC_OVERHEAD_BYTES + FEC_OOB_CONV_BYTES, data, len);
-	conv->counters.out_datagrams++;
-	conv->counters.out_bytes += tx_batch_add(&node->tx, packet - node->header_bytes,
-		node->header_bytes + total, conv->port, &conv->table_node.remote, &conv->local);
+	conv_output_add(conv, packet, total, conv->mark);
 	return 0;
+}
+
+bool conv_oob_takes(struct kcpvpn_conv *conv, const void *packet, size_t len, struct mono now)
+{
+	struct kcpvpn_node *node = conv->node;
+	struct ip_header header;
+
+	if (!conv->oob_urgent || !node->has_fec || node->config.stream ||
+		len > node->kcp_mtu_bytes - FEC_OOB_CONV_BYTES ||
+		ip_header_parse(packet, len, &header) != IP_OK)
+		return false;
+	return traffic_class_of(node->classifier, packet, &header, 1, now).class ==
+	       TRAFFIC_CLASS_RT;
 }
 
 void conv_oob_received(struct kcpvpn_conv *conv, const uint8_t *data, size_t len)

@@ -11,15 +11,24 @@ uint8_t *conv_output_begin(void *ctx)
 	return tx_batch_slot(&conv->node->tx) + TX_BATCH_PAYLOAD_AT;
 }
 
-/* Adds the datagram whose payload (from the FEC header on, if there is one) stands at `payload`. */
-static void add(struct kcpvpn_conv *conv, uint8_t *payload, size_t len)
+void conv_output_add(struct kcpvpn_conv *conv, uint8_t *payload, size_t len, unsigned mark)
 {
+	enum {
+		DSCP_SHIFT = 2,
+		V4_HEADER_BYTES = 28, /* IP and UDP */
+		V6_HEADER_BYTES = 48,
+	};
 	struct kcpvpn_node *node = conv->node;
+	const struct kcpvpn_endpoint *remote = &conv->table_node.remote;
 	size_t header = node->header_bytes;
+	unsigned dscp = conv->dscp >= 0 ? (unsigned)conv->dscp : mark;
+	size_t bytes = tx_batch_add(&node->tx, payload - header, header + len, conv->port, remote,
+		&conv->local, (uint8_t)(dscp << DSCP_SHIFT));
 
 	conv->counters.out_datagrams++;
-	conv->counters.out_bytes += tx_batch_add(&node->tx, payload - header, header + len,
-		conv->port, &conv->table_node.remote, &conv->local);
+	conv->counters.out_bytes += bytes;
+	kcp_spent(conv->kcp, bytes + (remote->family == 4 ? V4_HEADER_BYTES : V6_HEADER_BYTES),
+		node->now);
 }
 
 void conv_output_end(void *ctx, size_t len, unsigned flags)
@@ -28,11 +37,12 @@ void conv_output_end(void *ctx, size_t len, unsigned flags)
 	struct kcpvpn_node *node = conv->node;
 	uint8_t *segments =
 		node->tx.slots + node->tx.count * TX_BATCH_SLOT_BYTES + TX_BATCH_PAYLOAD_AT;
+	unsigned mark = flags >> KCP_OUT_MARK_SHIFT;
 
 	if (flags & KCP_OUT_PUSH)
 		conv->sent_data = true;
 	if (!node->has_fec) {
-		add(conv, segments, len);
+		conv_output_add(conv, segments, len, mark);
 		return;
 	}
 	struct fec_parity parity;
@@ -40,10 +50,10 @@ void conv_output_end(void *ctx, size_t len, unsigned flags)
 	int count = fec_encoder_push(&conv->encoder, packet, len, node->now, &parity);
 	if (count < 0)
 		return; /* longer than the mtu: cannot be, KCP was told less */
-	add(conv, packet, FEC_OVERHEAD_BYTES + len);
+	conv_output_add(conv, packet, FEC_OVERHEAD_BYTES + len, mark);
 	for (int i = 0; i < count; i++) {
 		packet = tx_batch_slot(&node->tx) + TX_BATCH_PAYLOAD_AT - FEC_OVERHEAD_BYTES;
 		memcpy(packet, parity.packets[i], parity.len);
-		add(conv, packet, parity.len);
+		conv_output_add(conv, packet, parity.len, mark);
 	}
 }

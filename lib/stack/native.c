@@ -283,7 +283,9 @@ static bool peer_config_valid(const struct kcpvpn_peer_config *config)
 	       config->deadline_us >= 0 && config->padding <= KCPVPN_PADDING_FULL &&
 	       config->fec.mode <= KCPVPN_FEC_ADAPTIVE && config->fec.data <= 64 &&
 	       config->fec.parity <= 32 && config->fec.max_overhead_percent <= 200 &&
-	       config->fec.tail_us >= 0 && config->fec.tail_us <= 1000000;
+	       config->fec.tail_us >= 0 && config->fec.tail_us <= 1000000 &&
+	       config->carriage <= KCPVPN_CARRIAGE_RELIABLE &&
+	       config->dscp >= KCPVPN_DSCP_INHERIT && config->dscp <= 63;
 }
 
 /* In a time that does not depend on where they differ. */
@@ -412,6 +414,8 @@ int kcpvpn_peer_configure(
 					  HANDSHAKE_KEY_BYTES) != 0 ||
 				  !same_secret(psk, peer->keys->psk)))
 		return -EINVAL;
+	if (peer->config.carriage != config->carriage)
+		native_peer_raise(peer, KCPVPN_PEER_EVENT_MTU); /* super-packets may go, or not */
 	keep_config(peer, config);
 	native_data_configured(peer, now);
 	if (native_is_follower(peer->native))

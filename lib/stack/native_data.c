@@ -132,6 +132,7 @@ void native_data_init(struct kcpvpn_peer *peer)
 	};
 	native_fec_init(&data->fec);
 	native_follow_init(&data->follow);
+	ecn_path_init(&data->ecn);
 	roam_init(&data->roam, peer->config.roaming);
 	path_mtu_init(&data->mtu);
 	liveness_init(&data->live, peer->config.keepalive_us, peer->config.dead_after_us);
@@ -200,6 +201,27 @@ static uint32_t send_message_max(const struct kcpvpn_peer *peer)
 	return native_message_max(peer->hs.limits.tun_mtu, kcpvpn_peer_super_max(peer));
 }
 
+void native_data_apply_rate(struct kcpvpn_peer *peer)
+{
+	enum {
+		PPM = 1000000,
+	};
+	struct native_data_state *data = &peer->data;
+	uint64_t rate = peer->config.rate_max_bps, share = data->rate_share_ppm;
+	unsigned shards = peer->native->config.shards;
+
+	if (!data->path)
+		return;
+	if (peer->hs.has_limits && peer->hs.limits.shards < shards)
+		shards = peer->hs.limits.shards;
+	if (share == 0)
+		share = shards > 1 ? PPM / shards : PPM;
+	/* In this order it neither overflows nor becomes "none". */
+	if (rate > 0 && share < PPM)
+		rate = rate / PPM * share + rate % PPM * share / PPM + 1;
+	kcp_path_set_rate_max(data->path, rate);
+}
+
 bool native_data_have_path(struct kcpvpn_peer *peer)
 {
 	struct native_data_state *data = &peer->data;
@@ -228,6 +250,7 @@ bool native_data_have_path(struct kcpvpn_peer *peer)
 	if (kcp_path_new(&config, &io, &data->path) < 0)
 		return false;
 	kcp_path_set_shards(data->path, data->sending_shards);
+	native_data_apply_rate(peer);
 	kcp_path_resume(data->path, &data->memory, peer->native->now);
 	return true;
 }
@@ -274,6 +297,9 @@ void native_data_limits(struct kcpvpn_peer *peer, struct mono now)
 		kcp_path_set_message_max(data->path, recv_message_max(peer),
 			peer->hs.has_limits ? send_message_max(peer) : peer->config.tun_mtu);
 		kcp_path_set_bulk_deadline(data->path, peer->config.deadline_us);
+		if (peer->config.dscp != KCPVPN_DSCP_INHERIT)
+			kcp_path_mark(data->path, 0);
+		native_data_apply_rate(peer);
 	}
 	native_path_start(peer, now);
 	native_path_apply_mtu(peer);

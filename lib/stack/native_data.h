@@ -10,6 +10,7 @@
 #include "crypto/replay.h"
 #include "kcp/kcp_lt.h"
 #include "kcp/kcp_path.h"
+#include "session/ecn_path.h"
 #include "session/liveness.h"
 #include "session/path_mtu.h"
 #include "session/roam.h"
@@ -95,6 +96,7 @@ struct native_data_state {
 	struct roam roam;
 	struct path_mtu mtu;
 	struct liveness live;
+	struct ecn_path ecn;
 	uint64_t confirm_serial; /* session that `confirm_at` is about */
 	struct mono confirm_at;	 /* next PING to confirm a session; MONO_NEVER = none due */
 	struct mono trim_at;	 /* MONO_NEVER = nothing to give back */
@@ -108,6 +110,8 @@ struct native_data_state {
 	struct native_follow follow; /* of a follower's peer */
 	struct native_share *share;  /* of a leader's; NULL = it has no other shards */
 	uint8_t sending_shards;	     /* of the peer that send now, as far as is known; 0 = 1 */
+	uint32_t
+		rate_share_ppm; /* of rate_max_bps that this shard has; 0 = not told: as much as each */
 	struct native_data_counters counters;
 	uint32_t link_mtu_bytes;  /* as told; 0 = not known */
 	uint32_t inner_mtu_bytes; /* as last told to the program */
@@ -189,6 +193,15 @@ struct native_sizes native_output_sizes(enum kcpvpn_padding padding, uint32_t da
 /** Whether a datagram could leave now: there is a session, a path, an address, and a number. */
 bool native_output_possible(struct kcpvpn_peer *peer, struct mono now);
 
+/**
+ * TOS of a datagram to the peer.
+ *
+ * @mark   DSCP of what it holds
+ * @data   it holds inner packets, or repairs of such: only these are marked as ECN-capable, so that what tells of losses gets
+ *         through wherever those do not
+ */
+uint8_t native_output_tos(struct kcpvpn_peer *peer, unsigned mark, bool data);
+
 /** What a path puts its datagrams out by; `ctx` is the peer. */
 void native_output_io(struct kcpvpn_peer *peer, struct kcp_path_io *ret_io);
 
@@ -208,8 +221,15 @@ bool native_output_control(struct kcpvpn_peer *peer, const struct native_control
 /** Room for the plaintext of a repair. @return NULL if nothing can be sent now */
 uint8_t *native_output_repair_begin(struct kcpvpn_peer *peer, size_t *ret_room, struct mono now);
 
-/** Sends it. @len  of the plaintext, which is lengthened as padding asks   @return UDP payload */
-size_t native_output_repair_end(struct kcpvpn_peer *peer, size_t len, struct mono now);
+/**
+ * Sends it.
+ *
+ * @len   of the plaintext, which is lengthened as padding asks
+ * @mark  DSCP of what it repairs
+ * @return  UDP payload
+ */
+size_t native_output_repair_end(
+	struct kcpvpn_peer *peer, size_t len, unsigned mark, struct mono now);
 
 /** Sends an empty datagram to the address in use. */
 void native_output_keepalive(struct kcpvpn_peer *peer, struct mono now);
@@ -231,6 +251,9 @@ bool native_data_have_path(struct kcpvpn_peer *peer);
 
 /** kcpvpn_peer_room() by the data side itself: asks nothing of the handshake side. */
 bool native_send_room(struct kcpvpn_peer *peer, size_t len);
+
+/** Lets the bound by order on what is sent take effect. */
+void native_data_apply_rate(struct kcpvpn_peer *peer);
 
 /** Tells the program what it can read and write now. */
 void native_data_tell(struct kcpvpn_peer *peer, struct mono now);

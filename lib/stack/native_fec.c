@@ -274,6 +274,7 @@ void native_fec_mark(struct kcpvpn_peer *peer, unsigned flags, uint64_t pn, cons
 	ret_frame->kind =
 		encoder == FEC_POLICY_THIN ? SESSION_FRAME_SOURCE_THIN : SESSION_FRAME_SOURCE_BULK;
 	ret_frame->cidx = cidx;
+	peer->data.fec.mark[encoder] = (uint8_t)(flags >> KCP_PATH_OUT_MARK_SHIFT);
 	(void)stage_enter(peer->native->data.tx.stages, before);
 }
 
@@ -295,7 +296,8 @@ static bool send_repair(struct kcpvpn_peer *peer, enum fec_policy_encoder encode
 		fec_policy_dropped(&fec->policy, encoder);
 		return true;
 	}
-	fec_policy_sent(&fec->policy, encoder, native_output_repair_end(peer, len, now), now);
+	size_t bytes = native_output_repair_end(peer, len, peer->data.fec.mark[encoder], now);
+	fec_policy_sent(&fec->policy, encoder, bytes, now);
 	peer->data.fec.repairs_out++;
 	return true;
 }
@@ -371,7 +373,7 @@ static bool malformed(enum rlc_verdict verdict)
 }
 
 bool native_fec_repair(struct kcpvpn_peer *peer, const struct session_frame *frame, uint64_t pn,
-	const uint8_t *plaintext, size_t len, struct mono now)
+	const uint8_t *plaintext, size_t len, bool ce, struct mono now)
 {
 	struct native_data_state *data = &peer->data;
 	struct native_fec *fec = have_engine(peer, now);
@@ -379,7 +381,7 @@ bool native_fec_repair(struct kcpvpn_peer *peer, const struct session_frame *fra
 	data->fec.repairs_in++;
 	data->loss_in.young.repairs++;
 	if (!fec) {
-		kcp_path_input_repair(data->path, pn, false, now);
+		kcp_path_input_repair(data->path, pn, ce, now);
 		return true;
 	}
 	struct rlc_decoder *decoder = &fec->decoders[frame->kind - SESSION_FRAME_REPAIR_THIN];
@@ -390,7 +392,7 @@ bool native_fec_repair(struct kcpvpn_peer *peer, const struct session_frame *fra
 	if (good) {
 		data->fec.window_in = frame->window;
 		/* First, so that what it rebuilds lies below a number that came. */
-		kcp_path_input_repair(data->path, pn, false, now);
+		kcp_path_input_repair(data->path, pn, ce, now);
 		take_rebuilt(peer, decoder, now);
 	} else {
 		data->fec.bad_repairs++;

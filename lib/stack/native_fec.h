@@ -29,6 +29,7 @@ struct native_fec_state {
 	uint64_t repairs_in, repairs_out;
 	uint64_t bad_repairs; /* of repairs_in: malformed */
 	uint8_t window_in;    /* of the last repair that came */
+	uint8_t mark[2];      /* of each encoder's last source: kcp_path_mark() */
 };
 
 /** Slots of the node's pool. @datagram_max_bytes  UDP payload sent or received at most */
@@ -76,9 +77,9 @@ struct mono native_fec_next_deadline(const struct kcpvpn_peer *peer);
 void native_fec_source(struct kcpvpn_peer *peer, const struct session_frame *frame, uint64_t pn,
 	const uint8_t *segments, size_t len, struct mono now);
 
-/** A REPAIR came. @plaintext  all of it   @return false: malformed, drop it */
+/** A REPAIR came. @plaintext  all of it   @ce  a queue marked it   @return false: malformed, drop it */
 bool native_fec_repair(struct kcpvpn_peer *peer, const struct session_frame *frame, uint64_t pn,
-	const uint8_t *plaintext, size_t len, struct mono now);
+	const uint8_t *plaintext, size_t len, bool ce, struct mono now);
 
 /* ---- the rest ---------------------------------------------------------------------------------------------------- */
 

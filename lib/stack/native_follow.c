@@ -315,6 +315,7 @@ static void take_endpoint(
 			kcp_path_reset_route(data->path, now);
 		data->memory = (struct kcp_lt_memory){0};
 		native_fec_new_path(peer);
+		ecn_path_init(&data->ecn);
 	}
 	native_data_tell(peer, now);
 }
@@ -370,8 +371,10 @@ void native_follow_hear(struct kcpvpn_native *follower, const struct native_shar
 		break;
 	case NATIVE_SHARD_SHARE:
 		peer->data.sending_shards = (uint8_t)message->size;
+		peer->data.rate_share_ppm = (uint32_t)message->serial;
 		if (peer->data.path)
 			kcp_path_set_shards(peer->data.path, message->size);
+		native_data_apply_rate(peer);
 		break;
 	case NATIVE_SHARD_BEYOND:
 		peer->data.follow.beyond = (uint8_t)message->size;

@@ -109,6 +109,7 @@ static void send_init_to(struct kcpvpn_peer *peer, struct native_attempt *attemp
 
 	note_went(attempt, to);
 	handshake_init_set_cookie(attempt->init, cookie ? hs->cookie : NULL);
+	peer->native->data.tx.tos = native_output_tos(peer, 0, false);
 	native_tx_plain(peer->native, to, attempt->init, sizeof(attempt->init));
 	hs->init_sent++;
 }
@@ -165,7 +166,8 @@ uint16_t native_features(const struct kcpvpn_native *native)
 
 uint16_t native_features_offered(const struct kcpvpn_peer *peer)
 {
-	unsigned without = peer->config.persistent ? 0 : NATIVE_FEATURE_QUIET;
+	unsigned without = (peer->config.persistent ? 0u : NATIVE_FEATURE_QUIET) |
+			   (peer->config.ecn ? 0u : NATIVE_FEATURE_ECN);
 
 	return (uint16_t)(native_features(peer->native) & ~without);
 }

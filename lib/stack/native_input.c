@@ -25,6 +25,8 @@
 
 enum {
 	SHARD_MASK = NATIVE_INDEX_STEP - 1,
+	ECN_MASK = 3, /* of the outer header */
+	ECN_CE = 3,
 	WORD_DATA = 0x010c,
 	DATA_LEAST_BYTES = SEAL_OVERHEAD_BYTES + SESSION_FRAME_PLAINTEXT_BYTES_MIN,
 	SMALL_SPAN = (NATIVE_WINDOW_SMALL_WORDS - 1) * REPLAY_WORD_BITS,
@@ -153,7 +155,7 @@ static void take_data(struct kcpvpn_native *native, struct intake *intake,
 
 /* Segments to the path, answers back. */
 static void read_frame(struct native_session *session, const struct native_address *from,
-	const struct open_item *item, uint64_t pn, struct mono now)
+	const struct open_item *item, uint64_t pn, bool ce, struct mono now)
 {
 	struct kcpvpn_peer *peer = session->peer;
 	struct kcpvpn_native *native = peer->native;
@@ -183,7 +185,8 @@ static void read_frame(struct native_session *session, const struct native_addre
 	uint64_t before = *in_data;
 	if (repair) {
 		native_session_loud(session, now);
-		if (!native_fec_repair(peer, &frame, pn, item->payload, item->payload_len, now)) {
+		if (!native_fec_repair(
+			    peer, &frame, pn, item->payload, item->payload_len, ce, now)) {
 			native->stats.drop_frame++;
 			peer->data.counters.drop_malformed++;
 			return;
@@ -192,8 +195,8 @@ static void read_frame(struct native_session *session, const struct native_addre
 		return;
 	}
 	native_reply_begin(reply, from, item->len, frame.kind == SESSION_FRAME_PLAIN);
-	switch (kcp_path_input(peer->data.path, pn, item->payload + at, item->payload_len - at,
-		false, false, now)) {
+	switch (kcp_path_input(
+		peer->data.path, pn, item->payload + at, item->payload_len - at, ce, false, now)) {
 	case KCP_PATH_OK:
 	case KCP_PATH_ALREADY:
 		break;
@@ -274,7 +277,7 @@ static void read_data(struct kcpvpn_native *native, const struct kcpvpn_udp_port
 	note_life(peer, session, &from, pn, d->len, now);
 	if (item->payload_len == 0)
 		native_session_show(session, now);
-	read_frame(session, &from, item, pn, now);
+	read_frame(session, &from, item, pn, (d->tos & ECN_MASK) == ECN_CE, now);
 	native_data_tell(peer, now);
 	native_peer_touch(peer);
 }

@@ -11,6 +11,8 @@
  * How many shards send matters to each: they share one way, and are to take no more of it than one would (kcp_lt.c). It is counted
  * here, by what followers report, and told when it changes. A shard that sends little beside the busiest is none.
  *
+ * A rate that is ordered for the peer is split among them by the same count, each time, so that in all it is never more.
+ *
  * Keys of shards are derived here: T itself leaves shard 0 for nobody.
  */
 #include "crypto/handshake.h"
@@ -62,20 +64,45 @@ static bool have_share(struct kcpvpn_peer *peer)
 	return data->share;
 }
 
-static unsigned count_sending(struct native_share *share)
+/* @ret_sent  bytes of each since the last time */
+static unsigned count_sending(struct native_share *share, uint64_t ret_sent[KCPVPN_SHARDS_MAX])
 {
 	uint64_t most = 0;
 	unsigned count = 0;
 
-	for (size_t i = 0; i < KCPVPN_SHARDS_MAX; i++)
-		if (share->bytes[i] - share->before[i] > most)
-			most = share->bytes[i] - share->before[i];
 	for (size_t i = 0; i < KCPVPN_SHARDS_MAX; i++) {
-		uint64_t sent = share->bytes[i] - share->before[i];
-		count += sent >= NATIVE_SHARE_BYTES && sent >= most / NATIVE_SHARE_PART;
+		ret_sent[i] = share->bytes[i] - share->before[i];
 		share->before[i] = share->bytes[i];
+		if (ret_sent[i] > most)
+			most = ret_sent[i];
 	}
+	for (size_t i = 0; i < KCPVPN_SHARDS_MAX; i++)
+		count += ret_sent[i] >= NATIVE_SHARE_BYTES &&
+			 ret_sent[i] >= most / NATIVE_SHARE_PART;
 	return count > 1 ? count : 1;
+}
+
+/*
+ * What each shard may take of a rate that is ordered: what it sent of late and a quarter more, and a little that all have. Who sends
+ * alone has nearly all of it after one turn, and those that are all held up come to have as much as each other.
+ */
+static void split_rate(const uint64_t sent[KCPVPN_SHARDS_MAX], unsigned shards,
+	uint32_t ret_ppm[KCPVPN_SHARDS_MAX])
+{
+	enum {
+		PPM = 1000000,
+		OWN_PERCENT = 125,
+		ALL_PERCENT = 12,
+	};
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < shards; i++)
+		total += sent[i];
+	for (unsigned i = 0; i < shards; i++) {
+		uint64_t own = total > 0 ? sent[i] * PPM / total : PPM / shards;
+		ret_ppm[i] = (uint32_t)((own * OWN_PERCENT + PPM / shards * ALL_PERCENT) /
+					(OWN_PERCENT + ALL_PERCENT));
+	}
 }
 
 void native_lead_share(struct kcpvpn_peer *peer, struct mono now)
@@ -83,18 +110,30 @@ void native_lead_share(struct kcpvpn_peer *peer, struct mono now)
 	struct native_data_state *data = &peer->data;
 	struct native_share *share = data->share;
 	struct native_shard_message message = message_of(peer, NATIVE_SHARD_SHARE);
+	uint64_t sent[KCPVPN_SHARDS_MAX];
+	uint32_t ppm[KCPVPN_SHARDS_MAX] = {0};
 
 	if (mono_diff_us(now, share->since) < NATIVE_SHARE_US)
 		return;
 	share->since = now;
 	share->bytes[0] = data->counters.out_bytes;
-	message.size = count_sending(share);
-	if (message.size == (data->sending_shards ? data->sending_shards : 1))
+	unsigned shards = kcpvpn_peer_shards(peer), count = count_sending(share, sent);
+	bool capped = peer->config.rate_max_bps > 0 && shards > 1;
+	if (count == (data->sending_shards ? data->sending_shards : 1) && !capped &&
+		data->rate_share_ppm == 0)
 		return;
-	data->sending_shards = (uint8_t)message.size;
+	if (capped)
+		split_rate(sent, shards, ppm);
+	data->sending_shards = (uint8_t)count;
+	data->rate_share_ppm = ppm[0];
 	if (data->path)
-		kcp_path_set_shards(data->path, message.size);
-	tell_all(peer, &message);
+		kcp_path_set_shards(data->path, count);
+	native_data_apply_rate(peer);
+	message.size = count;
+	for (unsigned shard = 1; shard < own_shards(peer->native); shard++) {
+		message.serial = ppm[shard];
+		tell(peer->native, shard, &message);
+	}
 }
 
 void native_lead_session(struct native_session *session, bool send)
@@ -253,8 +292,8 @@ static void take_report(
 		struct native_session *on = session_of(peer, message->serial);
 		peer->payload_at = now;
 		/* Sent on the one, received on the other. */
-		if (cur)
-			native_session_loud(cur, now);
+		if (session)
+			native_session_loud(session, now);
 		if (on)
 			native_session_loud(on, now);
 	}

@@ -83,12 +83,37 @@ static size_t padded(const struct kcpvpn_peer *peer, size_t len)
 	return want;
 }
 
+uint8_t native_output_tos(struct kcpvpn_peer *peer, unsigned mark, bool data)
+{
+	enum {
+		ECT_0 = 2,
+		DSCP_SHIFT = 2,
+	};
+	struct native_data_state *state = &peer->data;
+	unsigned dscp = peer->config.dscp >= 0 ? (unsigned)peer->config.dscp : mark;
+	unsigned tos = dscp << DSCP_SHIFT;
+
+	if (!data || !peer->config.ecn || !state->path ||
+		!(peer->hs.limits.features & NATIVE_FEATURE_ECN))
+		return (uint8_t)tos;
+	const struct kcp_path_stats *stats = kcp_path_stats(state->path);
+	const struct ecn_path_news news = {
+		.lost_row = kcp_path_lost_row(state->path),
+		.acked = stats->acked_datagrams,
+		.marked = stats->ce_reported,
+	};
+	if (ecn_path_on(&state->ecn, &news, peer->native->now))
+		tos |= ECT_0;
+	return (uint8_t)tos;
+}
+
 /* Hands over a plaintext that stands where native_tx_payload() said. `waits`: silence from now on means something. */
 static void put_out(struct kcpvpn_peer *peer, struct native_session *session, size_t len,
-	uint64_t pn, const struct native_address *to, bool waits, struct mono now)
+	uint64_t pn, const struct native_address *to, bool waits, uint8_t tos, struct mono now)
 {
 	struct native_data_state *data = &peer->data;
 
+	peer->native->data.tx.tos = tos;
 	native_tx_add(&peer->native->data.tx, len, &session->send, session->remote_index, pn, to);
 	session->data.sealed++;
 	data->counters.out_datagrams++;
@@ -145,8 +170,10 @@ static void output_end(void *ctx, uint64_t pn, size_t len, unsigned flags)
 	native_fec_mark(peer, flags, pn, plaintext + SESSION_FRAME_BYTES,
 		want - SESSION_FRAME_BYTES, native->now, &frame);
 	session_frame_write(plaintext, &frame);
+	bool data = (flags & (KCP_PATH_OUT_RT | KCP_PATH_OUT_BULK | KCP_PATH_OUT_ACK)) != 0;
 	put_out(peer, native->data.out_session, want, pn, &peer->data.address,
-		(flags & KCP_PATH_OUT_ASKS) != 0, native->now);
+		(flags & KCP_PATH_OUT_ASKS) != 0,
+		native_output_tos(peer, flags >> KCP_PATH_OUT_MARK_SHIFT, data), native->now);
 }
 
 /* Only losses tell something about the path MTU, and acknowledgements that they are over. */
@@ -203,7 +230,8 @@ bool native_output_control(struct kcpvpn_peer *peer, const struct native_control
 	memcpy(write_segment(path, plaintext + SESSION_FRAME_BYTES, KCP_CMD_CONTROL, len, now),
 		body, len);
 	fill(path, plaintext, plain_len, want, now);
-	put_out(peer, session, want, pn, out->to, out->waits, now);
+	put_out(peer, session, want, pn, out->to, out->waits, native_output_tos(peer, 0, false),
+		now);
 	return true;
 }
 
@@ -217,7 +245,8 @@ uint8_t *native_output_repair_begin(struct kcpvpn_peer *peer, size_t *ret_room, 
 	return native_tx_payload(&peer->native->data.tx);
 }
 
-size_t native_output_repair_end(struct kcpvpn_peer *peer, size_t len, struct mono now)
+size_t native_output_repair_end(
+	struct kcpvpn_peer *peer, size_t len, unsigned mark, struct mono now)
 {
 	struct native_data_state *data = &peer->data;
 	size_t want = len;
@@ -230,7 +259,8 @@ size_t native_output_repair_end(struct kcpvpn_peer *peer, size_t len, struct mon
 		data->path, KCP_PATH_EXTRA_REPAIR, want - SESSION_FRAME_BYTES, now);
 	struct native_session *session = native_session_sending(peer, now);
 	native_session_loud(session, now);
-	put_out(peer, session, want, pn, &data->address, true, now);
+	put_out(peer, session, want, pn, &data->address, true, native_output_tos(peer, mark, true),
+		now);
 	return want + SEAL_OVERHEAD_BYTES;
 }
 
@@ -243,5 +273,5 @@ void native_output_keepalive(struct kcpvpn_peer *peer, struct mono now)
 		return;
 	(void)native_tx_payload(&peer->native->data.tx);
 	put_out(peer, session, 0, kcp_path_take_pn(data->path, KCP_PATH_EXTRA_QUIET, 0, now),
-		&data->address, false, now);
+		&data->address, false, native_output_tos(peer, 0, false), now);
 }

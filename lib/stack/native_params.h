@@ -36,9 +36,12 @@ enum native_feature {
 	NATIVE_FEATURE_PATH_MTU = 1 << 4,
 	NATIVE_FEATURE_PADDING = 1 << 5,
 	NATIVE_FEATURE_QUIET = 1 << 6,
-	/* what this version can do; SUPER besides, where the program can, and it asks for QUIET where that is wanted */
-	NATIVE_FEATURES = NATIVE_FEATURE_FEC | NATIVE_FEATURE_PATH_MTU | NATIVE_FEATURE_PADDING |
-			  NATIVE_FEATURE_QUIET,
+	/*
+	 * what this version can do; SUPER besides, where the program can, ECN not, where it is not wanted, and it asks for QUIET
+	 * where that is wanted
+	 */
+	NATIVE_FEATURES = NATIVE_FEATURE_FEC | NATIVE_FEATURE_ECN | NATIVE_FEATURE_PATH_MTU |
+			  NATIVE_FEATURE_PADDING | NATIVE_FEATURE_QUIET,
 };
 
 struct native_params {

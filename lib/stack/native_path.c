@@ -50,6 +50,7 @@ static void moved(struct kcpvpn_peer *peer, enum roam_change change, struct mono
 		if (data->path)
 			kcp_path_reset_route(data->path, now);
 		data->memory = (struct kcp_lt_memory){0};
+		ecn_path_init(&data->ecn);
 		if (!first)
 			native_fec_new_path(peer);
 		/* It may leave by another link. What was told before there was any address is of the one it was to have. */

@@ -258,7 +258,7 @@ static void answer(struct kcpvpn_peer *peer, const struct native_shake *shake,
 	native_index_add(&native->indices, &session->index, NATIVE_INDEX_SESSION, &native->random);
 	native_peer_params(peer, &own);
 	own.sender_index = session->index.number;
-	own.features = params->features & native_features(native);
+	own.features &= params->features;
 	native_params_write(&own, NATIVE_PARAMS_RESP, bytes);
 	if (handshake_resp_write(&native->secrets->responder, peer->keys, bytes, &native->random,
 		    datagram, &native->secrets->keys) != HANDSHAKE_OK) {
@@ -282,6 +282,7 @@ static void answer(struct kcpvpn_peer *peer, const struct native_shake *shake,
 	hs->slots[NATIVE_SLOT_NEXT] = session;
 	/* Without memory for it a repeated INIT goes unanswered, and the next attempt is answered. */
 	(void)answer_cache_put(&native->answers, shake->bytes + MAC1_AT, datagram, now);
+	native->data.tx.tos = native_output_tos(peer, 0, false);
 	native_tx_plain(native, &shake->from, datagram, sizeof(datagram));
 	hs->resp_sent++;
 	native->stats.resp_sent++;

@@ -42,6 +42,9 @@ uint32_t kcpvpn_peer_super_max(const struct kcpvpn_peer *peer)
 {
 	const struct native_params *limits = &peer->hs.limits;
 
+	/* What is longer than a piece has an order, and one segment that is lost would cost all. */
+	if (peer->config.carriage == KCPVPN_CARRIAGE_DATAGRAM)
+		return 0;
 	return peer->hs.has_limits && (limits->features & NATIVE_FEATURE_SUPER) ? limits->super_max
 										: 0;
 }
@@ -57,20 +60,23 @@ void kcpvpn_peer_want(struct kcpvpn_peer *peer, int64_t now_us)
 	native_peer_touch(peer);
 }
 
-static enum kcp_path_class class_in_path(enum traffic_class class)
+static enum kcp_path_class class_in_path(enum traffic_class class, enum kcpvpn_carriage carriage)
 {
+	bool loose = carriage == KCPVPN_CARRIAGE_DATAGRAM;
+	bool strict = carriage == KCPVPN_CARRIAGE_RELIABLE;
+
 	switch (class) {
 	case TRAFFIC_CLASS_RT:
-		return KCP_PATH_RT;
+		return strict ? KCP_PATH_BULK : KCP_PATH_RT;
 	case TRAFFIC_CLASS_ACK:
-		return KCP_PATH_ACK;
+		return strict ? KCP_PATH_BULK : KCP_PATH_ACK;
 	case TRAFFIC_CLASS_CTL:
-		return KCP_PATH_CTL;
+		return loose ? KCP_PATH_RT : KCP_PATH_CTL;
 	case TRAFFIC_CLASS_BULK:
 	case TRAFFIC_CLASSES:
 		break;
 	}
-	return KCP_PATH_BULK;
+	return loose ? KCP_PATH_LOOSE : KCP_PATH_BULK;
 }
 
 int kcpvpn_peer_send(struct kcpvpn_peer *peer, const void *packet, size_t len, int64_t now_us)
@@ -91,8 +97,10 @@ int kcpvpn_peer_send(struct kcpvpn_peer *peer, const void *packet, size_t len, i
 	struct traffic_flow flow = traffic_class_of(
 		&peer->native->data.classifier, inner.bytes, &inner.ip, inner.segments, now);
 	enum stage before = stage_enter(peer->native->data.tx.stages, STAGE_SEND);
-	int error =
-		kcp_path_send(data->path, class_in_path(flow.class), flow.number, packet, len, now);
+	if (peer->config.dscp == KCPVPN_DSCP_INHERIT)
+		kcp_path_mark(data->path, inner.ip.dscp);
+	int error = kcp_path_send(data->path, class_in_path(flow.class, peer->config.carriage),
+		flow.number, packet, len, now);
 	(void)stage_enter(peer->native->data.tx.stages, before);
 	if (error == -EAGAIN) {
 		data->wants_room = true;

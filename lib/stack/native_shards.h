@@ -22,8 +22,8 @@ enum native_shard_verb {
 	NATIVE_SHARD_BEYOND,	  /* sessions have `size` shards, and this is none of them */
 	NATIVE_SHARD_ENDPOINT,	  /* where the peer is; port 0 = nowhere */
 	NATIVE_SHARD_MTU,	  /* `size` */
-	NATIVE_SHARD_SHARE,	  /* `size`: shards that send now */
-	NATIVE_SHARD_FORGET,	  /* everything of the peer but that it is there */
+	NATIVE_SHARD_SHARE, /* `size`: shards that send now; `serial`: ppm of rate_max_bps for this one, 0 = as each */
+	NATIVE_SHARD_FORGET, /* everything of the peer but that it is there */
 	/* follower to leader */
 	NATIVE_SHARD_REPORT, /* `flags` */
 	NATIVE_SHARD_MOVED,  /* something newer than all before came from `address` */

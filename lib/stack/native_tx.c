@@ -53,7 +53,9 @@ static void add(struct native_tx *tx, const struct seal_item *item, const struct
 	tx->items[i] = *item;
 	tx->items[i].payload = tx->slots + i * tx->slot_bytes + NATIVE_TX_PAYLOAD_AT;
 	tx->ports[i] = to->port;
-	tx->datagrams[i] = (struct kcpvpn_datagram){.remote = to->remote, .local = to->local};
+	tx->datagrams[i] =
+		(struct kcpvpn_datagram){.remote = to->remote, .local = to->local, .tos = tx->tos};
+	tx->tos = 0;
 	tx->count++;
 }
 

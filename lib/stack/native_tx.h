@@ -29,6 +29,7 @@ struct native_tx {
 	struct kcpvpn_datagram datagrams[NATIVE_TX_DATAGRAMS];
 	const struct kcpvpn_udp_port *ports[NATIVE_TX_DATAGRAMS];
 	size_t count;
+	uint8_t tos; /* struct kcpvpn_datagram.tos of the one that is added next; 0 again then */
 	uint64_t sent_datagrams;
 	uint64_t sent_bytes;
 	struct stage_clock *stages; /* NULL = nobody measures */

@@ -96,6 +96,7 @@ void kcpvpn_node_free(struct kcpvpn_node *node)
 	fec_matrix_cache_fini(&node->matrices);
 	tx_batch_fini(&node->tx);
 	cipher_free(node->cipher);
+	free(node->classifier);
 	free(node);
 }
 

@@ -32,6 +32,7 @@
 #include <stdint.h>
 
 struct cipher;
+struct traffic_classifier;
 
 enum {
 	NODE_TRIM_AFTER_US =
@@ -64,6 +65,8 @@ struct kcpvpn_node {
 	bool has_fec;		   /* own FEC is on: datagrams carry its header */
 	uint32_t header_bytes;	   /* crypt header */
 	uint32_t kcp_mtu_bytes;	   /* room for segments in a datagram */
+	struct traffic_classifier
+		*classifier; /* NULL = no conversation sends what is urgent out of band */
 };
 
 struct kcpvpn_conv {
@@ -89,7 +92,10 @@ struct kcpvpn_conv {
 	bool wants_flush;      /* data to be sent */
 	bool wants_input_done; /* datagrams were taken since the last flush */
 	bool sent_data;	       /* data left since the session was last told */
-	bool remnant; /* began before our start: the program does not see it, it holds nothing */
+	bool remnant;	 /* began before our start: the program does not see it, it holds nothing */
+	bool oob_urgent; /* kcpvpn_conv_set_urgent_oob() */
+	uint8_t mark;	 /* DSCP of what is given now */
+	int dscp;	 /* of datagrams, or KCPVPN_DSCP_AS_MARKED */
 	bool fec_number_known;
 	uint32_t fec_number; /* highest FEC sequence number received */
 	enum kcpvpn_close_reason closed;
@@ -156,10 +162,20 @@ void conv_add_stats(const struct kcpvpn_conv *conv, struct kcpvpn_stats *sum);
 uint8_t *conv_output_begin(void *ctx);
 void conv_output_end(void *ctx, size_t len, unsigned flags);
 
+/**
+ * Adds the datagram whose payload (from the FEC header on, if there is one) stands at `payload`, in the slot of the batch.
+ *
+ * @mark  DSCP of what it holds
+ */
+void conv_output_add(struct kcpvpn_conv *conv, uint8_t *payload, size_t len, unsigned mark);
+
 /* conv_oob.c */
 
 /** Keeps a received message for the program. */
 void conv_oob_received(struct kcpvpn_conv *conv, const uint8_t *data, size_t len);
 void conv_oob_drop_all(struct kcpvpn_conv *conv);
+
+/** Whether a message is an IP packet that goes out of band, being urgent. Counts it to its flow. */
+bool conv_oob_takes(struct kcpvpn_conv *conv, const void *packet, size_t len, struct mono now);
 
 #endif

@@ -59,15 +59,15 @@ uint8_t *tx_batch_slot(struct tx_batch *batch)
 
 size_t tx_batch_add(struct tx_batch *batch, uint8_t *packet, size_t len,
 	const struct kcpvpn_udp_port *port, const struct kcpvpn_endpoint *remote,
-	const struct kcpvpn_endpoint *local)
+	const struct kcpvpn_endpoint *local, uint8_t tos)
 {
 	size_t i = batch->count;
 
 	assert(i < TX_BATCH_DATAGRAMS);
 	batch->items[i] = (struct packet_seal_item){.packet = packet, .len = len};
 	batch->ports[i] = port;
-	batch->datagrams[i] =
-		(struct kcpvpn_datagram){.remote = *remote, .local = *local, .data = packet};
+	batch->datagrams[i] = (struct kcpvpn_datagram){
+		.remote = *remote, .local = *local, .data = packet, .tos = tos};
 	batch->count++;
 	return len + packet_trailer_bytes(batch->cipher);
 }

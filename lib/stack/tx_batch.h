@@ -54,11 +54,12 @@ uint8_t *tx_batch_slot(struct tx_batch *batch);
  * Adds the datagram written in the slot that tx_batch_slot() gave last.
  *
  * @packet  in the slot: where its crypt header begins   @len  header and payload in bytes
+ * @tos     struct kcpvpn_datagram.tos
  * @return  bytes of the datagram on the wire
  */
 size_t tx_batch_add(struct tx_batch *batch, uint8_t *packet, size_t len,
 	const struct kcpvpn_udp_port *port, const struct kcpvpn_endpoint *remote,
-	const struct kcpvpn_endpoint *local);
+	const struct kcpvpn_endpoint *local, uint8_t tos);
 
 /** Encrypts and sends what there is. */
 void tx_batch_send(struct tx_batch *batch);

@@ -112,7 +112,8 @@ static void add_item(
 	static const unsigned flags[KCP_PATH_CLASSES] = {[KCP_PATH_RT] = KCP_PATH_OUT_RT,
 		[KCP_PATH_CTL] = KCP_PATH_OUT_RT,
 		[KCP_PATH_ACK] = KCP_PATH_OUT_ACK,
-		[KCP_PATH_BULK] = KCP_PATH_OUT_BULK};
+		[KCP_PATH_BULK] = KCP_PATH_OUT_BULK,
+		[KCP_PATH_LOOSE] = KCP_PATH_OUT_BULK};
 	struct model_seg seg = {.conv = item->conv,
 		.cmd = item->message ? MODEL_PUSH : MODEL_DGRAM,
 		.frg = item->frg,

@@ -158,6 +158,7 @@ static int64_t give_up_at(const struct model_peer *peer, enum kcp_path_class cla
 {
 	switch (class) {
 	case KCP_PATH_RT:
+	case KCP_PATH_LOOSE:
 		return now + 150000;
 	case KCP_PATH_CTL:
 		return now + 1000000;

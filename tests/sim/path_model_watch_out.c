@@ -237,7 +237,8 @@ static void note_item(struct looking *look, int at)
 	static const int flags[KCP_PATH_CLASSES] = {[KCP_PATH_RT] = KCP_PATH_OUT_RT,
 		[KCP_PATH_CTL] = KCP_PATH_OUT_RT,
 		[KCP_PATH_ACK] = KCP_PATH_OUT_ACK,
-		[KCP_PATH_BULK] = KCP_PATH_OUT_BULK};
+		[KCP_PATH_BULK] = KCP_PATH_OUT_BULK,
+		[KCP_PATH_LOOSE] = KCP_PATH_OUT_BULK};
 	struct watch_item *item = &look->half->items[at];
 	struct watch_message *m = &look->watch->sides[look->side].messages[item->message];
 
@@ -317,9 +318,11 @@ static void look_dgram(struct looking *look, const struct model_seg *seg)
 	}
 	if (m->class == KCP_PATH_ACK && item->sent > 0)
 		watch_fail(watch, "pn %" PRIu64 ": a message of class ACK is sent again", look->pn);
-	if (m->class == KCP_PATH_RT && look->now.us > m->at_us + 150000 + 1000)
+	if ((m->class == KCP_PATH_RT || m->class == KCP_PATH_LOOSE) &&
+		look->now.us > m->at_us + 150000 + 1000)
 		watch_fail(watch,
-			"pn %" PRIu64 ": a message of class RT is sent after %" PRId64 " us",
+			"pn %" PRIu64 ": a message that is to be in time is sent after %" PRId64
+			" us",
 			look->pn, look->now.us - m->at_us);
 	item->sn = seg->sn;
 	note_item(look, m->first_item);

@@ -59,13 +59,15 @@ static uint32_t pick_len(struct path_world *world, unsigned side)
 static void write_burst(struct path_world *world)
 {
 	unsigned side = (unsigned)world_below(world, 2);
-	unsigned kind = (unsigned)world_below(world, 6); /* beyond the classes: a mix */
+	unsigned kind =
+		(unsigned)world_below(world, KCP_PATH_CLASSES + 2); /* beyond the classes: a mix */
 	uint64_t count = 1 + world_below(world, world_chance(world, 0.2) ? 40 : 6);
 
 	for (uint64_t i = 0; i < count; i++)
 		end_write(&world->ends[side],
-			kind < KCP_PATH_CLASSES ? (enum kcp_path_class)kind
-						: (enum kcp_path_class)world_below(world, 4),
+			kind < KCP_PATH_CLASSES
+				? (enum kcp_path_class)kind
+				: (enum kcp_path_class)world_below(world, KCP_PATH_CLASSES),
 			world->flows[world_below(world, WORLD_FLOWS)], pick_len(world, side));
 	end_turn(&world->ends[side], world->now);
 }

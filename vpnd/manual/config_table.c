@@ -116,8 +116,6 @@ static void print_row(const struct config_row *row)
 	(void)fputs("\n\t", stdout);
 	print_plain(row->help);
 	(void)putchar('.');
-	if (row->flags & CONFIG_ROW_LATER)
-		(void)fputs(" Not in this version: the key is checked, then refused.", stdout);
 	if (row->flags & CONFIG_ROW_NATIVE)
 		(void)fputs(" Native wire only.", stdout);
 	if (row->flags & CONFIG_ROW_KCP_GO)

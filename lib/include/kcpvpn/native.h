@@ -99,6 +99,18 @@ struct kcpvpn_fec_config {
 	int64_t tail_us; /* silence after which bulk that has no repair gets one, 0 .. 1 s */
 };
 
+/** How inner packets are carried. */
+enum kcpvpn_carriage {
+	/* By what they are: in the order of their flow and sent again if lost, or alone and soon, or hardly at all. */
+	KCPVPN_CARRIAGE_AUTO,
+	KCPVPN_CARRIAGE_DATAGRAM, /* all without order, sent again only as long as that is soon */
+	KCPVPN_CARRIAGE_RELIABLE, /* all in the order of their flow, sent again until their deadline */
+};
+
+enum {
+	KCPVPN_DSCP_INHERIT = -1, /* that of the inner packets */
+};
+
 struct kcpvpn_peer_config {
 	const uint8_t *public_key;    /* KCPVPN_NATIVE_KEY_BYTES, lent */
 	const uint8_t *preshared_key; /* the same, NULL = none; lent */
@@ -111,6 +123,11 @@ struct kcpvpn_peer_config {
 	bool persistent;       /* has targets and calls for ever; false: only while data waits */
 	enum kcpvpn_padding padding;
 	struct kcpvpn_fec_config fec;
+	enum kcpvpn_carriage carriage;
+	uint64_t
+		rate_max_bps; /* most that is sent to it, headers down to IP counted; 0 = no such bound */
+	int dscp;	      /* of outer packets: 0 .. 63, or KCPVPN_DSCP_INHERIT */
+	bool ecn; /* mark outer packets as ECN-capable where the peer and the path agree, and heed what queues mark */
 };
 
 /** Where a peer may be called. */
@@ -132,7 +149,8 @@ enum kcpvpn_peer_event {
 	KCPVPN_PEER_EVENT_WRITABLE =
 		2,		     /* kcpvpn_peer_ready() may be true again after it was false */
 	KCPVPN_PEER_EVENT_STATE = 4, /* kcpvpn_peer_state() changed */
-	KCPVPN_PEER_EVENT_MTU = 8,   /* kcpvpn_peer_inner_mtu() changed */
+	KCPVPN_PEER_EVENT_MTU =
+		8, /* kcpvpn_peer_inner_mtu() changed, or kcpvpn_peer_super_max() without the state */
 	KCPVPN_PEER_EVENT_ENDPOINT =
 		16, /* another address was proven: worth remembering over a restart */
 	KCPVPN_PEER_EVENT_NAMES = 32, /* no target answers: names may mean other addresses by now */

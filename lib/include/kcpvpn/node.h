@@ -225,6 +225,28 @@ KCPVPN_API void kcpvpn_conv_set_times(struct kcpvpn_conv *conv, int64_t keepaliv
 /** Replaces measured_window of the node's configuration for this conversation. */
 KCPVPN_API void kcpvpn_conv_set_measured_window(struct kcpvpn_conv *conv, bool measured);
 
+enum {
+	KCPVPN_DSCP_AS_MARKED = -1, /* that of the IP packet that a message is */
+};
+
+/**
+ * Sets the DSCP of outer packets: 0 .. 63 (0 at first), or in message mode KCPVPN_DSCP_AS_MARKED.
+ *
+ * Packets of different DSCP then share no datagram. Values out of range mean 0.
+ */
+KCPVPN_API void kcpvpn_conv_set_dscp(struct kcpvpn_conv *conv, int dscp);
+
+/** No more than so many bits a second leave, parity and headers down to IP counted; 0 = no such bound, as at first. */
+KCPVPN_API void kcpvpn_conv_set_rate_max(struct kcpvpn_conv *conv, uint64_t bps);
+
+/**
+ * In message mode and with FEC: messages that are IP packets in need of being in time go as kcpvpn_conv_send_oob() does it.
+ * The other side takes them out of KCPVPN_EVENT_OOB. Off at first.
+ *
+ * @return  0 or -ENOMEM
+ */
+KCPVPN_API int kcpvpn_conv_set_urgent_oob(struct kcpvpn_conv *conv, bool on);
+
 /**
  * Takes the next message, or in stream mode the next bytes that arrived together.
  *

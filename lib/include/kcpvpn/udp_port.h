@@ -13,6 +13,7 @@ struct kcpvpn_datagram {
 		local; /* own address it came to or leaves from; family 0 = let the kernel choose */
 	uint8_t *data;
 	size_t len; /* UDP payload in bytes */
+	uint8_t tos; /* IPv4's TOS or IPv6's traffic class: DSCP << 2 | ECN. A port that cannot tell, or set it, has 0 */
 };
 
 enum {

@@ -93,9 +93,10 @@ Test(show, what_was_written)
 	cr_assert(strstr(text, "  datashard: 10\n"));
 	cr_assert(strstr(text,
 		"  b:\n    endpoints: []\n    allowed_ips: []\n    enabled: true\n"
-		"    transport:\n      queue: 300ms\n      congestion: auto\n    session:\n"
+		"    transport:\n      class: auto\n      queue: 300ms\n      congestion: auto\n"
+		"      rate_max: 0\n      dscp: 0\n    session:\n"
 		"      keepalive: auto\n      dead_after: 20s\n      persistent: false\n"));
-	/* what is not built is not shown as if it were */
+	/* what is not used on this wire is not shown as if it were */
 	cr_assert_eq(strstr(text, "fec"), NULL);
 	free(text);
 	config_free(c);

@@ -20,6 +20,7 @@ enum {
 	ROUNDS_MAX = 100000, /* at one instant */
 	WORD_DATA = 0x0000010c,
 	PORT = 1, /* what leader and followers call it */
+	ECN_BITS = 3,
 };
 
 struct native_flight {
@@ -29,6 +30,7 @@ struct native_flight {
 	struct kcpvpn_endpoint from;
 	size_t len;
 	uint8_t *bytes;
+	uint8_t tos;
 };
 
 struct native_mail {
@@ -226,7 +228,8 @@ static bool happens(struct native_pair *pair, uint32_t ppm)
 	return ppm > 0 && native_pair_random(&pair->random) % 1000000 < ppm;
 }
 
-static void launch(struct native_end *from, struct native_end *to, const uint8_t *bytes, size_t len)
+static void launch(struct native_end *from, struct native_end *to, const uint8_t *bytes, size_t len,
+	uint8_t tos)
 {
 	struct native_pair *pair = from->pair;
 	const struct native_link *link = &from->link;
@@ -242,13 +245,22 @@ static void launch(struct native_end *from, struct native_end *to, const uint8_t
 		.from = from->address,
 		.len = len,
 		.bytes = malloc(len ? len : 1),
+		.tos = tos,
 	};
 	memcpy(flight.bytes, bytes, len);
 	push_flight(pair, flight);
 }
 
-/* @return false if there is no room before the bottleneck */
-static bool queue_up(struct native_end *end, size_t len)
+static void mark(struct native_end *end, uint8_t *tos)
+{
+	if ((*tos & ECN_BITS) == 0)
+		return;
+	*tos |= ECN_BITS;
+	end->marked++;
+}
+
+/* @return false if there is no room before the bottleneck. @tos  may be marked */
+static bool queue_up(struct native_end *end, size_t len, uint8_t *tos)
 {
 	int64_t now_us = end->pair->now_us;
 	const struct native_link *link = &end->link;
@@ -265,6 +277,8 @@ static bool queue_up(struct native_end *end, size_t len)
 		end->overflows++;
 		return false;
 	}
+	if (link->mark_bytes > 0 && waiting > link->mark_bytes)
+		mark(end, tos);
 	end->link_free_us += (int64_t)(len * 8 * (uint64_t)1000000 / link->rate_bps);
 	return true;
 }
@@ -273,12 +287,14 @@ static void send_one(struct native_end *end, const struct kcpvpn_datagram *datag
 {
 	struct native_pair *pair = end->pair;
 	uint8_t bytes[NATIVE_PAIR_DATAGRAM_MAX];
+	uint8_t tos = datagram->tos;
 
 	if (datagram->len < 32 || datagram->len > sizeof(bytes))
 		native_pair_fail(pair, "end %zu sends %zu bytes", end->number, datagram->len);
 	memcpy(bytes, datagram->data, datagram->len);
 	end->sent[bytes[0] & 15]++;
 	end->sent_bytes += datagram->len;
+	end->sent_tos[tos]++;
 	if (load_le32(bytes) == WORD_DATA) {
 		end->keepalives += datagram->len == 32;
 		watch_nonce(pair, bytes, datagram->len);
@@ -290,14 +306,18 @@ static void send_one(struct native_end *end, const struct kcpvpn_datagram *datag
 	}
 	if (pair->filter && !pair->filter(end, &datagram->remote, bytes, datagram->len))
 		return;
-	if (!queue_up(end, datagram->len))
+	if (end->link.drops_capable && (tos & ECN_BITS) != 0)
+		return;
+	if (end->link.marks_all || happens(pair, end->link.mark_ppm))
+		mark(end, &tos);
+	if (!queue_up(end, datagram->len, &tos))
 		return;
 	struct native_end *to = end_at(pair, &datagram->remote);
 	if (!to || happens(pair, end->link.loss_ppm))
 		return;
-	launch(end, to, bytes, datagram->len);
+	launch(end, to, bytes, datagram->len, tos);
 	if (happens(pair, end->link.duplicate_ppm))
-		launch(end, to, bytes, datagram->len);
+		launch(end, to, bytes, datagram->len, tos);
 }
 
 static void port_send(void *ctx, const struct kcpvpn_datagram *batch, size_t count)
@@ -326,7 +346,7 @@ static struct native_pair_follower *follower_of(
 }
 
 static void arrive(struct native_end *end, const struct kcpvpn_endpoint *from, const uint8_t *bytes,
-	size_t len)
+	size_t len, uint8_t tos)
 {
 	/* Memory of exactly its size, so that a step beyond it is seen. */
 	uint8_t *room = malloc(len > 0 ? len : 1);
@@ -335,6 +355,7 @@ static void arrive(struct native_end *end, const struct kcpvpn_endpoint *from, c
 		.local = end->address,
 		.data = room,
 		.len = len,
+		.tos = tos,
 	};
 
 	memcpy(datagram.data, bytes, len);
@@ -541,7 +562,7 @@ void native_pair_exchange(struct native_pair *pair)
 			struct native_flight flight = pop_flight(pair);
 			struct native_end *end = &pair->ends[flight.to];
 			if (end->native) {
-				arrive(end, &flight.from, flight.bytes, flight.len);
+				arrive(end, &flight.from, flight.bytes, flight.len, flight.tos);
 				finish_round(end);
 			}
 			free(flight.bytes);
@@ -767,7 +788,7 @@ unsigned native_pair_events(struct native_end *end, size_t peer)
 void native_pair_inject(
 	struct native_end *end, const struct kcpvpn_endpoint *from, const void *bytes, size_t len)
 {
-	arrive(end, from, bytes, len);
+	arrive(end, from, bytes, len, 0);
 	finish_round(end);
 }
 

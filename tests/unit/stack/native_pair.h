@@ -36,6 +36,10 @@ struct native_link {
 	size_t mtu_bytes;   /* UDP payload that passes at most, 0 = any */
 	uint64_t rate_bps;  /* of UDP payload, 0 = no bottleneck */
 	size_t queue_bytes; /* that wait before it; what does not fit is lost */
+	size_t mark_bytes;  /* ECN-capable datagrams that find more waiting are marked, 0 = none */
+	uint32_t mark_ppm;  /* as is this share of them, whatever waits */
+	bool drops_capable; /* somebody drops all that is ECN-capable */
+	bool marks_all;	    /* somebody marks all that is */
 };
 
 /** @return  whether the datagram goes on its way. `bytes` may be changed. */
@@ -96,6 +100,8 @@ struct native_end {
 	uint64_t random;     /* state of its source of randomness */
 	uint64_t sent[16];   /* datagrams by the low bits of their first byte: 8 INIT .. 12 DATA */
 	uint64_t sent_bytes;
+	uint64_t sent_tos[256];		     /* datagrams by their TOS */
+	uint64_t marked;		     /* by the network */
 	uint64_t keepalives;		     /* of the DATA sent */
 	uint64_t too_long;		     /* lost by mtu_bytes */
 	uint64_t wakes;			     /* times it asked to be woken, and was */

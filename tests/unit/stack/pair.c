@@ -45,6 +45,8 @@ static void port_send(void *ctx, const struct kcpvpn_datagram *batch, size_t cou
 	cr_assert(count >= 1 && count <= KCPVPN_BATCH_MAX);
 	for (size_t i = 0; i < count; i++) {
 		end->datagrams++;
+		end->bytes += batch[i].len + 28;
+		end->sent_tos[batch[i].tos]++;
 		cr_assert(batch[i].len > 0 && batch[i].len <= KCPVPN_MTU_MAX_BYTES);
 		cr_assert(end->out_count < PAIR_PENDING_MAX);
 		struct pair_datagram *d = &end->out[end->out_count++];

@@ -44,6 +44,8 @@ struct pair_end {
 	bool keep_closed; /* leave conversations that ended for the test to free */
 	uint64_t random;
 	uint64_t datagrams; /* sent in all */
+	uint64_t bytes;	    /* of them, headers down to IP counted */
+	uint64_t sent_tos[256];
 	struct pair_datagram *out;
 	size_t out_count;
 };

@@ -624,3 +624,54 @@ Test(native_shards, shards_that_send_know_of_each_other)
 	}
 	native_pair_fini(&pair);
 }
+
+/* A rate that is ordered for the peer is not one for each of its shards, and who has little to say leaves the rest to others. */
+Test(native_shards, an_ordered_rate_is_of_all_together)
+{
+	static const struct {
+		unsigned packets[3]; /* a millisecond, of each shard */
+	} rows[] = {{{4, 4, 4}}, {{4, 0, 0}}, {{0, 0, 4}}, {{4, 1, 0}}, {{0, 4, 4}}};
+	const double rate = 2e6;
+	struct native_end_options options = with_shards(3, 100);
+	struct native_pair pair;
+
+	options.peer.rate_max_bps = (uint64_t)rate;
+	native_pair_init(&pair, 37);
+	native_pair_start(&pair, 0, &options);
+	native_pair_start(&pair, 1, &options);
+	for (size_t i = 0; i < 2; i++)
+		pair.ends[i].link.delay_us = 5000;
+	native_pair_join(&pair, 0, 1, false);
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, SECOND_US));
+	native_pair_run(&pair, SECOND_US);
+	for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+		uint64_t bytes = 0, came_before[3] = {0}, busy = 0;
+		for (uint32_t ms = 0; ms < 12000; ms++) {
+			if (ms == 2000) {
+				bytes = pair.ends[0].sent_bytes + 28 * pair.ends[0].sent[12];
+				for (unsigned s = 0; s < 3; s++)
+					came_before[s] = came(&pair, 1, s);
+			}
+			for (unsigned s = 0; s < 3; s++)
+				for (unsigned i = 0; i < rows[row].packets[s]; i++)
+					(void)give(&pair, 0, s, ms);
+			native_pair_run(&pair, 1000);
+		}
+		bytes = pair.ends[0].sent_bytes + 28 * pair.ends[0].sent[12] - bytes;
+		for (unsigned s = 0; s < 3; s++)
+			busy += rows[row].packets[s] > 0;
+		cr_assert_leq((double)bytes * 8 / 10, rate * 1.03, "row %zu: %.0f", row,
+			(double)bytes * 8 / 10);
+		cr_assert_geq((double)bytes * 8 / 10, rate * 0.8, "row %zu: %.0f", row,
+			(double)bytes * 8 / 10);
+		for (unsigned s = 0; s < 3 && row != 3; s++) {
+			double share =
+				(double)((came(&pair, 1, s) - came_before[s]) * PACKET_BYTES * 8) /
+				10 / rate;
+			if (rows[row].packets[s] > 0)
+				cr_assert_geq(share, 0.6 / (double)busy, "row %zu shard %u: %.2f",
+					row, s, share);
+		}
+	}
+	native_pair_fini(&pair);
+}
