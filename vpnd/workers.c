@@ -581,6 +581,14 @@ const struct kcpvpn_native *workers_native(const struct workers *set, unsigned i
 	return set->items[index].native;
 }
 
+bool workers_locked(const struct workers *set)
+{
+	for (unsigned i = 0; i < workers_count(set); i++)
+		if (!set->items[i].down.locked || !set->items[i].up.locked)
+			return false;
+	return true;
+}
+
 const struct tun_counters *workers_tun(const struct workers *set, unsigned index)
 {
 	return &set->items[index].tun.counters;

@@ -148,6 +148,8 @@ int workers_peer_configure(struct workers *workers, struct peer *peer,
 /** @index  0 .. workers_count() - 1 */
 const struct packet_path *workers_path(const struct workers *workers, unsigned index);
 const struct kcpvpn_native *workers_native(const struct workers *workers, unsigned index);
+/** Whether what passes between the threads, keys too, is kept out of swap. */
+bool workers_locked(const struct workers *workers);
 /** Packets from and to the host. */
 const struct tun_counters *workers_tun(const struct workers *workers, unsigned index);
 /** Packets handed to another worker, because their peer's sessions lack the shard. */
