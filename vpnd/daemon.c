@@ -579,6 +579,16 @@ static int give_up_privileges(struct daemon *daemon, struct fault *fault)
 	return 0;
 }
 
+/* As where the main thread's own loop fails: whoever watches over us starts all anew. */
+static void on_worker_failure(void *ctx)
+{
+	struct daemon *daemon = ctx;
+
+	log_error(&daemon->logger->log, "the event loop of a worker failed; stopping");
+	daemon->exit_status = EXIT_STATUS_OTHER;
+	loop_stop(daemon->loop);
+}
+
 static int start(struct daemon *daemon, struct fault *fault)
 {
 	const struct config *config = daemon->config;
@@ -602,6 +612,7 @@ static int start(struct daemon *daemon, struct fault *fault)
 			strerror(-error));
 	loop_timer_init(&daemon->rest, on_rest);
 	loop_set_after_round(daemon->loop, after_round, daemon);
+	workers_on_failure(daemon->workers, on_worker_failure, daemon);
 	error = workers_start(daemon->workers, fault);
 	return error < 0 ? error : daemon_link_up(daemon, fault);
 }

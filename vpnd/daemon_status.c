@@ -2,6 +2,7 @@
 #include "vpnd/broker.h"
 #include "vpnd/daemon.h"
 #include "vpnd/handover.h"
+#include "vpnd/packet_path.h"
 #include "vpnd/peer.h"
 #include "vpnd/privileges.h"
 #include "vpnd/workers.h"
@@ -165,8 +166,11 @@ static enum control_state network_state(const struct daemon *daemon)
 static void fill_network(struct daemon *daemon, struct control_status *status)
 {
 	const struct config *config = daemon->config;
+	uint64_t no_peer = daemon->path.counters.no_peer;
 	char text[IP_PREFIX_TEXT_BYTES];
 
+	for (unsigned i = 0; i < workers_count(daemon->workers); i++)
+		no_peer += workers_path(daemon->workers, i)->counters.no_peer;
 	(void)snprintf(status->network, sizeof(status->network), "%s", config->name);
 	(void)snprintf(status->version, sizeof(status->version), "%s", KCPVPN_VERSION);
 	(void)snprintf(status->wire, sizeof(status->wire), "%s",
@@ -218,11 +222,11 @@ static void fill_network(struct daemon *daemon, struct control_status *status)
 			"addresses or routes of %s are not as they should be, since changing them "
 			"failed; kcpctl reload tries again",
 			daemon->device.tun.name);
-	if (daemon->path.counters.no_peer > 0)
+	if (no_peer > 0)
 		(void)control_strings_addf(&status->warnings,
 			"%llu packets from the host had a destination that no peer's allowed_ips "
 			"hold",
-			(unsigned long long)daemon->path.counters.no_peer);
+			(unsigned long long)no_peer);
 }
 
 static int stopping(struct control_error *err)

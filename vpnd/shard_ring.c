@@ -67,7 +67,7 @@ int message_ring_init(struct message_ring *ring)
 	ring->messages = memory == MAP_FAILED ? NULL : memory;
 	if (!ring->messages)
 		return -ENOMEM;
-	(void)mlock(memory, bytes);
+	ring->locked = mlock(memory, bytes) == 0;
 	(void)madvise(memory, bytes, MADV_DONTDUMP);
 	return 0;
 }

@@ -38,6 +38,7 @@ struct message_ring {
 	_Alignas(SHARD_RING_ALIGN_BYTES) atomic_size_t written;
 	_Alignas(SHARD_RING_ALIGN_BYTES) atomic_size_t read;
 	struct kcpvpn_shard_message *messages; /* SHARD_RING_MESSAGES */
+	bool locked;			       /* never in swap */
 };
 
 /** @return 0 or -ENOMEM */

@@ -184,16 +184,22 @@ static void warn_count(struct control_status *status, uint64_t count, const char
 			&status->warnings, "%llu %s", (unsigned long long)count, what);
 }
 
-/* Of all threads; workers stand still. */
-static void sum_stats(const struct native_wire *wire, struct kcpvpn_native_stats *ret_stats)
+/* Of what is worth a warning, of all threads; workers stand still. @return whether all of them keep their keys in memory */
+static bool sum_stats(const struct native_wire *wire, struct kcpvpn_native_stats *ret_stats)
 {
+	bool locked = kcpvpn_native_keys_locked(wire->native) && workers_locked(wire->workers);
 	struct kcpvpn_native_stats more;
 
 	kcpvpn_native_stats(wire->native, ret_stats);
 	for (unsigned i = 0; i < workers_count(wire->workers); i++) {
-		kcpvpn_native_stats(workers_native(wire->workers, i), &more);
+		const struct kcpvpn_native *native = workers_native(wire->workers, i);
+		kcpvpn_native_stats(native, &more);
 		ret_stats->drop_shard += more.drop_shard;
+		ret_stats->drop_memory += more.drop_memory;
+		ret_stats->nonce_refused += more.nonce_refused;
+		locked = locked && kcpvpn_native_keys_locked(native);
 	}
+	return locked;
 }
 
 void native_status(const struct wire *base, struct control_status *status)
@@ -212,8 +218,7 @@ void native_status(const struct wire *base, struct control_status *status)
 			"refused, "
 			"and cannot be opened again; trying",
 			kcpvpn_endpoint_format(missing, text));
-	sum_stats(wire, &stats);
-	if (!kcpvpn_native_keys_locked(wire->native))
+	if (!sum_stats(wire, &stats))
 		(void)control_strings_add(&status->warnings,
 			"keys may be written to swap: the limit of locked memory is too low "
 			"(LimitMEMLOCK= in the unit, ulimit -l)");
@@ -230,6 +235,9 @@ void native_status(const struct wire *base, struct control_status *status)
 		"handshakes were made for another public key or network key than ours");
 	warn_count(status, stats.nonce_refused,
 		"datagrams were not sent because their number was not new; please report this");
+	warn_count(status, stats.drop_memory,
+		"datagrams were dropped for want of memory: the bound on what peers may hold was "
+		"reached, or the host has none left");
 	warn_count(status, stats.drop_shard,
 		"datagrams came to the wrong thread, or for one that there is none of");
 }

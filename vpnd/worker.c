@@ -371,7 +371,9 @@ void *worker_run(void *ctx)
 	/* What was told before the thread began rang a bell for nobody, or will be seen at once. */
 	bell_ring(&worker->bell);
 	if (loop_run(worker->loop) < 0) {
-		/* It cannot wait for events any more: the others must not wait for it. */
+		/* It cannot wait for events any more: the others must not wait for it, and somebody has to know. */
+		atomic_store(&worker->set->failed, true);
+		bell_ring(&worker->set->bell);
 		while (workers_park_next(worker->set))
 			;
 	}

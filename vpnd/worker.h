@@ -76,6 +76,9 @@ struct workers {
 	struct handover_side side; /* the main thread's */
 	/* Standing still: `stop` is looked at by workers after each round. */
 	atomic_bool stop, ended;
+	atomic_bool failed; /* a loop did */
+	void (*on_failure)(void *ctx);
+	void *failure_ctx;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	unsigned parked;

@@ -112,6 +112,8 @@ void workers_tell(struct workers *set, unsigned shard, const struct kcpvpn_shard
 	worker = &set->items[shard - 1];
 	if (!message_ring_put(&worker->down, message)) {
 		workers_stop(set);
+		/* Also if all stood still already and the ring filled up since: what is in it was told before. */
+		worker_hear(worker, loop_clock());
 		if (worker->native)
 			kcpvpn_native_hear(worker->native, message, loop_clock().us);
 		workers_go(set);
@@ -143,6 +145,14 @@ static void take_packets(struct workers *set, struct worker *worker)
 			set->leader.packet(set->leader.ctx, peer, packet, len);
 		packet_ring_release(ring);
 	}
+}
+
+void workers_on_failure(struct workers *set, void (*on_failure)(void *ctx), void *ctx)
+{
+	if (!set)
+		return;
+	set->on_failure = on_failure;
+	set->failure_ctx = ctx;
 }
 
 void workers_wake(struct workers *set, uint32_t to)
@@ -189,6 +199,8 @@ static void on_bell(struct loop_watch *watch, uint32_t events)
 
 	(void)events;
 	bell_answer(&set->bell);
+	if (atomic_load(&set->failed) && set->on_failure)
+		set->on_failure(set->failure_ctx);
 	for (unsigned i = 0; i < set->count; i++) {
 		hear_messages(set, &set->items[i]);
 		take_packets(set, &set->items[i]);
@@ -579,6 +591,14 @@ const struct packet_path *workers_path(const struct workers *set, unsigned index
 const struct kcpvpn_native *workers_native(const struct workers *set, unsigned index)
 {
 	return set->items[index].native;
+}
+
+bool workers_locked(const struct workers *set)
+{
+	for (unsigned i = 0; i < workers_count(set); i++)
+		if (!set->items[i].down.locked || !set->items[i].up.locked)
+			return false;
+	return true;
 }
 
 const struct tun_counters *workers_tun(const struct workers *set, unsigned index)

@@ -65,6 +65,9 @@ unsigned workers_wanted(int queues);
 int workers_new(struct loop *loop, struct tun *queues, unsigned count, uint16_t mtu_bytes,
 	struct workers **ret_workers, struct fault *fault);
 
+/** A worker can wait for events no more, so a part of the packets is stuck; called by the main thread's loop, perhaps more than once. */
+void workers_on_failure(struct workers *workers, void (*on_failure)(void *ctx), void *ctx);
+
 /** Starts the threads, which inherit what the main thread may do. @return 0 or a negative errno: then none runs, nor ever will */
 int workers_start(struct workers *workers, struct fault *fault);
 
@@ -148,6 +151,8 @@ int workers_peer_configure(struct workers *workers, struct peer *peer,
 /** @index  0 .. workers_count() - 1 */
 const struct packet_path *workers_path(const struct workers *workers, unsigned index);
 const struct kcpvpn_native *workers_native(const struct workers *workers, unsigned index);
+/** Whether what passes between the threads, keys too, is kept out of swap. */
+bool workers_locked(const struct workers *workers);
 /** Packets from and to the host. */
 const struct tun_counters *workers_tun(const struct workers *workers, unsigned index);
 /** Packets handed to another worker, because their peer's sessions lack the shard. */

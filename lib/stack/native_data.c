@@ -7,7 +7,8 @@
  *     two minutes           path freed, another instance          -
  *     restart               path empty, numbers from 0            the same
  *
- * The path (lib/kcp) is made with the first session: it has the numbers, which outlive sessions. What it does not need is given
+ * The path (lib/kcp) is made with the first session, by a follower with its first datagram: it has the numbers, which outlive
+ * sessions. What it does not need is given
  * back some seconds after the last datagram that held anything; a peer that only keeps a NAT's mapping alive does not even make
  * that timer run. Two minutes after the last session all of it goes, and what comes later is another instance.
  *
@@ -252,6 +253,8 @@ bool native_data_have_path(struct kcpvpn_peer *peer)
 	kcp_path_set_shards(data->path, data->sending_shards);
 	native_data_apply_rate(peer);
 	kcp_path_resume(data->path, &data->memory, peer->native->now);
+	if (data->follow.srtt_us > 0)
+		kcp_path_hint_rtt(data->path, data->follow.srtt_us);
 	return true;
 }
 
@@ -338,7 +341,7 @@ void native_data_follow(struct kcpvpn_peer *peer, struct mono now)
 {
 	struct native_data_state *data = &peer->data;
 
-	(void)native_data_have_path(peer);
+	/* A path costs kilobytes, and most peers of a gateway use few shards or none: it comes with the first datagram. */
 	data->running = true;
 	data->lost_at = MONO_NEVER;
 	native_path_apply_mtu(peer);
@@ -377,9 +380,7 @@ void native_data_tell(struct kcpvpn_peer *peer, struct mono now)
 	size_t len;
 
 	(void)now;
-	if (!data->path)
-		return;
-	if (kcp_path_recv_iov(data->path, NULL, 0, &len) != -EAGAIN)
+	if (data->path && kcp_path_recv_iov(data->path, NULL, 0, &len) != -EAGAIN)
 		native_peer_raise(peer, KCPVPN_PEER_EVENT_READABLE);
 	if (data->wants_room && native_send_room(peer, data->room_bytes)) {
 		data->wants_room = false;
@@ -508,7 +509,8 @@ void native_data_flush(struct kcpvpn_peer *peer, struct mono now)
 		native_path_apply_mtu(peer);
 	if (data->share)
 		native_lead_share(peer, now);
-	if (!data->running || !native_data_have_path(peer))
+	if (!data->running || (native_is_follower(peer->native) && !data->path) ||
+		!native_data_have_path(peer))
 		return;
 	/* Bulk takes all that pace allows: what it owes to repairs goes first. */
 	native_fec_send(peer, now);

@@ -287,6 +287,7 @@ static void take_session(
 	native_data_limits(peer, now);
 	if (message->flags & NATIVE_SHARD_SEND)
 		send_on(peer, session, now);
+	peer->data.follow.srtt_us = s->srtt_us;
 	if (peer->data.path && s->srtt_us > 0)
 		kcp_path_hint_rtt(peer->data.path, s->srtt_us);
 }
@@ -311,6 +312,7 @@ static void take_endpoint(
 	data->address = message->address;
 	data->address.port = native_port_named(peer->native, message->port);
 	if (message->flags & NATIVE_SHARD_NEW_PATH) {
+		data->follow.srtt_us = 0;
 		if (data->path)
 			kcp_path_reset_route(data->path, now);
 		data->memory = (struct kcp_lt_memory){0};

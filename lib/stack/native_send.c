@@ -12,8 +12,8 @@ bool native_send_room(struct kcpvpn_peer *peer, size_t len)
 {
 	struct native_data_state *data = &peer->data;
 	struct mono now = peer->native->now;
-	bool ready = data->running && data->path && data->address.port &&
-		     native_session_sending(peer, now) &&
+	bool ready = data->running && data->address.port && native_session_sending(peer, now) &&
+		     native_data_have_path(peer) &&
 		     kcp_path_room(data->path, KCP_PATH_BULK, len, now);
 
 	if (!ready) {

@@ -87,6 +87,7 @@ struct native_follow {
 	struct mono told_at;   /* MONO_NEVER = never */
 	struct mono moved_at;  /* MONO_NEVER = never */
 	struct mono wanted_at; /* the same */
+	int64_t srtt_us;       /* of shard 0, for a path that is made later; 0 = unknown */
 	uint64_t
 		lacks_serial; /* the session told last, if there was no memory for it; 0 = it is there */
 	struct mono lacks_at; /* next time to tell so; MONO_NEVER = it is there */

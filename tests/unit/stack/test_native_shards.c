@@ -363,6 +363,35 @@ Test(native_shards, what_was_sealed_counts_for_its_session)
 	native_pair_fini(&pair);
 }
 
+/* A shard that carries nothing costs little: its path is made when it is first used, from either side. */
+Test(native_shards, a_shard_has_a_path_when_it_is_used)
+{
+	struct native_pair pair;
+
+	open_pair(&pair, 53, 4, 4, 300, 5000);
+	/* What waits already is told that it may go. */
+	cr_assert_not(kcpvpn_peer_room(peer_at(&pair, 0, 3), 100));
+	cr_assert(native_pair_run_until(&pair, native_pair_is_up, SECOND_US));
+	native_pair_run(&pair, 30 * (int64_t)SECOND_US);
+	for (size_t end = 0; end < 2; end++)
+		for (unsigned s = 1; s < 4; s++)
+			cr_assert_eq(peer_at(&pair, end, s)->data.path != NULL, end == 0 && s == 3,
+				"end %zu shard %u", end, s);
+	cr_assert(kcpvpn_peer_room(peer_at(&pair, 0, 3), 100));
+	cr_assert_eq(kcpvpn_peer_state(peer_at(&pair, 1, 2)), KCPVPN_PEER_UP);
+	cr_assert_eq(give(&pair, 1, 2, 1), 0);
+	native_pair_run(&pair, SECOND_US);
+	cr_assert_eq(came(&pair, 0, 2), 1);
+	for (size_t end = 0; end < 2; end++) {
+		cr_assert_not_null(peer_at(&pair, end, 2)->data.path);
+		cr_assert_null(peer_at(&pair, end, 1)->data.path);
+	}
+	/* A rekey makes none. */
+	native_pair_run(&pair, 130 * (int64_t)SECOND_US);
+	cr_assert_null(peer_at(&pair, 1, 1)->data.path);
+	native_pair_fini(&pair);
+}
+
 /* Without memory for a session a shard asks for another, seldom, until it has one. */
 Test(native_shards, a_shard_without_a_session_asks_for_another)
 {
@@ -619,7 +648,9 @@ Test(native_shards, shards_that_send_know_of_each_other)
 			const struct native_data_state *data = &peer_at(&pair, 0, s)->data;
 			cr_assert_eq(
 				data->sending_shards, rows[row].want, "row %zu shard %u", row, s);
-			cr_assert_eq(data->path->budget.lt.shards, rows[row].want);
+			cr_assert_eq(data->path != NULL, row > 0 || s < 2);
+			if (data->path)
+				cr_assert_eq(data->path->budget.lt.shards, rows[row].want);
 		}
 	}
 	native_pair_fini(&pair);

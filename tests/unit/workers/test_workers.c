@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -67,6 +68,86 @@ Test(workers, datagrams_do_not_outlive_their_wire)
 		cr_assert_eq(rig.datagrams, 1);
 	}
 	rig_close(&rig);
+}
+
+/* The ring is full while workers stand still: what does not fit any more is told behind what is in it. */
+Test(workers, messages_are_heard_in_the_order_they_were_told)
+{
+	enum { MOST = 1400 };
+	struct workers_rig rig;
+
+	rig_open(&rig, 2);
+	rig_attach(&rig);
+	uint64_t peer = rig_peer(&rig, 1);
+	struct worker *worker = &rig.workers->items[1];
+	workers_stop(rig.workers);
+	for (uint32_t i = 0; i <= SHARD_RING_MESSAGES; i++) {
+		const struct native_shard_message inner = {
+			.verb = NATIVE_SHARD_MTU, .shard = 2, .peer = peer, .size = MOST - i};
+		const struct kcpvpn_shard_message message = rig_message(&inner);
+		workers_tell(rig.workers, 2, &message);
+	}
+	worker_hear(worker, loop_clock());
+	workers_go(rig.workers);
+	uint32_t last = kcpvpn_peer_inner_mtu(kcpvpn_native_peer(worker->native, peer));
+	const struct native_shard_message inner = {
+		.verb = NATIVE_SHARD_MTU,
+		.shard = 2,
+		.peer = peer,
+		.size = MOST - SHARD_RING_MESSAGES,
+	};
+	const struct kcpvpn_shard_message message = rig_message(&inner);
+	kcpvpn_native_hear(worker->native, &message, loop_clock().us);
+	cr_assert_eq(kcpvpn_peer_inner_mtu(kcpvpn_native_peer(worker->native, peer)), last);
+	rig_close(&rig);
+}
+
+static void stop_loop(void *ctx)
+{
+	struct workers_rig *rig = ctx;
+
+	rig->failures++;
+	loop_stop(rig->loop);
+}
+
+/* A worker that cannot go on is not missed in silence; the others can still be stopped, and all be freed. */
+Test(workers, a_loop_that_fails_is_told)
+{
+	struct workers_rig rig;
+
+	rig_open(&rig, 2);
+	rig_attach(&rig);
+	workers_on_failure(rig.workers, stop_loop, &rig);
+	/* A loop begins with the descriptor that it waits on: here comes one that nobody can wait on. */
+	int waits_on, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	memcpy(&waits_on, rig.workers->items[0].loop, sizeof(waits_on));
+	int kept = dup(waits_on);
+	cr_assert_eq(dup2(null, waits_on), waits_on);
+	cr_assert_eq(workers_start(rig.workers, &rig.fault), 0);
+	cr_assert_eq(loop_run(rig.loop), 0);
+	cr_assert_gt(rig.failures, 0);
+	(void)rig_peer(&rig, 1);
+	cr_assert_eq(dup2(kept, waits_on), waits_on);
+	close(kept);
+	close(null);
+	rig_close(&rig);
+}
+
+/* Keys that pass between the threads are kept out of swap, or somebody can know. */
+Test(workers, what_cannot_be_locked_is_known)
+{
+	const struct rlimit none = {0, 0};
+	struct workers_rig rig;
+
+	rig_open(&rig, 1);
+	bool locked = workers_locked(rig.workers);
+	rig_close(&rig);
+	if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 || setuid(NOBODYS_UID) < 0)
+		cr_skip_test("only root can become somebody with a limit");
+	rig_open(&rig, 1);
+	cr_assert_not(workers_locked(rig.workers));
+	rig_close(&rig);
+	cr_assert(locked, "or is the limit of this host too low?");
 }
 
 static unsigned threads(void)

@@ -28,6 +28,7 @@ struct workers_rig {
 	unsigned handed; /* packets that the leader got, and the numbers of their peers */
 	uint64_t handed_to[RIG_HANDED_MAX];
 	unsigned datagrams; /* that the leader got */
+	unsigned failures;
 };
 
 /** @count  of workers beside the main thread */
