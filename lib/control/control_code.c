@@ -152,8 +152,11 @@ static const struct control_code_row ROWS[] = {
 		    "show table all shows it; routes.on_clash says which one is to win."},
 	{"E-NET-10", "A policy rule of the full tunnel could not be added, removed or listed. ip "
 		     "rule shows them."},
-	{"E-NET-11", "The packet filter of the kill switch could not be set. It takes the kernel's "
-		     "nf_tables: modprobe nf_tables."},
+	{"E-NET-11", "The packet filter of the full tunnel could not be set or looked after. It "
+		     "takes the kernel's nf_tables: modprobe nf_tables."},
+	{"E-NET-12", "With a full tunnel a host whose devices are strict (rp_filter=1) drops what "
+		     "peers answer, unless the kernel can mark it (nft_socket: modprobe "
+		     "nft_socket). Or: sysctl net.ipv4.conf.all.rp_filter=2."},
 	{"E-NETNS-1", "The network namespace of interface.netns is not there, or may not be "
 		      "entered: that takes CAP_SYS_ADMIN. ip netns list shows which there are."},
 
