@@ -79,14 +79,13 @@ int broker_server_tunnel(
 {
 	const struct config *config = server->rules.in_force;
 	bool on = how != BROKER_TUNNEL_OFF && config->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF;
-	bool was_on = server->tunnel_on;
 	int error;
 
 	*ret_changed = 0;
 	if (!server->tunnel.netlink)
 		return 0;
 	if (how == BROKER_TUNNEL_REFRESH) {
-		error = was_on ? full_tunnel_refresh(&server->tunnel, config, fault) : 0;
+		error = server->tunnel_on ? full_tunnel_refresh(&server->tunnel, config, fault) : 0;
 		say(server);
 		return error;
 	}
@@ -94,9 +93,6 @@ int broker_server_tunnel(
 		watch(server, true);
 	server->tunnel_on |= on; /* also if it fails half-way */
 	error = full_tunnel_apply(&server->tunnel, config, on, ret_changed, fault);
-	if (on && was_on && *ret_changed > 0)
-		log_info(
-			server->log, "%zu policy rules of the full tunnel put right", *ret_changed);
 	if (!error && !on)
 		server->tunnel_on = false;
 	if (!error && !(on && kills(server)))

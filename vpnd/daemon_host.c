@@ -365,6 +365,11 @@ static void on_restore(struct loop_timer *timer, struct mono now)
 			count, daemon->device.tun.name);
 	if (is_full(daemon->config) && set_tunnel(daemon, true, &rules, &fault) < 0)
 		warn(daemon, &fault);
+	if (rules > 0)
+		log_warn(&daemon->logger->log,
+			"%u policy rules or routes of the full tunnel that somebody had removed "
+			"are put right",
+			rules);
 	if (count == 0 && rules == 0) /* what went was to go */
 		return;
 	daemon->restored_at = now;
