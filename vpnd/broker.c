@@ -78,19 +78,23 @@ static int keep_descriptors(int fd, int netns)
 	return high >= 0 ? NETNS_FD : -1;
 }
 
-/* Rules of a full tunnel that a crash left behind. With a kill switch they stay until the tunnel is up again. */
-static void forget_leftovers(struct broker_server *server)
+/*
+ * Rules of a full tunnel that a crash left behind go. A kill switch begins here, in front of all that may fail or take time
+ * until there is a tunnel: hooks, ports, names.
+ */
+static int begin_full_tunnel(struct broker_server *server, struct fault *fault)
 {
 	const struct config *config = server->rules.in_force;
-	struct fault fault = {0};
+	struct fault why = {0};
 	size_t count = 0;
 
 	if (config->full_tunnel.mode == CONFIG_FULL_TUNNEL_KILL_SWITCH)
-		return;
-	if (full_tunnel_apply(server->netlink, config, false, &count, &fault) < 0)
-		log_warn(server->log, "%s %s", fault.code, fault.text);
+		return broker_server_tunnel(server, BROKER_TUNNEL_ON, &count, fault);
+	if (full_tunnel_apply(&server->tunnel, config, false, &count, &why) < 0)
+		log_warn(server->log, "%s %s", why.code, why.text);
 	else if (count > 0)
 		log_info(server->log, "%zu policy rules that were left behind are removed", count);
+	return 0;
 }
 
 /* Never returns: what the worker registered with atexit() and left in stdio's buffers is not the helper's to finish. */
@@ -100,6 +104,7 @@ static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct
 	struct broker_server server = {
 		.fd = HELPER_FD,
 		.ifindex = setup->ifindex,
+		.tunnel.ifindex = config->interface.netns ? 0 : setup->ifindex,
 		.log = setup->log,
 		.control = {.fd = -1},
 	};
@@ -123,8 +128,8 @@ static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct
 		(void)runner_start(&runner, &programs);
 	server.runner = &runner;
 	server.foreign = is_foreign();
-	fault.err = server.file ? netlink_new(&server.netlink, &fault) : -ENOMEM;
-	struct netlink *netlink = server.netlink; /* where the device is */
+	fault.err = server.file ? netlink_new(&server.tunnel.netlink, &fault) : -ENOMEM;
+	struct netlink *netlink = server.tunnel.netlink; /* where the device is */
 	if (!fault.err && netns >= 0) {
 		fault.err = netns_enter(netns, &back, &fault);
 		if (!fault.err)
@@ -134,7 +139,7 @@ static _Noreturn void be_helper(int fd, const struct broker_setup *setup, struct
 	if (netns >= 0)
 		close(netns);
 	if (!fault.err)
-		forget_leftovers(&server);
+		fault.err = begin_full_tunnel(&server, &fault);
 	if (!fault.err)
 		fault.err = privileges_keep(setup->extra, &fault);
 	say_ready(HELPER_FD, &fault);
@@ -251,6 +256,7 @@ int broker_load_record(int fd, const char *file, const struct config_reader *bas
 	struct config_reader reader = config_record_replayer(&record);
 	reader.public_half = base ? base->public_half : NULL;
 	reader.overlay = base ? base->overlay : NULL;
+	reader.in_force = base ? base->in_force : NULL;
 	int error = config_load(file, &reader, ret_config, report);
 	config_record_fini(&record);
 	if (bytes)
@@ -330,9 +336,20 @@ int broker_udp_socket(struct broker *broker, const struct kcpvpn_endpoint *local
 	return broker_ask(broker, &request, ret_fd, fault);
 }
 
-int broker_full_tunnel(struct broker *broker, bool on, struct fault *fault)
+int broker_full_tunnel(struct broker *broker, bool on, uint32_t *ret_changed, struct fault *fault)
 {
-	struct broker_request request = {.verb = BROKER_TUNNEL, .value = on};
+	struct broker_request request = {
+		.verb = BROKER_TUNNEL, .value = on ? BROKER_TUNNEL_ON : BROKER_TUNNEL_OFF};
+	int error = broker_ask(broker, &request, NULL, fault);
+
+	if (!error && ret_changed)
+		*ret_changed = broker->value;
+	return error;
+}
+
+int broker_full_tunnel_refresh(struct broker *broker, struct fault *fault)
+{
+	struct broker_request request = {.verb = BROKER_TUNNEL, .value = BROKER_TUNNEL_REFRESH};
 
 	return broker_ask(broker, &request, NULL, fault);
 }

@@ -106,7 +106,7 @@ int broker_read_config(struct broker *broker, broker_read_fn done, void *ctx, st
  *
  * @fd          stays the caller's; what it holds is wiped
  * @file        its name, for messages
- * @base        gives `public_half` and `overlay`, and nothing else; NULL = none
+ * @base        gives `public_half`, `overlay` and `in_force`, and nothing else; NULL = none
  * @ret_config, @report  as config_load()
  * @return      as config_load(); or a negative errno with `*fault` filled (else its `err` is 0)
  */
@@ -120,8 +120,15 @@ void broker_keep_config(struct broker *broker);
 int broker_add_destination(
 	struct broker *broker, const struct ip_prefix *prefix, struct fault *fault);
 
-/** Puts the policy rules of a full tunnel up, or takes them away, as the configuration in force says. */
-int broker_full_tunnel(struct broker *broker, bool on, struct fault *fault);
+/**
+ * Puts the policy rules of a full tunnel up, or takes them away, as the configuration in force says.
+ *
+ * @ret_changed  how many of them were not as they should be; may be NULL
+ */
+int broker_full_tunnel(struct broker *broker, bool on, uint32_t *ret_changed, struct fault *fault);
+
+/** The host's other devices or routes changed, and with them perhaps what the full tunnel lets through. */
+int broker_full_tunnel_refresh(struct broker *broker, struct fault *fault);
 
 /** Makes the tunnel's resolvers those of the host, or gives back those that were. */
 int broker_dns(struct broker *broker, bool on, struct fault *fault);

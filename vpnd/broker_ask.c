@@ -183,6 +183,7 @@ int broker_await(struct broker *broker, uint32_t sequence, int64_t until_us, int
 		return answer.fault.err;
 	}
 	*ret_fd = fd;
+	broker->value = answer.value;
 	return 0;
 }
 

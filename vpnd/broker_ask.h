@@ -26,6 +26,7 @@ struct broker {
 	int fd;			 /* -1 = the helper is gone */
 	pid_t pid;
 	uint32_t sequence; /* of the latest request */
+	uint32_t value;	   /* that came with the latest answer that was waited for */
 	bool stuck;	   /* that one is not answered, and its time is over */
 	struct {
 		bool under_way;	   /* asked, and not told yet */

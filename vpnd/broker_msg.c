@@ -38,6 +38,7 @@ _Static_assert(sizeof(struct raw_request) == BROKER_REQUEST_BYTES, "no holes");
 struct raw_answer {
 	uint32_t sequence;
 	int32_t err;
+	uint32_t value;
 	char code[FAULT_CODE_BYTES];
 	char text[FAULT_TEXT_BYTES];
 	char hint[FAULT_TEXT_BYTES];
@@ -118,9 +119,10 @@ static bool value_ok(const struct raw_request *raw)
 {
 	switch ((enum broker_verb)raw->verb) {
 	case BROKER_LINK:
-	case BROKER_TUNNEL:
 	case BROKER_DNS:
 		return raw->value <= 1;
+	case BROKER_TUNNEL:
+		return raw->value <= BROKER_TUNNEL_REFRESH;
 	case BROKER_HOOK:
 		return raw->value < CONFIG_HOOKS;
 	case BROKER_UDP_SOCKET:
@@ -233,7 +235,11 @@ int broker_request_read(const uint8_t *data, size_t len, struct broker_request *
 
 void broker_answer_write(const struct broker_answer *answer, uint8_t out[BROKER_ANSWER_BYTES])
 {
-	struct raw_answer raw = {.sequence = answer->sequence, .err = answer->fault.err};
+	struct raw_answer raw = {
+		.sequence = answer->sequence,
+		.err = answer->fault.err,
+		.value = answer->value,
+	};
 
 	memcpy(raw.code, answer->fault.code, sizeof(raw.code));
 	memcpy(raw.text, answer->fault.text, sizeof(raw.text));
@@ -252,6 +258,7 @@ int broker_answer_read(const uint8_t *data, size_t len, struct broker_answer *re
 		raw.hint[sizeof(raw.hint) - 1])
 		return -EBADMSG;
 	ret_answer->sequence = raw.sequence;
+	ret_answer->value = raw.value;
 	ret_answer->fault.err = raw.err;
 	memcpy(ret_answer->fault.code, raw.code, sizeof(raw.code));
 	memcpy(ret_answer->fault.text, raw.text, sizeof(raw.text));

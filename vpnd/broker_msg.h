@@ -23,13 +23,19 @@ enum broker_verb {
 	BROKER_READ_CONFIG,    /* answered with a descriptor: the record of what was read */
 	BROKER_KEEP_CONFIG,    /* the one read last is in force */
 	BROKER_UDP_SOCKET,     /* endpoint; value: mark; joins; answered with a descriptor */
-	BROKER_TUNNEL,	       /* value: 0 = no rules of a full tunnel, 1 = those that it takes */
+	BROKER_TUNNEL,	       /* value: enum broker_tunnel; answered with how many rules changed */
 	BROKER_DNS,	       /* value: 0 = resolvers as they were, 1 = the tunnel's */
 	BROKER_HOOK, /* value: enum config_hook; of a peer: its name, and as it comes where it is */
 	BROKER_TUN,  /* name of a peer: a device for it; answered with a descriptor */
 	BROKER_DESTINATION, /* prefix: inner addresses of a peer that an order brought */
 	BROKER_END,	    /* remove what is on the host; the last request */
 	BROKER_VERBS,
+};
+
+enum broker_tunnel {
+	BROKER_TUNNEL_OFF,     /* no rules of a full tunnel */
+	BROKER_TUNNEL_ON,      /* those that it takes */
+	BROKER_TUNNEL_REFRESH, /* only what depends on the host's other devices and routes */
 };
 
 enum {
@@ -55,12 +61,13 @@ struct broker_request {
 
 struct broker_answer {
 	uint32_t sequence;
+	uint32_t value;	    /* as the verb says; else 0 */
 	struct fault fault; /* fault.err is 0 or a negative errno */
 };
 
 enum {
 	BROKER_REQUEST_BYTES = 52 + BROKER_NAME_BYTES,
-	BROKER_ANSWER_BYTES = 8 + FAULT_CODE_BYTES + 2 * FAULT_TEXT_BYTES,
+	BROKER_ANSWER_BYTES = 12 + FAULT_CODE_BYTES + 2 * FAULT_TEXT_BYTES,
 };
 
 void broker_request_write(const struct broker_request *request, uint8_t out[BROKER_REQUEST_BYTES]);

@@ -15,7 +15,6 @@
 #include "config/config.h"
 #include "core/log.h"
 #include "vpnd/config_record.h"
-#include "vpnd/full_tunnel.h"
 #include "vpnd/netlink.h"
 #include "vpnd/resolved.h"
 #include "vpnd/runner.h"
@@ -179,21 +178,6 @@ static int open_device(struct broker_server *server, const struct broker_request
 
 /* ---- what the configuration alone says -------------------------------------------------------------------------- */
 
-static int full_tunnel(struct broker_server *server, bool on, struct fault *fault)
-{
-	const struct config *config = server->rules.in_force;
-	size_t changed = 0;
-
-	if (!server->netlink)
-		return 0;
-	int error = full_tunnel_apply(server->netlink, config, on, &changed, fault);
-	if (!error && on && server->tunnel_on && changed > 0)
-		log_info(server->log, "%zu policy rules of the full tunnel put right", changed);
-	if (!error)
-		server->tunnel_on = on && config->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF;
-	return error;
-}
-
 static int tell_resolvconf(struct broker_server *server, bool on, struct fault *fault)
 {
 	static struct runner_order order; /* large */
@@ -309,13 +293,19 @@ static int run_hook(
 static void clean_up(struct broker_server *server)
 {
 	struct fault fault = {0};
+	size_t changed;
 
 	server->told_resolved = false; /* what it was told went with the device */
 	if (unset_resolvers(server, &fault) < 0)
 		log_warn(server->log, "%s %s", fault.code, fault.text);
-	if (server->tunnel_on &&
-		server->rules.in_force->full_tunnel.mode == CONFIG_FULL_TUNNEL_ROUTE &&
-		full_tunnel(server, false, &fault) < 0)
+	bool kills = server->rules.in_force->full_tunnel.mode == CONFIG_FULL_TUNNEL_KILL_SWITCH;
+	if (server->tunnel_on && kills)
+		log_warn(server->log,
+			"the kill switch holds: nothing leaves this host beside the tunnel until "
+			"vpnd runs again, or `vpnd --release %s` lifts it",
+			server->rules.in_force->name);
+	else if (server->tunnel_on &&
+		 broker_server_tunnel(server, BROKER_TUNNEL_OFF, &changed, &fault) < 0)
 		log_warn(server->log, "%s %s", fault.code, fault.text);
 	if (server->runner)
 		runner_finish(server->runner); /* with `down`, if it is due */
@@ -355,6 +345,7 @@ static int read_config(struct broker_server *server, int *ret_fd, struct fault *
 
 	config_record_init(&record, server->reader ? server->reader : config_reader_default());
 	struct config_reader reader = config_record_writer(&record);
+	reader.in_force = server->rules.in_force;
 	/* A bad configuration is no failure here: the worker finds the same and says what is wrong. */
 	if (report && config_load(server->file, &reader, &config, report) == 0)
 		broker_rules_offer(&server->rules, config);
@@ -383,8 +374,18 @@ static int add_destination(
 	return error;
 }
 
+static int change_tunnel(
+	struct broker_server *server, uint32_t how, uint32_t *ret_value, struct fault *fault)
+{
+	size_t changed;
+	int error = broker_server_tunnel(server, how, &changed, fault);
+
+	*ret_value = (uint32_t)changed;
+	return error;
+}
+
 static int serve(struct broker_server *server, const struct broker_request *request, int *ret_fd,
-	struct fault *fault)
+	uint32_t *ret_value, struct fault *fault)
 {
 	const struct host_net *host = &server->host;
 	int ifindex = device_of(server, request);
@@ -412,7 +413,7 @@ static int serve(struct broker_server *server, const struct broker_request *requ
 	case BROKER_UDP_SOCKET:
 		return open_socket(request, ret_fd, fault);
 	case BROKER_TUNNEL:
-		return full_tunnel(server, request->value != 0, fault);
+		return change_tunnel(server, request->value, ret_value, fault);
 	case BROKER_DNS:
 		return set_resolvers(server, request->value != 0, fault);
 	case BROKER_HOOK:
@@ -489,7 +490,7 @@ static bool handle(struct broker_server *server, const uint8_t *data, size_t len
 		if (error)
 			complain(server, say.fault.text);
 		else
-			error = serve(server, &request, &fd, &say.fault);
+			error = serve(server, &request, &fd, &say.value, &say.fault);
 	}
 	say.sequence = request.sequence;
 	say.fault.err = error;
@@ -506,6 +507,15 @@ void broker_server_run(struct broker_server *server)
 	uint8_t data[BROKER_REQUEST_BYTES + 1];
 
 	for (;;) {
+		struct pollfd fds[] = {{.fd = server->fd, .events = POLLIN},
+			{.fd = broker_server_watch_fd(server), .events = POLLIN}};
+		if (poll(fds, 2, broker_server_wait_ms(server)) < 0)
+			continue; /* EINTR: nothing else is possible */
+		if (fds[1].revents)
+			broker_server_look(server);
+		broker_server_put_back(server);
+		if (!fds[0].revents)
+			continue;
 		ssize_t len = recv(server->fd, data, sizeof(data), 0);
 		if (len < 0 && errno == EINTR)
 			continue;

@@ -12,6 +12,7 @@
 #include "core/rand.h"
 #include "vpnd/broker.h"
 #include "vpnd/fault.h"
+#include "vpnd/full_tunnel.h"
 #include "vpnd/netlink.h"
 #include "vpnd/netlink_monitor.h"
 #include "vpnd/netns.h"
@@ -261,9 +262,14 @@ int daemon_link_up(struct daemon *daemon, struct fault *fault)
 
 int daemon_link_down(struct daemon *daemon, struct fault *fault)
 {
-	daemon_host_before_down(daemon);
+	struct fault why = {0};
+	int failed = daemon_host_before_down(daemon, &why);
 	int error = device_down(&daemon->device, daemon->config, fault);
 
+	if (failed && !error) {
+		error = failed;
+		*fault = why;
+	}
 	daemon->up_at = MONO_NEVER;
 	workers_stop(daemon->workers);
 	list_for_each (at, &daemon->peers)
@@ -314,6 +320,7 @@ static void after_round(void *ctx, struct mono now)
 		if (daemon->device.unclean &&
 			device_repair(&daemon->device, daemon->config, NULL) == 0)
 			log_info(&daemon->logger->log, "what the helper had missed is done");
+		(void)daemon_host_repair(daemon, false, &(struct fault){0});
 		daemon_mtu_follow(daemon);
 	}
 	if (daemon->network_changed) {
@@ -491,7 +498,13 @@ static int open_network(struct daemon *daemon, struct fault *fault)
 	bool parted = config->wire == CONFIG_WIRE_NATIVE &&
 		      config->routes.selection != CONFIG_SELECTION_INTERFACE;
 	unsigned queues = parted ? queues_wanted(daemon) : 1;
-	struct netlink_own own = {.protocol = (uint8_t)config->routes.protocol};
+	struct netlink_own own = {
+		.protocol = (uint8_t)config->routes.protocol,
+		.rule_first = FULL_TUNNEL_FIRST,
+		.rule_end = FULL_TUNNEL_FIRST + FULL_TUNNEL_BLOCKS * FULL_TUNNEL_BLOCK,
+		.owns = config->routes.selection == CONFIG_SELECTION_INTERFACE ? daemon_host_owns
+									       : NULL,
+	};
 	const char *netns = config->interface.netns;
 	int back = -1;
 	int error = netlink_new(&daemon->netlink, fault);
@@ -729,6 +742,8 @@ void daemon_free(struct daemon *daemon)
 	close_netns(daemon);
 	if (daemon->loop)
 		loop_timer_disarm(daemon->loop, &daemon->restore);
+	if (daemon->loop)
+		loop_timer_disarm(daemon->loop, &daemon->refresh);
 	if (daemon->loop)
 		loop_timer_disarm(daemon->loop, &daemon->mtu_due);
 	if (daemon->loop)

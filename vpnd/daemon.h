@@ -60,11 +60,16 @@ struct daemon {
 	bool mtu_failed;	   /* could not be set the last time */
 	struct loop_timer mtu_due; /* to be made smaller */
 	struct loop_timer restore; /* of what somebody removed */
-	int64_t restore_us;	   /* how long that waited last */
+	int64_t restore_us;	   /* how long that waits the next time */
 	struct mono restored_at;
 	struct loop_timer hooks_again; /* what there was no room for */
 	struct list gone;	       /* peers that went, and `peer_down` is still to be told */
 	bool pre_up_hook, peer_hooks;  /* there are such programs */
+	struct loop_timer refresh; /* of what depends on the host's network, when that changed */
+	int64_t refresh_us;
+	struct mono refreshed_at;
+	bool tunnel_stands;	/* rules of a full tunnel may be on the host */
+	bool tunnel_failed;	/* the helper could not be told the last time what is to be */
 	struct loop_timer rest; /* gives back the memory of queues; armed while there is some */
 	struct control_server *control;
 	struct notify notify;
@@ -146,9 +151,20 @@ int daemon_host_before_up(struct daemon *daemon, struct fault *fault);
 /** The link is up: rules, resolvers, hook. @return as daemon_host_before_up() */
 int daemon_host_up(struct daemon *daemon, struct fault *fault);
 
-/** The link is about to go down by order; it is down. */
-void daemon_host_before_down(struct daemon *daemon);
+/** The link is about to go down by order; it is down. @return the first: 0 or a negative errno with `*fault` filled */
+int daemon_host_before_down(struct daemon *daemon, struct fault *fault);
 void daemon_host_down(struct daemon *daemon);
+
+/**
+ * Tries again what the helper was told in vain.
+ *
+ * @ordered_down  somebody orders the link down, which it is: what stands all the same goes
+ * @return        as daemon_host_before_up()
+ */
+int daemon_host_repair(struct daemon *daemon, bool ordered_down, struct fault *fault);
+
+/** Whether daemon_host_repair() has anything to do, the link being down by order. */
+bool daemon_host_unclean(const struct daemon *daemon);
 
 /**
  * Another configuration is in force, and the helper knows.
@@ -181,6 +197,9 @@ void daemon_host_network_changed(struct daemon *daemon);
 
 /** A netlink_lost_fn. @ctx  the daemon */
 void daemon_host_lost(void *ctx);
+
+/** For struct netlink_own: the device of a peer. @ctx  the daemon */
+bool daemon_host_owns(void *ctx, int ifindex);
 
 /** Prepares what the others need: finds the service manager, if there is one. */
 void daemon_manager_init(struct daemon *daemon);

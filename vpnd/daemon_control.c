@@ -28,7 +28,8 @@ void daemon_fault_error(const struct fault *fault, struct control_error *err)
 static int unfinished(int error, const struct fault *fault, struct control_error *err)
 {
 	set_error(fault,
-		"the order holds, but addresses or routes of the host stay as they were: ", err);
+		"the order holds, but addresses, routes or rules of the host stay as they were: ",
+		err);
 	if (!fault->hint[0])
 		control_error_hint(
 			err, "they follow once that works again; kcpctl reload tries it at once");
@@ -117,8 +118,11 @@ static int down(void *ctx, const struct control_strings *peers, bool *ret_change
 		log_info(&daemon->logger->log, "link down by order");
 		changed = true;
 	} else {
-		changed |= daemon->device.unclean;
+		bool ordered = peers->count == 0; /* it is down already; but is all of it? */
+		changed |= daemon->device.unclean || (ordered && daemon_host_unclean(daemon));
 		error = device_repair(&daemon->device, daemon->config, &fault);
+		if (ordered && !error)
+			error = daemon_host_repair(daemon, true, &fault);
 	}
 	*ret_changed = changed;
 	return error ? unfinished(error, &fault, err) : 0;

@@ -16,7 +16,12 @@
  *
  * Somebody else may take addresses, routes and rules away, in good faith mostly: a network manager that tidies up. They are
  * put back and that is logged; and if they go again, later and later, so that two programs of different opinions do not
- * keep the host busy.
+ * keep the host busy. What only depends on the host's network (what a kill switch takes for the LAN, whose route is in
+ * front) is looked at when that changes, by a timer of its own, which slows down as well: neither is to lend the other its
+ * speed.
+ *
+ * The helper may fail to do what it is told, or not answer. What it was told last is remembered, for whoever orders the
+ * link down must be able to say so again: a kill switch that nobody can lift is a host without a network.
  */
 #include "core/log.h"
 #include "vpnd/broker.h"
@@ -41,6 +46,9 @@ enum {
 	RESTORE_FIRST_US = 500000,
 	RESTORE_MOST_US = 60000000,
 	RESTORE_CALM_US = 120000000, /* after it the next loss is the first again */
+	REFRESH_FIRST_US = 500000,   /* many changes come together */
+	REFRESH_MOST_US = 8000000,
+	REFRESH_CALM_US = 30000000,
 };
 
 static void warn(struct daemon *daemon, const struct fault *fault)
@@ -201,6 +209,7 @@ static void on_peer_tun(struct loop_watch *watch, uint32_t events)
 	log_error(&daemon->logger->log,
 		"interface %s was deleted by somebody; a restart of vpnd makes it anew",
 		peer->tun.name);
+	packet_path_flush(&daemon->path); /* what is on its way to it would find another */
 	daemon_host_peer_gone(daemon, peer);
 }
 
@@ -209,6 +218,17 @@ int daemon_host_peer_ifindex(void *ctx, const char *name)
 	const struct peer *peer = daemon_peer(ctx, name);
 
 	return peer && peer->tun.ifindex > 0 ? peer->tun.ifindex : 0;
+}
+
+bool daemon_host_owns(void *ctx, int ifindex)
+{
+	struct daemon *daemon = ctx;
+
+	list_for_each (at, &daemon->peers) {
+		if (list_entry(at, struct peer, in_daemon)->tun.ifindex == ifindex)
+			return true;
+	}
+	return false;
 }
 
 int daemon_host_peer_added(struct daemon *daemon, struct peer *peer, struct fault *fault)
@@ -285,17 +305,38 @@ int daemon_host_prepare_lookups(
 	return 0;
 }
 
-static void set_resolvers(struct daemon *daemon, bool on)
+/* @return  0 or a negative errno with `*fault` filled; told again by daemon_host_repair() then */
+static int set_tunnel(struct daemon *daemon, bool on, uint32_t *ret_changed, struct fault *fault)
 {
-	struct fault fault = {0};
+	daemon->tunnel_stands |= on;
+	int error = broker_full_tunnel(daemon->broker, on, ret_changed, fault);
 
-	daemon->dns_failed = broker_dns(daemon->broker, on, &fault) < 0;
-	if (daemon->dns_failed)
-		warn(daemon, &fault);
+	daemon->tunnel_failed = error < 0;
+	if (!error)
+		daemon->tunnel_stands = on && is_full(daemon->config);
+	return error;
 }
 
+static int set_resolvers(struct daemon *daemon, bool on, struct fault *fault)
+{
+	int error = broker_dns(daemon->broker, on, fault);
+
+	daemon->dns_failed = error < 0;
+	if (error)
+		warn(daemon, fault);
+	return error;
+}
+
+/* A kill switch holds before anything else is done that takes time, or may fail. */
 int daemon_host_before_up(struct daemon *daemon, struct fault *fault)
 {
+	const struct config *config = daemon->config;
+
+	if (config->full_tunnel.mode == CONFIG_FULL_TUNNEL_KILL_SWITCH) {
+		int error = set_tunnel(daemon, true, NULL, fault);
+		if (error)
+			return error;
+	}
 	if (!daemon->pre_up_hook)
 		return 0;
 	return broker_hook(daemon->broker, CONFIG_HOOK_PRE_UP, NULL, NULL, fault);
@@ -303,24 +344,50 @@ int daemon_host_before_up(struct daemon *daemon, struct fault *fault)
 
 int daemon_host_up(struct daemon *daemon, struct fault *fault)
 {
-	int error = is_full(daemon->config) ? broker_full_tunnel(daemon->broker, true, fault) : 0;
+	struct fault why = {0};
+	int error = is_full(daemon->config) ? set_tunnel(daemon, true, NULL, fault) : 0;
 
 	if (error)
 		return error;
 	if (daemon->config->dns.servers.count > 0)
-		set_resolvers(daemon, true);
+		(void)set_resolvers(daemon, true, &why);
 	hook_of_link(daemon, CONFIG_HOOK_UP);
 	return 0;
 }
 
-void daemon_host_before_down(struct daemon *daemon)
+int daemon_host_before_down(struct daemon *daemon, struct fault *fault)
 {
-	struct fault fault = {0};
+	struct fault why = {0};
+	int error = 0;
 
 	if (daemon->config->dns.servers.count > 0)
-		set_resolvers(daemon, false);
-	if (is_full(daemon->config) && broker_full_tunnel(daemon->broker, false, &fault) < 0)
-		warn(daemon, &fault);
+		error = set_resolvers(daemon, false, fault);
+	if (!daemon->tunnel_stands)
+		return error;
+	int failed = set_tunnel(daemon, false, NULL, &why);
+	if (failed)
+		warn(daemon, &why);
+	if (failed && !error)
+		*fault = why;
+	return error ? error : failed;
+}
+
+bool daemon_host_unclean(const struct daemon *daemon)
+{
+	return daemon->tunnel_failed || daemon->dns_failed || daemon->tunnel_stands;
+}
+
+int daemon_host_repair(struct daemon *daemon, bool ordered_down, struct fault *fault)
+{
+	bool up = daemon->device.up;
+	int error = 0;
+
+	if (daemon->dns_failed)
+		error = set_resolvers(daemon, up && daemon->config->dns.servers.count > 0, fault);
+	if (!daemon->tunnel_failed && !(ordered_down && daemon->tunnel_stands))
+		return error;
+	int failed = set_tunnel(daemon, up, NULL, fault);
+	return failed ? failed : error;
 }
 
 void daemon_host_down(struct daemon *daemon)
@@ -344,15 +411,19 @@ void daemon_host_changed(
 {
 	struct fault fault = {0};
 	const struct config *config = daemon->config;
+	bool up = daemon->device.up;
 
 	daemon->path.unfiltered = config->routes.ingress_filter == CONFIG_INGRESS_OFF;
-	if (!daemon->device.up)
+	/* While the link is down nothing stands; and if something does, be it that the helper failed, it goes. */
+	if (up ? was_full || is_full(config) : daemon->tunnel_failed || daemon->tunnel_stands) {
+		if (set_tunnel(daemon, up, NULL, &fault) < 0)
+			warn(daemon, &fault);
+	}
+	if (!up)
 		return;
-	if ((was_full || is_full(config)) && broker_full_tunnel(daemon->broker, true, &fault) < 0)
-		warn(daemon, &fault);
 	if (!same_strings(&dns_before[0], &config->dns.servers) ||
 		!same_strings(&dns_before[1], &config->dns.search))
-		set_resolvers(daemon, true);
+		(void)set_resolvers(daemon, true, &fault);
 }
 
 /* ---- what others take away -------------------------------------------------------------------------------------- */
@@ -361,6 +432,7 @@ static void on_restore(struct loop_timer *timer, struct mono now)
 {
 	struct daemon *daemon = list_entry(timer, struct daemon, restore);
 	struct fault fault = {0};
+	uint32_t rules = 0;
 
 	if (!daemon->device.up || !daemon->wire)
 		return;
@@ -369,9 +441,24 @@ static void on_restore(struct loop_timer *timer, struct mono now)
 		log_warn(&daemon->logger->log,
 			"%zu addresses or routes of %s that somebody had removed are put back",
 			count, daemon->device.tun.name);
-	if (is_full(daemon->config) && broker_full_tunnel(daemon->broker, true, &fault) < 0)
+	if (is_full(daemon->config) && set_tunnel(daemon, true, &rules, &fault) < 0)
 		warn(daemon, &fault);
+	if (rules > 0)
+		log_warn(&daemon->logger->log,
+			"%u policy rules or routes of the full tunnel that somebody had removed "
+			"are put right",
+			rules);
+	if (count == 0 && rules == 0) /* what went was to go */
+		return;
 	daemon->restored_at = now;
+	daemon->restore_us = 2 * daemon->restore_us;
+	if (daemon->restore_us > RESTORE_MOST_US)
+		daemon->restore_us = RESTORE_MOST_US;
+}
+
+static bool calm(struct mono since, struct mono now, int64_t us)
+{
+	return mono_is_never(since) || mono_diff_us(now, since) > us;
 }
 
 void daemon_host_lost(void *ctx)
@@ -381,21 +468,42 @@ void daemon_host_lost(void *ctx)
 
 	if (!daemon->device.up || !mono_is_never(daemon->restore.timer.at))
 		return;
-	bool calm = mono_is_never(daemon->restored_at) ||
-		    mono_diff_us(now, daemon->restored_at) > RESTORE_CALM_US;
-	daemon->restore_us = calm ? RESTORE_FIRST_US : 2 * daemon->restore_us;
-	if (daemon->restore_us > RESTORE_MOST_US)
-		daemon->restore_us = RESTORE_MOST_US;
+	if (calm(daemon->restored_at, now, RESTORE_CALM_US))
+		daemon->restore_us = RESTORE_FIRST_US;
 	loop_timer_arm(daemon->loop, &daemon->restore, mono_add_us(now, daemon->restore_us));
 }
 
-/* What is LAN may be something else now. Many changes come together. */
+static void on_refresh(struct loop_timer *timer, struct mono now)
+{
+	struct daemon *daemon = list_entry(timer, struct daemon, refresh);
+	struct fault fault = {0};
+
+	daemon->refreshed_at = now;
+	if (!daemon->device.up || !daemon->wire)
+		return;
+	if (is_full(daemon->config) && broker_full_tunnel_refresh(daemon->broker, &fault) < 0)
+		warn(daemon, &fault);
+	size_t count = device_keep_in_front(&daemon->device, daemon->config);
+	if (count > 0)
+		log_warn(&daemon->logger->log,
+			"%zu routes of %s are put in front of somebody's newer ones "
+			"(routes.on_clash)",
+			count, daemon->device.tun.name);
+}
+
 void daemon_host_network_changed(struct daemon *daemon)
 {
-	if (daemon->config->full_tunnel.mode == CONFIG_FULL_TUNNEL_KILL_SWITCH &&
-		daemon->device.up && mono_is_never(daemon->restore.timer.at))
-		loop_timer_arm(daemon->loop, &daemon->restore,
-			mono_add_us(loop_now(daemon->loop), RESTORE_FIRST_US));
+	struct mono now = loop_now(daemon->loop);
+
+	if (!daemon->device.up || !mono_is_never(daemon->refresh.timer.at) ||
+		(!is_full(daemon->config) &&
+			daemon->config->routes.on_clash != CONFIG_CLASH_PREFER_TUNNEL))
+		return;
+	if (calm(daemon->refreshed_at, now, REFRESH_CALM_US))
+		daemon->refresh_us = REFRESH_FIRST_US;
+	else if (daemon->refresh_us < REFRESH_MOST_US)
+		daemon->refresh_us = 2 * daemon->refresh_us;
+	loop_timer_arm(daemon->loop, &daemon->refresh, mono_add_us(now, daemon->refresh_us));
 }
 
 /* The runner knows the programs of the configuration that the daemon began with, and no others. */
@@ -425,6 +533,9 @@ void daemon_host_init(struct daemon *daemon)
 {
 	note_hooks(daemon);
 	loop_timer_init(&daemon->restore, on_restore);
-	daemon->restored_at = MONO_NEVER;
+	loop_timer_init(&daemon->refresh, on_refresh);
+	daemon->restore_us = RESTORE_FIRST_US;
+	daemon->refresh_us = REFRESH_FIRST_US;
+	daemon->restored_at = daemon->refreshed_at = MONO_NEVER;
 	daemon->path.unfiltered = daemon->config->routes.ingress_filter == CONFIG_INGRESS_OFF;
 }

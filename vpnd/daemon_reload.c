@@ -54,6 +54,7 @@ static int load(struct daemon *daemon, int fd, struct config **ret, struct contr
 	int error = report ? runtime_peers_overlay(&daemon->peers_next, &text, &overlay) : -ENOMEM;
 
 	reader.overlay = &overlay;
+	reader.in_force = daemon->config;
 	if (!error)
 		error = broker_load_record(fd, daemon->config->file, &reader, ret, report, &fault);
 	free(text);
@@ -80,12 +81,8 @@ static void describe(const struct config_diff *diff, struct control_reload *resu
 		else
 			(void)control_strings_add(&result->changed, change->after->name);
 	}
-	for (size_t i = 0; i < diff->global_count; i++) {
+	for (size_t i = 0; i < diff->global_count; i++)
 		(void)control_strings_add(&result->settings, diff->globals[i].text);
-		if (diff->globals[i].effects & CONFIG_EFFECT_RESTART)
-			(void)control_strings_addf(&result->warnings,
-				"%s takes effect at the next restart", diff->globals[i].row->key);
-	}
 }
 
 /*

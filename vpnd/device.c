@@ -548,6 +548,45 @@ int device_repair(struct device *device, const struct config *config, struct fau
 	return first_error(device, fault);
 }
 
+size_t device_keep_in_front(struct device *device, const struct config *config)
+{
+	struct prefix_set wanted = {0}, beaten = {0};
+	size_t count;
+
+	if (!device->up || config->routes.on_clash != CONFIG_CLASH_PREFER_TUNNEL)
+		return 0;
+	device_collect_wanted(device, config, &wanted);
+	if (!wanted.failed)
+		device_collect_beaten(device, config, &wanted, &beaten);
+	count = beaten.count;
+	for (size_t i = 0; i < count; i++)
+		change_route(device, config, &beaten.items[i], true);
+	prefix_set_fini(&beaten);
+	prefix_set_fini(&wanted);
+	return count;
+}
+
+/* Addresses that somebody took off the device of a peer; setting its link once more puts back what is missing. */
+static size_t restore_peers(struct device *device, const struct config *config)
+{
+	size_t restored = 0;
+
+	for (size_t p = 0; device->peer_ifindex && p < config->peer_count; p++) {
+		const struct config_peer *peer = &config->peers[p];
+		int ifindex = device->peer_ifindex(device->wanted_ctx, peer->name);
+		size_t missing = 0;
+		for (size_t i = 0; ifindex && i < config->interface.addresses.count; i++) {
+			struct ip_prefix address = config->interface.addresses.items[i];
+			address.length = 0; /* whichever: it is the peer's */
+			missing += !netlink_address_is_there(device->netlink, ifindex, &address);
+		}
+		if (missing > 0)
+			device_peer_link(device, config, peer, true);
+		restored += missing;
+	}
+	return restored;
+}
+
 size_t device_restore(struct device *device, const struct config *config)
 {
 	struct prefix_set wanted = {0};
@@ -566,6 +605,7 @@ size_t device_restore(struct device *device, const struct config *config)
 		change_addresses(device, &one, true);
 		restored++;
 	}
+	restored += restore_peers(device, config);
 	if (!wanted.failed)
 		restored += add_missing_routes(device, config, &wanted);
 	prefix_set_fini(&wanted);

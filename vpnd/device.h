@@ -78,6 +78,13 @@ int device_check_clashes(const struct device *device, const struct config *befor
 size_t device_restore(struct device *device, const struct config *config);
 
 /**
+ * Where on_clash is prefer_tunnel: puts own routes in front again of those that somebody has put in front of them.
+ *
+ * @return  how many were behind
+ */
+size_t device_keep_in_front(struct device *device, const struct config *config);
+
+/**
  * Creates the interface, link down. `host` is netlink itself then.
  *
  * @queues  wanted, 1 .. DEVICE_QUEUES_MAX; where the host refuses more than one there is one

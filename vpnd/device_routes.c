@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- what is wanted --------------------------------------------------------------------------------------------- */
@@ -147,6 +148,59 @@ static void collect_own_prefixes(const struct config *config, struct prefix_set 
 		if (address->length < ip_prefix_bits_max(address->family))
 			prefix_set_add(wanted, address);
 	}
+}
+
+/* ---- who decides ------------------------------------------------------------------------------------------------ */
+
+struct winner {
+	uint32_t metric;
+	bool any, own;
+};
+
+struct race {
+	struct rivals rivals;
+	struct winner *winners; /* as the items of rivals.wanted */
+};
+
+static void note_winner(void *ctx, const struct netlink_route *route)
+{
+	struct race *race = ctx;
+	const struct rivals *rivals = &race->rivals;
+	size_t index = prefix_set_find(rivals->wanted, &route->destination);
+
+	if (index == rivals->wanted->count ||
+		route->table != config_route_table(rivals->config, &route->destination))
+		return;
+	struct winner *winner = &race->winners[index];
+	bool own = is_own(rivals, route);
+	/* of several with the same metric the first one decides; with IPv6 they may share */
+	if (winner->any && (route->metric > winner->metric ||
+				   (route->metric == winner->metric &&
+					   (own || route->destination.family == 4))))
+		return;
+	*winner = (struct winner){.metric = route->metric, .any = true, .own = own};
+}
+
+void device_collect_beaten(struct device *device, const struct config *config,
+	const struct prefix_set *wanted, struct prefix_set *ret_beaten)
+{
+	struct race race = {
+		.rivals = {.device = device, .config = config, .wanted = wanted},
+		.winners = calloc(wanted->count + 1, sizeof(*race.winners)),
+	};
+	struct fault fault = {0};
+
+	if (!race.winners) {
+		ret_beaten->failed = true;
+		return;
+	}
+	if (netlink_route_list(device->netlink, 0, 0, note_winner, &race, &fault) < 0)
+		log_warn(device->log, "%s %s", fault.code, fault.text);
+	for (size_t i = 0; i < wanted->count; i++) {
+		if (race.winners[i].any && !race.winners[i].own)
+			prefix_set_add(ret_beaten, &wanted->items[i]);
+	}
+	free(race.winners);
 }
 
 static int clash(const struct rivals *rivals, struct fault *fault)

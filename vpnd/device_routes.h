@@ -29,4 +29,8 @@ void device_collect_wanted(
 void device_leave_to_others(
 	struct device *device, const struct config *config, bool say, struct prefix_set *wanted);
 
+/** Collects those of `wanted` for which somebody else's route decides, though one of ours may be there. */
+void device_collect_beaten(struct device *device, const struct config *config,
+	const struct prefix_set *wanted, struct prefix_set *ret_beaten);
+
 #endif

@@ -2,14 +2,17 @@
 #include "config/config.h"
 #include "vpnd/daemon.h"
 #include "vpnd/fault.h"
+#include "vpnd/full_tunnel.h"
 #include "vpnd/key_reader.h"
 #include "vpnd/logger.h"
+#include "vpnd/netlink.h"
 #include "vpnd/options.h"
 #include "vpnd/passed_socket.h"
 #include "vpnd/privileges.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -82,6 +85,43 @@ static int begin(struct privileges *privileges, const struct config *config, uns
 	return EXIT_STATUS_OK;
 }
 
+/*
+ * The kill switch alone: before there is a daemon (at boot, in front of the network), or to lift what one left behind. While a
+ * daemon runs `kcpctl down` is the word: it would put back what --release removes.
+ */
+static int hold(const struct config *config, bool on)
+{
+	struct full_tunnel tunnel = {.ifindex = (int)if_nametoindex(config->interface.name)};
+	struct fault fault = {0};
+
+	if (on && config->full_tunnel.mode != CONFIG_FULL_TUNNEL_KILL_SWITCH)
+		return EXIT_STATUS_OK;
+	int error = netlink_new(&tunnel.netlink, &fault);
+	if (!error)
+		error = full_tunnel_apply(&tunnel, config, on, NULL, &fault);
+	netlink_free(tunnel.netlink);
+	if (!error)
+		return EXIT_STATUS_OK;
+	print_fault(&fault);
+	return error == -EPERM || error == -EACCES ? EXIT_STATUS_PERMISSION : EXIT_STATUS_OTHER;
+}
+
+/* Whoever cannot mend the file must still get the network back; by the file's name the rules are known, if it is the network's. */
+static int release_unread(const struct options *options)
+{
+	static const char TEXT[] = "version: 1\nidentity: {private_key_file: none}\n";
+	struct config_report *report = calloc(1, sizeof(*report));
+	struct config *config = NULL;
+	int status = EXIT_STATUS_CONFIG;
+
+	if (report && config_parse_text(
+			      options->file, TEXT, sizeof(TEXT) - 1, NULL, &config, report) == 0)
+		status = hold(config, false);
+	config_free(config);
+	free(report);
+	return status;
+}
+
 /* Standard streams that were closed are opened on nothing, or a socket would become one of them. */
 static void fill_standard_streams(void)
 {
@@ -113,8 +153,16 @@ int main(int argc, char **argv)
 	if (status != EXIT_STATUS_OK)
 		goto free_options;
 	status = load(&options, &config, &extra);
+	if (status == EXIT_STATUS_CONFIG && options.release) {
+		status = release_unread(&options);
+		goto free_config;
+	}
 	if (status != EXIT_STATUS_OK || options.check)
 		goto free_config;
+	if (options.hold || options.release) {
+		status = hold(config, options.hold);
+		goto free_config;
+	}
 	status = begin(&privileges, config, extra);
 	if (status != EXIT_STATUS_OK)
 		goto free_config;

@@ -183,8 +183,9 @@ static void compare_address(void *ctx, struct nlmsghdr *message)
 	body = nlmsg_data(message);
 	const struct nlattr *address =
 		attributes[IFA_LOCAL] ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS];
-	if (body->ifa_index == (uint32_t)search->ifindex && body->ifa_prefixlen == wanted->length &&
-		address && nla_len(address) == len &&
+	if (body->ifa_index == (uint32_t)search->ifindex &&
+		(wanted->length == 0 || body->ifa_prefixlen == wanted->length) && address &&
+		nla_len(address) == len &&
 		memcmp(nla_data(address), wanted->address, (size_t)len) == 0)
 		search->found = true;
 }
@@ -295,35 +296,64 @@ static bool ours_is_there(struct netlink *netlink, const struct netlink_route *r
 	return search.found;
 }
 
+/* Who has a route to the destination, in this table: ours, theirs, and whose decides. */
 struct rivals {
+	const struct netlink_route *wanted;
 	struct ip_prefix destination;
-	uint32_t metric; /* the least of theirs; the own at most */
+	bool own, theirs, own_first, any;
+	uint32_t own_metric, their_metric, first_metric; /* the least of each */
 };
 
 static void note_rival(void *ctx, const struct netlink_route *route)
 {
 	struct rivals *rivals = ctx;
+	bool own = route->ifindex == rivals->wanted->ifindex &&
+		   route->protocol == rivals->wanted->protocol;
 
-	if (ip_prefix_equal(&route->destination, &rivals->destination) &&
-		route->metric < rivals->metric)
-		rivals->metric = route->metric;
+	if (!ip_prefix_equal(&route->destination, &rivals->destination))
+		return;
+	/* Of several with the same metric the first one decides; with IPv6 they may share. */
+	if (!rivals->any || route->metric < rivals->first_metric ||
+		(route->metric == rivals->first_metric && !own &&
+			rivals->destination.family == 6)) {
+		rivals->any = true;
+		rivals->first_metric = route->metric;
+		rivals->own_first = own;
+	}
+	bool *there = own ? &rivals->own : &rivals->theirs;
+	uint32_t *metric = own ? &rivals->own_metric : &rivals->their_metric;
+	if (!*there || route->metric < *metric)
+		*metric = route->metric;
+	*there = true;
 }
 
-/* The least metric wins, and of those with the same the one in front: so it is put in front of the best rival. */
+/*
+ * The least metric wins, and of those with the same the one in front: so it is put in front of the best rival. If an own one
+ * is there and behind, because the rival came later, it goes when the new one is there, or before, if only its place is
+ * wrong.
+ */
 static int add_in_front(struct netlink *netlink, const struct netlink_route *route)
 {
-	struct netlink_route best = *route;
-	struct rivals rivals = {.destination = route->destination, .metric = route->metric};
+	struct netlink_route best = *route, old = *route;
+	struct rivals rivals = {.wanted = route, .destination = route->destination};
 
-	if (ours_is_there(netlink, route))
-		return 0;
 	ip_prefix_mask(&rivals.destination);
 	int err = netlink_route_list(netlink, 0, route->table, note_rival, &rivals, NULL);
-	best.metric = rivals.metric;
-	/* IPv6 has no "in front": a metric less than theirs, of which there is none below 1 */
-	if (route->destination.family == 6 && best.metric > 1 && best.metric < route->metric)
-		best.metric--;
-	return err ? err : change_route(netlink, &best, NLM_F_CREATE);
+	if (err || (rivals.own && rivals.own_first))
+		return err;
+	if (rivals.theirs && rivals.their_metric <= route->metric) {
+		best.metric = rivals.their_metric;
+		/* IPv6 has no "in front": a metric less than theirs, of which there is none below 1 */
+		if (route->destination.family == 6 && best.metric > 1)
+			best.metric--;
+	}
+	old.metric = rivals.own_metric;
+	if (rivals.own && old.metric == best.metric)
+		(void)change_route(netlink, &old, -1);
+	err = change_route(netlink, &best, NLM_F_CREATE);
+	if (!err && rivals.own && old.metric != best.metric)
+		(void)change_route(netlink, &old, -1);
+	return err;
 }
 
 int netlink_route_add(
@@ -387,6 +417,9 @@ static void list_route(void *ctx, struct nlmsghdr *message)
 		route.ifindex = (int)nla_get_u32(attributes[RTA_OIF]);
 	if (attributes[RTA_PRIORITY])
 		route.metric = nla_get_u32(attributes[RTA_PRIORITY]);
+	route.on_link = route.ifindex && !attributes[RTA_GATEWAY] && !attributes[RTA_VIA] &&
+			!attributes[RTA_MULTIPATH] && !attributes[RTA_ENCAP] &&
+			(!v4 || body->rtm_scope >= RT_SCOPE_LINK);
 	if (attributes[RTA_MULTIPATH] &&
 		nla_len(attributes[RTA_MULTIPATH]) >= (int)sizeof(struct rtnexthop)) {
 		struct rtnexthop hop;

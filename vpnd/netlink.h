@@ -29,6 +29,7 @@ struct netlink_route {
 	uint32_t metric;  /* 0: the kernel's choice, which is 1024 for IPv6 */
 	uint8_t protocol; /* who put it there */
 	bool prefer; /* add it in front of others to the same destination, whatever their metrics */
+	bool on_link; /* told by lists: its destinations are neighbours, no gateway is between */
 };
 
 /** How the host would send to an address now. */
@@ -66,7 +67,10 @@ int netlink_address_add_peer(struct netlink *netlink, int ifindex, const struct 
 int netlink_address_remove(
 	struct netlink *netlink, int ifindex, const struct ip_prefix *address, struct fault *fault);
 
-/** Whether the interface has this address with this prefix length. True if the kernel does not tell. */
+/**
+ * Whether the interface has this address with this prefix length, 0 = whichever: one with a peer at its other end has the
+ * peer's. True if the kernel does not tell.
+ */
 bool netlink_address_is_there(
 	struct netlink *netlink, int ifindex, const struct ip_prefix *address);
 

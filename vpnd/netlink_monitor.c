@@ -15,6 +15,7 @@
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/netconf.h>
 #include <linux/rtnetlink.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
@@ -38,14 +39,26 @@ struct netlink_monitor {
 	void *ctx;
 };
 
-/* A rule carries who made it; older kernels tell nothing. */
+static bool is_own(const struct netlink_monitor *monitor, int ifindex)
+{
+	return ifindex == monitor->own.ifindex ||
+	       (monitor->own.owns && monitor->own.owns(monitor->ctx, ifindex));
+}
+
+/* A rule carries who made it; older kernels tell nothing. Where own ones stand they may carry an older number of ours. */
 static bool is_own_rule(const struct netlink_monitor *monitor, struct nlmsghdr *message)
 {
 	struct nlattr *attributes[FRA_MAX + 1];
 
-	return nlmsg_parse(message, sizeof(struct fib_rule_hdr), attributes, FRA_MAX, NULL) >= 0 &&
-	       attributes[FRA_PROTOCOL] && nla_len(attributes[FRA_PROTOCOL]) >= 1 &&
-	       nla_get_u8(attributes[FRA_PROTOCOL]) == monitor->own.protocol;
+	if (nlmsg_parse(message, sizeof(struct fib_rule_hdr), attributes, FRA_MAX, NULL) < 0)
+		return false;
+	if (attributes[FRA_PROTOCOL] && nla_len(attributes[FRA_PROTOCOL]) >= 1 &&
+		nla_get_u8(attributes[FRA_PROTOCOL]) == monitor->own.protocol)
+		return true;
+	if (!attributes[FRA_PRIORITY] || nla_len(attributes[FRA_PRIORITY]) < (int)sizeof(uint32_t))
+		return false;
+	uint32_t priority = nla_get_u32(attributes[FRA_PRIORITY]);
+	return priority >= monitor->own.rule_first && priority < monitor->own.rule_end;
 }
 
 static bool route_matters(struct netlink_monitor *monitor, struct nlmsghdr *message)
@@ -62,8 +75,19 @@ static bool route_matters(struct netlink_monitor *monitor, struct nlmsghdr *mess
 	if (body->rtm_protocol == monitor->own.protocol || body->rtm_table == RT_TABLE_LOCAL ||
 		body->rtm_flags & RTM_F_CLONED)
 		return false;
-	return !attributes[RTA_OIF] ||
-	       nla_get_u32(attributes[RTA_OIF]) != (uint32_t)monitor->own.ifindex;
+	return !attributes[RTA_OIF] || !is_own(monitor, (int)nla_get_u32(attributes[RTA_OIF]));
+}
+
+/* rp_filter, among others. */
+static bool conf_matters(const struct netlink_monitor *monitor, struct nlmsghdr *message)
+{
+	struct nlattr *attributes[NETCONFA_MAX + 1];
+
+	return nlmsg_parse(message, sizeof(struct netconfmsg), attributes, NETCONFA_MAX, NULL) >=
+		       0 &&
+	       attributes[NETCONFA_IFINDEX] && attributes[NETCONFA_RP_FILTER] &&
+	       nla_len(attributes[NETCONFA_IFINDEX]) >= (int)sizeof(uint32_t) &&
+	       !is_own(monitor, (int)nla_get_u32(attributes[NETCONFA_IFINDEX]));
 }
 
 static int on_notice(struct nl_msg *notice, void *arg)
@@ -77,20 +101,23 @@ static int on_notice(struct nl_msg *notice, void *arg)
 	case RTM_DELLINK:
 		if (nlmsg_valid_hdr(message, sizeof(struct ifinfomsg))) {
 			const struct ifinfomsg *body = nlmsg_data(message);
-			matters = body->ifi_index != monitor->own.ifindex;
+			matters = !is_own(monitor, body->ifi_index);
 		}
 		break;
 	case RTM_NEWADDR:
 	case RTM_DELADDR:
 		if (nlmsg_valid_hdr(message, sizeof(struct ifaddrmsg))) {
 			const struct ifaddrmsg *body = nlmsg_data(message);
-			matters = body->ifa_index != (uint32_t)monitor->own.ifindex;
+			matters = !is_own(monitor, (int)body->ifa_index);
 			monitor->lost |= !matters && message->nlmsg_type == RTM_DELADDR;
 		}
 		break;
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:
 		matters = route_matters(monitor, message);
+		break;
+	case RTM_NEWNETCONF:
+		matters = conf_matters(monitor, message);
 		break;
 	case RTM_DELRULE:
 		monitor->lost |= is_own_rule(monitor, message);
@@ -149,7 +176,8 @@ int netlink_monitor_new(struct loop *loop, const struct netlink_own *own,
 	if (nl_error >= 0)
 		nl_error = nl_socket_add_memberships(monitor->socket, RTNLGRP_LINK,
 			RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
-			RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE, 0);
+			RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE,
+			RTNLGRP_IPV4_NETCONF, 0);
 	if (nl_error >= 0)
 		nl_error = nl_socket_set_nonblocking(monitor->socket);
 	if (nl_error < 0) {

@@ -5,6 +5,7 @@
 #ifndef VPND_NETLINK_MONITOR_H
 #define VPND_NETLINK_MONITOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fault;
@@ -25,6 +26,10 @@ typedef void (*netlink_lost_fn)(void *ctx);
 struct netlink_own {
 	int ifindex;	  /* 0 = it is not in this namespace */
 	uint8_t protocol; /* of own routes and rules */
+	uint32_t rule_first,
+		rule_end; /* priorities of rules that may be own, whatever they carry; equal = none */
+	/* whether another device is own, too; NULL = none is. Called with the ctx of the others */
+	bool (*owns)(void *ctx, int ifindex);
 };
 
 /**

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int on_valid(struct nl_msg *message, void *arg)
 {
@@ -165,6 +166,7 @@ int netlink_new(struct netlink **ret_netlink, struct fault *fault)
 
 	if (!netlink)
 		goto fail;
+	netlink->filter_fd = -1;
 	netlink->socket = nl_socket_alloc();
 	netlink->callbacks = nl_cb_alloc(NL_CB_DEFAULT);
 	if (!netlink->socket || !netlink->callbacks)
@@ -201,5 +203,7 @@ void netlink_free(struct netlink *netlink)
 		nl_cb_put(netlink->callbacks);
 	if (netlink->socket)
 		nl_socket_free(netlink->socket);
+	if (netlink->filter_fd >= 0)
+		close(netlink->filter_fd);
 	free(netlink);
 }

@@ -23,6 +23,8 @@ typedef void (*netlink_reply_fn)(void *ctx, struct nlmsghdr *message);
 struct netlink {
 	struct nl_sock *socket;
 	struct nl_cb *callbacks;
+	int filter_fd; /* asks the packet filter; -1 = it never did */
+	uint32_t filter_port, filter_sequence;
 
 	/* of the request that is under way */
 	netlink_reply_fn on_reply;

@@ -1,6 +1,8 @@
 /*
  * Messages are built by hand: libnl 3.7 knows neither suppressed prefix lengths nor gotos. All attributes of a rule are
- * given when it is removed, too, so that no other of the same priority is taken for it.
+ * given when it is removed, too, so that no other of the same priority is taken for it. What a rule does not select by
+ * the kernel does not compare: it says of a rule for everything that it is there if a narrower one is, and may remove that
+ * in its place. So the first is looked up, and who removes looks what is there afterwards.
  *
  * Without IPv6 on the host there is no list of its rules, and none can be added: that is a family that needs none.
  */
@@ -66,15 +68,18 @@ static int put_rule(struct nl_msg *message, const struct netlink_rule *rule)
 		error = nla_put_u32(message, FRA_TABLE, rule->table);
 	if (error >= 0 && rule->action == NETLINK_RULE_GOTO)
 		error = nla_put_u32(message, FRA_GOTO, rule->target);
-	if (error >= 0 && rule->no_default)
-		error = nla_put_u32(message, FRA_SUPPRESS_PREFIXLEN, 0);
+	if (error >= 0 && rule->least_length)
+		error = nla_put_u32(message, FRA_SUPPRESS_PREFIXLEN, rule->least_length - 1U);
+	if (error >= 0 && rule->from_device[0])
+		error = nla_put_string(message, FRA_IIFNAME, rule->from_device);
 	return error;
 }
 
-static int change(struct netlink *netlink, const struct netlink_rule *rule, bool add)
+/* @flags  of NLM_F_CREATE; -1 = remove */
+static int change(struct netlink *netlink, const struct netlink_rule *rule, int flags)
 {
-	struct nl_msg *message = nlmsg_alloc_simple(
-		add ? RTM_NEWRULE : RTM_DELRULE, add ? NLM_F_CREATE | NLM_F_EXCL : 0);
+	struct nl_msg *message =
+		nlmsg_alloc_simple(flags >= 0 ? RTM_NEWRULE : RTM_DELRULE, flags >= 0 ? flags : 0);
 	int nl_error = message ? put_rule(message, rule) : -NLE_NOMEM;
 
 	return netlink_request(netlink, nl_error, message, NULL, NULL);
@@ -90,19 +95,10 @@ static int failed(struct netlink *netlink, int err, const char *verb,
 		strerror(-err), more ? " (" : "", netlink->reason, more ? ")" : "");
 }
 
-int netlink_rule_add(struct netlink *netlink, const struct netlink_rule *rule, struct fault *fault)
-{
-	int err = change(netlink, rule, true);
-
-	if (err == 0 || err == -EEXIST || (rule->family == 6 && no_family(err)))
-		return 0;
-	return failed(netlink, err, "add", rule, fault);
-}
-
 int netlink_rule_remove(
 	struct netlink *netlink, const struct netlink_rule *rule, struct fault *fault)
 {
-	int err = change(netlink, rule, false);
+	int err = change(netlink, rule, -1);
 
 	if (err == 0 || err == -ENOENT || (rule->family == 6 && no_family(err)))
 		return 0;
@@ -111,16 +107,16 @@ int netlink_rule_remove(
 
 bool netlink_rule_equal(const struct netlink_rule *a, const struct netlink_rule *b)
 {
-	return a->family == b->family && a->protocol == b->protocol &&
-	       a->ip_protocol == b->ip_protocol && a->no_default == b->no_default &&
-	       a->port == b->port && a->priority == b->priority && a->fwmark == b->fwmark &&
-	       a->to.length == b->to.length &&
+	return a->family == b->family && a->ip_protocol == b->ip_protocol &&
+	       a->least_length == b->least_length && a->port == b->port &&
+	       strcmp(a->from_device, b->from_device) == 0 && a->priority == b->priority &&
+	       a->fwmark == b->fwmark && a->to.length == b->to.length &&
 	       (a->to.length == 0 || ip_prefix_equal(&a->to, &b->to)) && a->action == b->action &&
 	       a->table == b->table && a->target == b->target;
 }
 
 struct listing {
-	uint8_t protocol;
+	uint8_t protocol; /* 0 = any */
 	netlink_rule_fn each;
 	void *ctx;
 };
@@ -151,6 +147,7 @@ static void list_rule(void *ctx, struct nlmsghdr *message)
 		[FRA_SUPPRESS_PREFIXLEN] = {.type = NLA_U32},
 		[FRA_PROTOCOL] = {.type = NLA_U8},
 		[FRA_IP_PROTO] = {.type = NLA_U8},
+		[FRA_IIFNAME] = {.type = NLA_STRING, .maxlen = NETLINK_RULE_DEVICE_BYTES - 1},
 		[FRA_DPORT_RANGE] = {.minlen = sizeof(struct fib_rule_port_range)},
 	};
 	const struct listing *listing = ctx;
@@ -163,21 +160,26 @@ static void list_rule(void *ctx, struct nlmsghdr *message)
 		return;
 	body = nlmsg_data(message);
 	bool v4 = body->family == AF_INET;
-	if (!attributes[FRA_PROTOCOL] ||
-		nla_get_u8(attributes[FRA_PROTOCOL]) != listing->protocol ||
+	rule.protocol = attributes[FRA_PROTOCOL] ? nla_get_u8(attributes[FRA_PROTOCOL]) : 0;
+	if ((listing->protocol && rule.protocol != listing->protocol) ||
 		(!v4 && body->family != AF_INET6) || !read_action(body->action, &rule.action) ||
 		body->dst_len > (v4 ? 32 : 128))
 		return;
 	rule.family = v4 ? 4 : 6;
-	rule.protocol = listing->protocol;
 	rule.priority = number(attributes, FRA_PRIORITY);
 	rule.fwmark = number(attributes, FRA_FWMARK);
 	if (rule.action == NETLINK_RULE_TABLE)
 		rule.table = attributes[FRA_TABLE] ? number(attributes, FRA_TABLE) : body->table;
 	if (rule.action == NETLINK_RULE_GOTO)
 		rule.target = number(attributes, FRA_GOTO);
-	rule.no_default = attributes[FRA_SUPPRESS_PREFIXLEN] &&
-			  number(attributes, FRA_SUPPRESS_PREFIXLEN) == 0;
+	uint32_t shorter = attributes[FRA_SUPPRESS_PREFIXLEN]
+				   ? number(attributes, FRA_SUPPRESS_PREFIXLEN)
+				   : UINT32_MAX;
+	if (shorter < UINT8_MAX)
+		rule.least_length = (uint8_t)(shorter + 1);
+	if (attributes[FRA_IIFNAME])
+		(void)nla_strlcpy(
+			rule.from_device, attributes[FRA_IIFNAME], sizeof(rule.from_device));
 	if (attributes[FRA_IP_PROTO])
 		rule.ip_protocol = nla_get_u8(attributes[FRA_IP_PROTO]);
 	if (attributes[FRA_DPORT_RANGE]) {
@@ -209,4 +211,37 @@ int netlink_rule_list(struct netlink *netlink, uint8_t protocol, netlink_rule_fn
 				"cannot list the policy rules: %s", strerror(-err));
 	}
 	return 0;
+}
+
+struct search {
+	const struct netlink_rule *wanted;
+	bool found;
+};
+
+static void compare_rule(void *ctx, const struct netlink_rule *rule)
+{
+	struct search *search = ctx;
+
+	search->found |= netlink_rule_equal(rule, search->wanted);
+}
+
+static bool is_there(struct netlink *netlink, const struct netlink_rule *rule)
+{
+	struct search search = {.wanted = rule};
+
+	return netlink_rule_list(netlink, 0, compare_rule, &search, NULL) < 0 || search.found;
+}
+
+int netlink_rule_add(struct netlink *netlink, const struct netlink_rule *rule, bool *ret_added,
+	struct fault *fault)
+{
+	int err = change(netlink, rule, NLM_F_CREATE | NLM_F_EXCL);
+
+	if (err == -EEXIST && !is_there(netlink, rule))
+		err = change(netlink, rule, NLM_F_CREATE);
+	if (ret_added)
+		*ret_added = err == 0;
+	if (err == 0 || err == -EEXIST || (rule->family == 6 && no_family(err)))
+		return 0;
+	return failed(netlink, err, "add", rule, fault);
 }

@@ -1,4 +1,4 @@
-/* vpnd [-c FILE | NAME] [--check] [--control PATH] [--state DIR] [--log-level L] [--log-format text|json] */
+/* vpnd [-c FILE | NAME] [--check | --hold | --release] [--control PATH] [--state DIR] [--log-level L] [--log-format text|json] */
 #include "vpnd/options.h"
 
 #include "config/config.h"
@@ -11,6 +11,8 @@
 
 enum {
 	OPT_CHECK = 256,
+	OPT_HOLD,
+	OPT_RELEASE,
 	OPT_CONTROL,
 	OPT_STATE,
 	OPT_LOG_LEVEL,
@@ -24,6 +26,8 @@ static const char USAGE[] =
 	"  NAME                   a network: /etc/vpnd/NAME.yaml\n"
 	"  -c FILE                its file\n"
 	"  --check                read and check the file, then exit with 0 or 5\n"
+	"  --hold                 put up the kill switch of the file without a tunnel, then exit\n"
+	"  --release              remove what a full tunnel left on the host, then exit\n"
 	"  --control PATH         control socket (/run/vpnd/NAME/control.sock)\n"
 	"  --state DIR            folder for where peers were last seen ($STATE_DIRECTORY, "
 	"/var/lib/vpnd/NAME)\n"
@@ -32,6 +36,8 @@ static const char USAGE[] =
 
 static const struct option LONG_OPTIONS[] = {
 	{"check", no_argument, NULL, OPT_CHECK},
+	{"hold", no_argument, NULL, OPT_HOLD},
+	{"release", no_argument, NULL, OPT_RELEASE},
 	{"control", required_argument, NULL, OPT_CONTROL},
 	{"state", required_argument, NULL, OPT_STATE},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
@@ -75,6 +81,12 @@ static int set_option(int id, const char *value, struct options *o)
 	case OPT_CHECK:
 		o->check = true;
 		return EXIT_STATUS_OK;
+	case OPT_HOLD:
+		o->hold = true;
+		return EXIT_STATUS_OK;
+	case OPT_RELEASE:
+		o->release = true;
+		return EXIT_STATUS_OK;
 	case OPT_CONTROL:
 		return set_copy(&o->control, value);
 	case OPT_STATE:
@@ -107,6 +119,8 @@ int options_parse(int argc, char **argv, struct options *o)
 		if (status != EXIT_STATUS_OK)
 			return status;
 	}
+	if (o->check + o->hold + o->release > 1)
+		return usage("give one of --check, --hold and --release");
 	if (optind < argc && o->file)
 		return usage("give either -c FILE or NAME");
 	if (optind + 1 < argc)

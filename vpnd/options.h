@@ -20,6 +20,7 @@ struct options {
 	int log_level;	/* enum log_level, -1 = as configured */
 	int log_format; /* enum config_log_format, -1 = as configured */
 	bool check;
+	bool hold, release; /* the kill switch, and no more; at most one of the three */
 	int passed_fd; /* control socket that the service manager opened, -1 = none; daemon_new() takes it */
 };
 

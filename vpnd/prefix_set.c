@@ -36,13 +36,20 @@ void prefix_set_sort(struct prefix_set *set)
 		qsort(set->items, set->count, sizeof(*set->items), compare);
 }
 
-bool prefix_set_has(const struct prefix_set *set, const struct ip_prefix *prefix)
+size_t prefix_set_find(const struct prefix_set *set, const struct ip_prefix *prefix)
 {
 	struct ip_prefix key = *prefix;
 
 	ip_prefix_mask(&key);
-	return set->count > 0 &&
-	       bsearch(&key, set->items, set->count, sizeof(*set->items), compare) != NULL;
+	const struct ip_prefix *found =
+		set->count > 0 ? bsearch(&key, set->items, set->count, sizeof(*set->items), compare)
+			       : NULL;
+	return found ? (size_t)(found - set->items) : set->count;
+}
+
+bool prefix_set_has(const struct prefix_set *set, const struct ip_prefix *prefix)
+{
+	return prefix_set_find(set, prefix) < set->count;
 }
 
 void prefix_set_fini(struct prefix_set *set)

@@ -23,6 +23,9 @@ void prefix_set_sort(struct prefix_set *set);
 
 bool prefix_set_has(const struct prefix_set *set, const struct ip_prefix *prefix);
 
+/** @return its place among the items, `count` if it is not there */
+size_t prefix_set_find(const struct prefix_set *set, const struct ip_prefix *prefix);
+
 /** Frees what it holds. */
 void prefix_set_fini(struct prefix_set *set);
 

@@ -365,7 +365,7 @@ bool config_dns_is_split(const struct config *config);
 
 /**
  * The table where a route to a destination of a peer goes. With a full tunnel the default routes have one of their own,
- * and so have all if nothing local comes before them.
+ * and so have all with a kill switch, or if nothing local comes before them.
  */
 uint32_t config_route_table(const struct config *config, const struct ip_prefix *destination);
 

@@ -91,6 +91,52 @@ static int check_name(struct loader *l)
 	return 0;
 }
 
+/* ---- a reload ------------------------------------------------------------------------------------------------- */
+
+static int hold(struct loader *l, const struct config_row *row, const void *old, void *new)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return -ENOMEM;
+	value_write(row, old, out);
+	(void)fputs(" -> ", out);
+	value_write(row, new, out);
+	if (fclose(out) != 0) {
+		free(text);
+		return -ENOMEM;
+	}
+	findings_warning(&l->findings, CONFIG_W_HELD, loader_place(l, row->key),
+		"%s takes effect at the next restart: %.120s", row->key, text);
+	free(text);
+	return value_assign(row, old, new);
+}
+
+/*
+ * What a running daemon cannot take over stays as it is, here and not where it is used: by one name the policy rules of a full
+ * tunnel are known again, by one protocol number the routes, and what is checked is what will hold.
+ */
+static int hold_fixed(struct loader *l)
+{
+	const struct config *in_force = l->reader ? l->reader->in_force : NULL;
+	size_t count = 0;
+	const struct config_row *rows = config_schema_rows(&count);
+
+	for (size_t i = 0; in_force && i < count; i++) {
+		const void *old = config_row_field(&rows[i], (struct config *)(uintptr_t)in_force);
+		void *new = config_row_field(&rows[i], l->config);
+		if (!new || !(rows[i].effects & CONFIG_EFFECT_RESTART) ||
+			value_equal(&rows[i], old, new))
+			continue;
+		int error = hold(l, &rows[i], old, new);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
 /* ---- modes of the files --------------------------------------------------------------------------------------- */
 
 /* Whoever writes what may name programs can run them as root: these files are root's alone. */
@@ -465,6 +511,8 @@ int config_check(struct loader *l)
 {
 	int error = check_name(l);
 
+	if (!error)
+		error = hold_fixed(l);
 	if (!error)
 		error = check_names(l);
 	check_required(l);

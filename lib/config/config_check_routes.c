@@ -1,7 +1,8 @@
 /*
  * Routes that would swallow the tunnel's own datagrams: a prefix of length 0, or one that holds the address of an
  * endpoint. Such a tunnel never comes up, and the host has lost its way out besides. A full tunnel has an answer to
- * that (its datagrams are marked and routed by themselves), a device in another namespace has none to give, and whoever
+ * the first (its datagrams are marked, and do not see the routes of its own table), but smaller prefixes may be in the main
+ * table all the same, where marked datagrams find them. A device in another namespace has no such question, and whoever
  * routes by hand (`routes.table: off`) is left alone. With a device for each peer prefixes are no routes but a filter of
  * what comes in, but for the addresses of peers themselves.
  *
@@ -101,8 +102,7 @@ int config_check_routes(struct loader *l)
 	char text[IP_PREFIX_TEXT_BYTES];
 	size_t count = 0;
 
-	if (config->routes.table == CONFIG_OFF || config->interface.netns ||
-		config->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF)
+	if (config->routes.table == CONFIG_OFF || config->interface.netns)
 		return 0;
 	for (size_t p = 0; p < config->peer_count; p++)
 		count += config->peers[p].allowed_ips.count;
@@ -113,6 +113,10 @@ int config_check_routes(struct loader *l)
 	for (size_t p = 0; p < config->peer_count; p++) {
 		const struct config_cidrs *own = &config->peers[p].allowed_ips;
 		for (size_t i = 0; i < own->count; i++) {
+			if (config->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF &&
+				config_route_table(config, &own->items[i]) ==
+					config_tunnel_number(config))
+				continue;
 			list[count++] = own->items[i];
 			if (own->items[i].length == 0)
 				findings_error(&l->findings, CONFIG_E_ADDRESS,

@@ -103,12 +103,19 @@ bool config_dns_is_split(const struct config *config)
 	return config->dns.search.count > 0 && config->full_tunnel.mode == CONFIG_FULL_TUNNEL_OFF;
 }
 
+/* Nothing local comes before the routes to peers: a kill switch asks for these first, and who exempts no LAN has none. */
+static bool is_apart(const struct config *config)
+{
+	return config->full_tunnel.mode == CONFIG_FULL_TUNNEL_KILL_SWITCH ||
+	       (config->full_tunnel.mode == CONFIG_FULL_TUNNEL_ROUTE &&
+		       !config_exempts_lan(config));
+}
+
 bool config_route_is_covered(const struct config *config, const struct ip_prefix *destination)
 {
-	/* Where each peer has a device the kernel's route to the prefix leads to none of these; and where nothing local
-	   comes before the full tunnel's table, the kernel's route is not seen. */
-	if (config->routes.selection == CONFIG_SELECTION_INTERFACE ||
-		(config->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF && !config_exempts_lan(config)))
+	/* Where each peer has a device the kernel's route to the prefix leads to none of these; and the table of its own
+	   that is_apart() has does not see it. */
+	if (config->routes.selection == CONFIG_SELECTION_INTERFACE || is_apart(config))
 		return false;
 	for (size_t i = 0; i < config->interface.addresses.count; i++) {
 		if (ip_prefix_contains(&config->interface.addresses.items[i], destination))
@@ -121,7 +128,7 @@ uint32_t config_route_table(const struct config *config, const struct ip_prefix 
 {
 	bool full = config->full_tunnel.mode != CONFIG_FULL_TUNNEL_OFF;
 
-	if (full && (destination->length == 0 || !config_exempts_lan(config)))
+	if (full && (destination->length == 0 || is_apart(config)))
 		return config_tunnel_number(config);
 	return config->routes.table > 0 ? (uint32_t)config->routes.table : (uint32_t)TABLE_MAIN;
 }

@@ -26,6 +26,8 @@ enum {
 /** What a path in "credential:NAME" begins with: the file NAME in $CREDENTIALS_DIRECTORY. */
 #define CONFIG_CREDENTIAL_PREFIX "credential:"
 
+struct config;
+
 /** Flags of config_reader.read_file. */
 enum config_read_flag {
 	CONFIG_READ_SECRET = 1 << 0,  /* leave no copy of the bytes behind */
@@ -92,6 +94,11 @@ struct config_reader {
 	/** true: key files are not read (for who only shows a configuration). */
 	bool skip_secrets;
 	const struct config_overlay *overlay; /* lent; NULL = none */
+	/**
+	 * What is in force, for a reload: keys that take a restart (CONFIG_EFFECT_RESTART) keep the value
+	 * that they have there, with a warning, and all is checked with that. Lent; NULL = the files alone.
+	 */
+	const struct config *in_force;
 };
 
 /**

@@ -72,6 +72,8 @@ static const struct config_code_row CODES[] = {
 		    "server inside it is named. Set dns.servers."},
 	{"W-CFG-7", "With routes.ingress_filter: off every peer may send from any address, as a "
 		    "router may. Filter with nftables where that matters."},
+	{"W-CFG-8", "A reload changes a key that a running daemon cannot take over; it keeps the "
+		    "old value until it is restarted. systemctl restart vpnd@NAME."},
 };
 
 _Static_assert(sizeof(CODES) / sizeof(CODES[0]) == CONFIG_E_END - 1 + CONFIG_W_END - 1,

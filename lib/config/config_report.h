@@ -55,6 +55,7 @@ enum config_warning {
 	CONFIG_W_WEAK_CIPHER = 5,     /* a cipher that hides little or nothing */
 	CONFIG_W_NAMES = 6,	      /* nobody is left to ask for names */
 	CONFIG_W_NO_FILTER = 7,	      /* peers may send from any address */
+	CONFIG_W_HELD = 8,	      /* a changed value waits for a restart */
 	CONFIG_W_END,
 };
 

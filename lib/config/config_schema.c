@@ -180,7 +180,7 @@ static const struct config_row ROWS[] = {
 	BUILT("routes.metric", LONG, routes.metric, .min = 0, .max = UINT32_MAX_ROW, .def = "50",
 		.effects = CONFIG_EFFECT_ROUTES, .help = "metric of these routes"),
 	BUILT("routes.protocol", INT, routes.protocol, .min = 1, .max = 255, .def = "201",
-		.effects = CONFIG_EFFECT_ROUTES, .help = "protocol number that marks them as ours"),
+		.effects = CONFIG_EFFECT_RESTART, .help = "protocol number that marks them as ours"),
 	BUILT("routes.selection", ENUM, routes.selection, .words = "allowed_ips interface",
 		.def = "allowed_ips", .effects = CONFIG_EFFECT_RESTART,
 		.help = "interface: each peer has a device of its own, NAME-PEER, for any destination"),

@@ -653,6 +653,63 @@ void value_clear(const struct config_row *row, void *field)
 	}
 }
 
+static int assign_strings(
+	const struct config_row *row, const struct config_strings *from, struct config_strings *to)
+{
+	struct config_strings copy = {0};
+
+	for (size_t i = 0; i < from->count; i++) {
+		char *text = strdup(from->items[i]);
+		char **grown = text ? grow(copy.items, copy.count, sizeof(*grown)) : NULL;
+		if (!grown) {
+			free(text);
+			value_clear(row, &copy);
+			return -ENOMEM;
+		}
+		copy.items = grown;
+		copy.items[copy.count++] = text;
+	}
+	value_clear(row, to);
+	*to = copy;
+	return 0;
+}
+
+int value_assign(const struct config_row *row, const void *from, void *to)
+{
+	switch (row->type) {
+	case CONFIG_TYPE_STRINGS:
+		return assign_strings(row, from, to);
+	case CONFIG_TYPE_WORD:
+	case CONFIG_TYPE_STRING:
+	case CONFIG_TYPE_NAME:
+	case CONFIG_TYPE_DEVICE:
+	case CONFIG_TYPE_PATH:
+	case CONFIG_TYPE_KEY: {
+		const char *text = *(char *const *)from;
+		char *copy = text ? strdup(text) : NULL;
+		if (text && !copy)
+			return -ENOMEM;
+		value_clear(row, to);
+		*(char **)to = copy;
+		return 0;
+	}
+	case CONFIG_TYPE_INT:
+	case CONFIG_TYPE_LONG:
+	case CONFIG_TYPE_BOOL:
+	case CONFIG_TYPE_ENUM:
+	case CONFIG_TYPE_DURATION:
+	case CONFIG_TYPE_RATE:
+		value_copy(row, from, to);
+		return 0;
+	case CONFIG_TYPE_CIDRS:
+	case CONFIG_TYPE_PREFIXES:
+	case CONFIG_TYPE_LISTEN:
+	case CONFIG_TYPE_ENDPOINTS:
+		break;
+	}
+	return -EINVAL;
+}
+
 void value_copy(const struct config_row *row, const void *from, void *to)
 {
 	if (row->type == CONFIG_TYPE_BOOL)

@@ -44,6 +44,9 @@ int value_set_default(const struct config_row *row, void *field);
 /** Frees what a place holds, wipes it if it is secret, and zeroes it. */
 void value_clear(const struct config_row *row, void *field);
 
+/** Copies any value but for lists of addresses; what `to` held before is freed. @return 0 or -ENOMEM */
+int value_assign(const struct config_row *row, const void *from, void *to);
+
 /** Copies a value without lists or texts: for what peers inherit. */
 void value_copy(const struct config_row *row, const void *from, void *to);
 

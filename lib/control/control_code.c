@@ -153,8 +153,11 @@ static const struct control_code_row ROWS[] = {
 		    "or say which is to win: routes.on_clash."},
 	{"E-NET-10", "The kernel refused a policy rule of the full tunnel; the text says why. ip "
 		     "rule shows those that are there."},
-	{"E-NET-11", "The packet filter of the kill switch cannot be set. It takes the kernel's "
-		     "nf_tables: modprobe nf_tables."},
+	{"E-NET-11", "The packet filter of the full tunnel cannot be set or looked after. It takes "
+		     "the kernel's nf_tables: modprobe nf_tables."},
+	{"E-NET-12", "With a full tunnel a host whose devices are strict (rp_filter=1) drops what "
+		     "peers answer, unless the kernel can mark it: modprobe nft_socket. Or: "
+		     "sysctl net.ipv4.conf.all.rp_filter=2."},
 	{"E-NETNS-1", "The network namespace of interface.netns cannot be entered. It must be "
 		      "there (ip netns add NAME) before vpnd starts; a unit must grant "
 		      "CAP_SYS_ADMIN and RestrictNamespaces=net, see vpnd(8)."},

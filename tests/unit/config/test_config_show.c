@@ -315,3 +315,59 @@ Test(config_show, json_escapes)
 	free(text);
 	config_free(config);
 }
+
+/* ---- a reload --------------------------------------------------------------------------------------------------- */
+
+/* What takes a restart stays, with a warning, and what is checked is what will hold. */
+Test(reload, what_takes_a_restart_stays)
+{
+	static const char OLD[] = FIXTURE_HEAD
+		"interface: {name: kcp0, offload: false}\nhooks: {up: [/bin/true, x]}\n"
+		"identity: {name: office}\nroutes: {protocol: 99}\nlog: {level: warn}\n";
+	static const char NEW[] =
+		FIXTURE_HEAD "interface: {name: kcp5, offload: true}\nhooks: {down: [/bin/false]}\n"
+			     "identity: {name: other}\nlog: {level: debug}\n";
+	struct config *before = parse_good(OLD), *after = NULL;
+	struct config_report *report = calloc(1, sizeof(*report));
+	struct config_reader reader = *config_reader_no_secrets();
+	struct config_diff diff;
+
+	reader.in_force = before;
+	struct memory_files none = {0};
+	reader.ctx = &none;
+	reader.read_file = memory_read;
+	reader.list_files = memory_glob;
+	cr_assert_eq(config_parse_text("net.yaml", NEW, strlen(NEW), &reader, &after, report), 0,
+		"%s", report->errors[0].text);
+	cr_assert_str_eq(after->interface.name, "kcp0");
+	cr_assert_str_eq(after->name, "office");
+	cr_assert_not(after->interface.offload);
+	cr_assert_eq(after->routes.protocol, 99);
+	cr_assert_eq(after->hooks[CONFIG_HOOK_UP].count, 2u);
+	cr_assert_str_eq(after->hooks[CONFIG_HOOK_UP].items[1], "x");
+	cr_assert_eq(after->hooks[CONFIG_HOOK_DOWN].count, 0u);
+	size_t held = 0;
+	for (size_t i = 0; i < report->warning_count; i++)
+		held += strstr(report->warnings[i].text, "takes effect at the next restart") !=
+			NULL;
+	cr_assert_eq(held, 6u);
+	cr_assert_eq(config_diff(before, after, &diff), 0);
+	cr_assert_eq(diff.global_count, 1u);
+	cr_assert_eq(diff.effects, (unsigned)CONFIG_EFFECT_LOG);
+	config_diff_fini(&diff);
+	config_free(after);
+
+	/* A device in another namespace goes on being there: a full tunnel is refused until the restart. */
+	config_free(before);
+	before = parse_good(FIXTURE_HEAD "interface: {netns: inner}\n");
+	reader.in_force = before;
+	static const char FULL[] =
+		FIXTURE_HEAD "full_tunnel: {mode: route}\n"
+			     "peers: {a: {endpoints: [192.0.2.1:1], allowed_ips: [0.0.0.0/0]}}\n";
+	after = NULL;
+	cr_assert_neq(
+		config_parse_text("net.yaml", FULL, strlen(FULL), &reader, &after, report), 0);
+	cr_assert(strstr(report->errors[0].text, "interface.netns"), "%s", report->errors[0].text);
+	config_free(before);
+	free(report);
+}

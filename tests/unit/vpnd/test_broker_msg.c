@@ -127,7 +127,7 @@ Test(broker_msg, values_out_of_range_are_no_request)
 		uint32_t value;
 	} rows[] = {
 		{BROKER_LINK, 0, 2},
-		{BROKER_TUNNEL, 0, 2},
+		{BROKER_TUNNEL, 0, 3},
 		{BROKER_DNS, 0, 2},
 		{BROKER_HOOK, 0, CONFIG_HOOKS},
 		{BROKER_MTU, 0, 67},
@@ -183,13 +183,14 @@ Test(broker_msg, unknown_verbs_and_long_ipv4_addresses_are_no_request)
 
 Test(broker_msg, answers_come_back_and_end)
 {
-	struct broker_answer want = {.sequence = 9}, got;
+	struct broker_answer want = {.sequence = 9, .value = 77}, got;
 	uint8_t bytes[BROKER_ANSWER_BYTES];
 
 	(void)fault_set(&want.fault, -ENODEV, "E-NET-2", "hint", "text %d", 1);
 	broker_answer_write(&want, bytes);
 	cr_assert_eq(broker_answer_read(bytes, sizeof(bytes), &got), 0);
 	cr_assert_eq(got.sequence, 9);
+	cr_assert_eq(got.value, 77);
 	cr_assert_eq(got.fault.err, -ENODEV);
 	cr_assert_str_eq(got.fault.code, "E-NET-2");
 	cr_assert_str_eq(got.fault.text, "text 1");

@@ -413,6 +413,40 @@ Test(device, the_tunnel_comes_first)
 	}
 }
 
+/* Theirs comes later, as a lease that is renewed, and would decide: ours goes in front of it, and stays one. */
+Test(device, the_tunnel_stays_first)
+{
+	static const uint32_t METRICS[] = {0, 7, 50, 1000};
+	const struct kcpvpn_endpoint remote = {.family = 4, .address = {10, 1, 2, 3}};
+	struct netlink_path path;
+
+	for (size_t i = 0; i < 4; i++) {
+		struct bench b;
+		struct config *config = setup_clash(&b, "prefer_tunnel", 2000);
+		struct netlink_route theirs = {.ifindex = (int)if_nametoindex("lo"),
+			.table = NETLINK_TABLE_MAIN,
+			.metric = METRICS[i],
+			.protocol = 16,
+			.prefer = true};
+		cr_assert_eq(ip_prefix_parse("10.1.0.0/16", &theirs.destination), 0);
+		cr_assert_eq(device_up(&b.device, config, &b.fault), 0, "%s", b.fault.text);
+		cr_assert_eq(device_keep_in_front(&b.device, config), 0, "it is");
+		cr_assert_eq(netlink_route_add(b.netlink, &theirs, &b.fault), 0);
+		cr_assert_eq(netlink_path(b.netlink, &remote, 0, &path, &b.fault), 0);
+		cr_assert_eq(path.ifindex, theirs.ifindex, "metric %u", METRICS[i]);
+		cr_assert_eq(device_keep_in_front(&b.device, config), 1);
+		cr_assert_eq(netlink_path(b.netlink, &remote, 0, &path, &b.fault), 0);
+		cr_assert_eq(path.ifindex, b.device.tun.ifindex, "metric %u", METRICS[i]);
+		cr_assert_eq(device_keep_in_front(&b.device, config), 0);
+		cr_assert_eq(device_restore(&b.device, config), 0, "nothing is missing");
+		cr_assert_eq(device_down(&b.device, config, NULL), 0);
+		cr_assert_str_eq(routes(&b, 201), "", "there was one of ours");
+		cr_assert_str_eq(b.warnings, "");
+		teardown(&b, config);
+		config_free(config);
+	}
+}
+
 Test(device, what_somebody_took_away_is_put_back)
 {
 	struct config *config =

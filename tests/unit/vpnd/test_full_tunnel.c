@@ -60,13 +60,27 @@ static bool has(const struct found *found, const struct netlink_rule *rule)
 	return false;
 }
 
-/* Exactly what is planned stands there, as the kernel tells it. */
-static void expect_plan(struct netlink *netlink, const struct config *config, bool on)
+/* Where the network's rules begin: by the rule that ends its block. 0 = it has none */
+static uint32_t first_of(struct netlink *netlink, const struct config *config)
 {
+	struct found found = on_host(netlink);
+
+	for (size_t i = 0; i < found.count; i++) {
+		if (found.rules[i].action == NETLINK_RULE_NOP &&
+			found.rules[i].fwmark == config_tunnel_number(config))
+			return found.rules[i].priority - FULL_TUNNEL_AT_END;
+	}
+	return 0;
+}
+
+/* Exactly what is planned stands there, as the kernel tells it. Without a device there is no default route. */
+static void expect_plan(struct netlink *netlink, const struct config *config)
+{
+	static const bool NO_ROUTE[2] = {true, true};
 	static struct full_tunnel_plan plan;
 	struct found found = on_host(netlink);
 
-	full_tunnel_plan(config, on, &plan);
+	full_tunnel_plan(config, first_of(netlink, config), NO_ROUTE, &plan);
 	cr_assert_eq(found.count, plan.count);
 	for (size_t i = 0; i < plan.count; i++)
 		cr_assert(has(&found, &plan.rules[i]), "rule %zu", i);
@@ -82,6 +96,16 @@ static struct netlink *begin(void)
 	return netlink;
 }
 
+static void apply(
+	struct netlink *netlink, const struct config *config, bool on, size_t *ret_changed)
+{
+	struct full_tunnel tunnel = {.netlink = netlink};
+	struct fault fault = {0};
+
+	cr_assert_eq(
+		full_tunnel_apply(&tunnel, config, on, ret_changed, &fault), 0, "%s", fault.text);
+}
+
 Test(full_tunnel, rules_follow_the_configuration)
 {
 	static const char *const TEXTS[] = {
@@ -92,20 +116,17 @@ Test(full_tunnel, rules_follow_the_configuration)
 		"routes: {table: off}\n",
 	};
 	struct netlink *netlink = begin();
-	struct fault fault = {0};
 	size_t changed;
 
 	for (size_t from = 0; from < 5; from++) {
 		for (size_t to = 0; to < 5; to++) {
 			struct config *before = parse(TEXTS[from]), *after = parse(TEXTS[to]);
-			cr_assert_eq(full_tunnel_apply(netlink, before, true, NULL, &fault), 0,
-				"%s", fault.text);
-			expect_plan(netlink, before, true);
-			cr_assert_eq(full_tunnel_apply(netlink, after, true, &changed, &fault), 0,
-				"%s", fault.text);
+			apply(netlink, before, true, NULL);
+			expect_plan(netlink, before);
+			apply(netlink, after, true, &changed);
 			cr_assert(from == to ? changed == 0 : changed > 0, "%zu %zu", from, to);
-			expect_plan(netlink, after, true);
-			cr_assert_eq(full_tunnel_apply(netlink, after, false, NULL, &fault), 0);
+			expect_plan(netlink, after);
+			apply(netlink, after, false, NULL);
 			cr_assert_eq(on_host(netlink).count, 0);
 			config_free(before);
 			config_free(after);
@@ -121,14 +142,22 @@ Test(full_tunnel, others_rules_stay)
 	struct config *config = parse("full_tunnel: {mode: route}\n");
 	struct netlink_rule theirs = {.family = 4, .protocol = 201, .priority = 100, .table = 254};
 	struct fault fault = {0};
+	bool added;
 
-	cr_assert_eq(netlink_rule_add(netlink, &theirs, &fault), 0, "%s", fault.text);
-	cr_assert_eq(netlink_rule_add(netlink, &theirs, &fault), 0, "twice is fine");
-	cr_assert_eq(full_tunnel_apply(netlink, config, true, NULL, &fault), 0);
-	cr_assert_eq(full_tunnel_apply(netlink, config, false, NULL, &fault), 0);
+	cr_assert_eq(netlink_rule_add(netlink, &theirs, &added, &fault), 0, "%s", fault.text);
+	cr_assert(added);
+	cr_assert_eq(netlink_rule_add(netlink, &theirs, &added, &fault), 0, "twice is fine");
+	cr_assert_not(added);
+	apply(netlink, config, true, NULL);
+	struct netlink_rule among_ours = theirs;
+	among_ours.protocol = 4;
+	among_ours.priority = first_of(netlink, config) + FULL_TUNNEL_AT_LAN;
+	cr_assert_eq(netlink_rule_add(netlink, &among_ours, NULL, &fault), 0, "%s", fault.text);
+	apply(netlink, config, false, NULL);
 	struct found found = on_host(netlink);
 	cr_assert_eq(found.count, 1);
 	cr_assert(netlink_rule_equal(&found.rules[0], &theirs));
+	cr_assert_eq(netlink_rule_remove(netlink, &among_ours, &fault), 0);
 	cr_assert_eq(netlink_rule_remove(netlink, &theirs, &fault), 0);
 	cr_assert_eq(netlink_rule_remove(netlink, &theirs, &fault), 0, "twice is fine");
 	cr_assert_eq(on_host(netlink).count, 0);
@@ -144,18 +173,156 @@ Test(full_tunnel, one_that_was_taken_away_is_put_back)
 	struct fault fault = {0};
 	size_t changed, count;
 
-	cr_assert_eq(full_tunnel_apply(netlink, config, true, NULL, &fault), 0, "%s", fault.text);
+	apply(netlink, config, true, NULL);
+	uint32_t first = first_of(netlink, config);
 	count = on_host(netlink).count;
 	for (size_t i = 0; i < count; i++) {
 		struct netlink_rule rule = on_host(netlink).rules[i];
 		cr_assert_eq(netlink_rule_remove(netlink, &rule, &fault), 0, "%s", fault.text);
 		cr_assert_eq(on_host(netlink).count, count - 1);
-		cr_assert_eq(full_tunnel_apply(netlink, config, true, &changed, &fault), 0);
+		apply(netlink, config, true, &changed);
 		cr_assert_eq(changed, 1);
-		expect_plan(netlink, config, true);
+		cr_assert_eq(first_of(netlink, config), first, "the same block, whatever is gone");
+		expect_plan(netlink, config);
 	}
 	config_free(config);
 	netlink_free(netlink);
+}
+
+static struct config *named(const char *name, const char *more)
+{
+	char text[256];
+
+	(void)snprintf(text, sizeof(text), "identity: {name: %s}\n%s", name, more);
+	return parse(text);
+}
+
+/* Two networks that choose the same priorities leave each other's alone, with and without a full tunnel. */
+Test(full_tunnel, two_networks_share_no_block)
+{
+	static const char KILL[] = "full_tunnel: {mode: kill_switch, exempt: []}\n";
+	struct netlink *netlink = begin();
+	struct config *a = named("office", KILL), *b = NULL;
+	char name[16];
+	size_t changed = 1;
+
+	for (int i = 0; !b; i++) {
+		(void)snprintf(name, sizeof(name), "n%d", i);
+		b = named(name, KILL);
+		if (config_tunnel_number(b) % FULL_TUNNEL_BLOCKS ==
+			config_tunnel_number(a) % FULL_TUNNEL_BLOCKS)
+			break;
+		config_free(b);
+		b = NULL;
+	}
+	apply(netlink, a, true, NULL);
+	size_t of_a = on_host(netlink).count;
+	struct config *off = named(name, "routes: {table: off}\n");
+	apply(netlink, off, false, &changed);
+	cr_assert_eq(changed, 0, "a start without a full tunnel finds nothing of its own");
+	expect_plan(netlink, a);
+	apply(netlink, b, true, NULL);
+	cr_assert_eq(on_host(netlink).count, 2 * of_a);
+	cr_assert_neq(first_of(netlink, a), first_of(netlink, b));
+	apply(netlink, a, true, &changed);
+	cr_assert_eq(changed, 0);
+	apply(netlink, a, false, NULL);
+	expect_plan(netlink, b);
+	apply(netlink, b, false, NULL);
+	cr_assert_eq(on_host(netlink).count, 0);
+	config_free(a);
+	config_free(b);
+	config_free(off);
+	netlink_free(netlink);
+}
+
+/* An end in the block that is another's, come at the same time: the later one looks for another block. */
+Test(full_tunnel, a_block_that_somebody_ends_is_taken)
+{
+	struct netlink *netlink = begin();
+	struct config *config = parse("full_tunnel: {mode: route}\n");
+	uint32_t number = config_tunnel_number(config);
+	uint32_t first = FULL_TUNNEL_FIRST + number % FULL_TUNNEL_BLOCKS * FULL_TUNNEL_BLOCK;
+	struct netlink_rule end = {
+		.family = 4,
+		.protocol = 201,
+		.priority = first + FULL_TUNNEL_AT_END,
+		.fwmark = number ^ 1,
+		.action = NETLINK_RULE_NOP,
+	};
+	struct fault fault = {0};
+
+	cr_assert_eq(netlink_rule_add(netlink, &end, NULL, &fault), 0, "%s", fault.text);
+	apply(netlink, config, true, NULL);
+	cr_assert_neq(first_of(netlink, config), 0);
+	cr_assert_neq(first_of(netlink, config), first);
+	apply(netlink, config, false, NULL);
+	cr_assert_eq(on_host(netlink).count, 1);
+	config_free(config);
+	netlink_free(netlink);
+}
+
+static size_t all_rules(struct netlink *netlink)
+{
+	struct found found = {.count = 0};
+	struct fault fault = {0};
+	cr_assert_eq(netlink_rule_list(netlink, 0, see, &found, &fault), 0, "%s", fault.text);
+	return found.count;
+}
+
+/* routes.protocol was another number when they were put there: they are the same rules, and go by order. */
+Test(full_tunnel, rules_of_an_older_number_are_own)
+{
+	static const char KILL[] = "full_tunnel: {mode: kill_switch, exempt: []}\n";
+	struct netlink *netlink = begin();
+	size_t before = all_rules(netlink), changed;
+	struct config *old = parse(KILL);
+	struct config *new = parse("full_tunnel: {mode: kill_switch, exempt: []}\n"
+				   "routes: {protocol: 202}\n");
+	struct config *off = parse("routes: {protocol: 203, table: off}\n");
+
+	apply(netlink, old, true, NULL);
+	size_t count = all_rules(netlink);
+	apply(netlink, new, true, &changed);
+	cr_assert_eq(changed, 0);
+	cr_assert_eq(all_rules(netlink), count);
+	apply(netlink, off, false, NULL);
+	cr_assert_eq(all_rules(netlink), before);
+	config_free(old);
+	config_free(new);
+	config_free(off);
+	netlink_free(netlink);
+}
+
+Test(full_tunnel, aggregates)
+{
+	static const struct {
+		const char *in, *out;
+	} ROWS[] = {
+		{"10.0.0.0/24", "10.0.0.0/24"},
+		{"10.0.1.0/24 10.0.0.0/24", "10.0.0.0/23"},
+		{"10.0.1.0/24 10.0.2.0/24", "10.0.1.0/24 10.0.2.0/24"},
+		{"10.0.0.0/8 10.1.2.3/32 10.0.0.0/8", "10.0.0.0/8"},
+		{"10.0.0.0/26 10.0.0.64/26 10.0.0.128/25 10.0.1.0/24", "10.0.0.0/23"},
+		{"fd00::/65 fd00::8000:0:0:0/65 10.0.0.0/24 fd00::/64", "10.0.0.0/24 fd00::/64"},
+		{"0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1", "0.0.0.0/0 ::/0"},
+		{"", ""},
+	};
+
+	for (size_t i = 0; i < sizeof(ROWS) / sizeof(ROWS[0]); i++) {
+		struct ip_prefix list[8];
+		size_t count = 0;
+		char copy[128], text[IP_PREFIX_TEXT_BYTES], got[256] = "";
+		(void)snprintf(copy, sizeof(copy), "%s", ROWS[i].in);
+		for (char *at = strtok(copy, " "); at; at = strtok(NULL, " "))
+			cr_assert_eq(ip_prefix_parse(at, &list[count++]), 0);
+		count = full_tunnel_aggregate(list, count);
+		for (size_t k = 0; k < count; k++) {
+			(void)strcat(got, k ? " " : "");
+			(void)strcat(got, ip_prefix_format(&list[k], text));
+		}
+		cr_assert_str_eq(got, ROWS[i].out, "row %zu: %s", i, got);
+	}
 }
 
 Test(full_tunnel, numbers_belong_to_the_name)

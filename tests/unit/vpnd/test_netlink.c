@@ -3,6 +3,7 @@
 #include "vpnd/loop.h"
 #include "vpnd/netlink.h"
 #include "vpnd/netlink_monitor.h"
+#include "vpnd/netlink_rule.h"
 #include "vpnd/tun.h"
 
 #include <criterion/criterion.h>
@@ -273,7 +274,7 @@ Test(netlink, monitor_tells_of_others_and_not_of_own)
 	struct notices seen = {0};
 
 	setup(&b);
-	const struct netlink_own own = {b.tun.ifindex, NETLINK_PROTOCOL};
+	const struct netlink_own own = {.ifindex = b.tun.ifindex, .protocol = NETLINK_PROTOCOL};
 	cr_assert_eq(tun_open(&other, &options, &b.fault), 0);
 	cr_assert_eq(loop_new(&loop), 0);
 	cr_assert_eq(netlink_monitor_new(
@@ -334,6 +335,59 @@ Test(netlink, monitor_tells_of_others_and_not_of_own)
 	cr_assert(seen.changes > 3);
 	netlink_monitor_free(monitor);
 	netlink_monitor_free(NULL);
+	loop_free(loop);
+	teardown(&b);
+}
+
+static bool owns_other(void *ctx, int ifindex)
+{
+	(void)ctx;
+	return ifindex == (int)if_nametoindex("tn1");
+}
+
+/* Devices of peers are own ones: their carrier is no news, their addresses and rules in our place are missed. */
+Test(netlink, monitor_knows_all_that_is_own)
+{
+	struct loop *loop = NULL;
+	struct netlink_monitor *monitor = NULL;
+	struct tun other = {.fd = -1};
+	struct tun_options options = {.name = "tn1"};
+	struct bench b;
+	struct notices seen = {0};
+	struct netlink_rule rule = {
+		.family = 4, .protocol = 99, .priority = 31005, .table = NETLINK_TABLE_MAIN};
+
+	setup(&b);
+	const struct netlink_own own = {.ifindex = b.tun.ifindex,
+		.protocol = NETLINK_PROTOCOL,
+		.rule_first = 31000,
+		.rule_end = 31010,
+		.owns = owns_other};
+	cr_assert_eq(tun_open(&other, &options, &b.fault), 0);
+	cr_assert_eq(loop_new(&loop), 0);
+	cr_assert_eq(netlink_monitor_new(
+			     loop, &own, count_change, count_loss, &seen, &monitor, &b.fault),
+		0, "%s", b.fault.text);
+	cr_assert_eq(netlink_link_set_up(b.netlink, other.ifindex, true, &b.fault), 0);
+	cr_assert_eq(tun_set_carrier(&other, false), 0);
+	cr_assert_eq(tun_set_carrier(&other, true), 0);
+	struct ip_prefix address = prefix_of("10.10.0.1/24");
+	cr_assert_eq(netlink_address_add(b.netlink, other.ifindex, &address, &b.fault), 0);
+	(void)loop_turn(loop, false);
+	cr_assert_eq(seen.changes, 0);
+	cr_assert_eq(seen.losses, 0);
+	cr_assert_eq(netlink_address_remove(b.netlink, other.ifindex, &address, &b.fault), 0);
+	(void)loop_turn(loop, false);
+	cr_assert_eq(seen.losses, 1);
+	for (rule.priority = 31009; rule.priority <= 31010; rule.priority++) {
+		cr_assert_eq(netlink_rule_add(b.netlink, &rule, NULL, &b.fault), 0);
+		cr_assert_eq(netlink_rule_remove(b.netlink, &rule, &b.fault), 0);
+		(void)loop_turn(loop, false);
+		cr_assert_eq(seen.losses, 2, "%u", rule.priority);
+	}
+	cr_assert_eq(seen.changes, 0);
+	netlink_monitor_free(monitor);
+	tun_close(&other);
 	loop_free(loop);
 	teardown(&b);
 }
