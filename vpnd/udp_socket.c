@@ -13,7 +13,8 @@
  * the call is repeated. sendmmsg() stops in front of the datagram it failed at: the error is counted, the datagram
  * left out, the rest goes on. Every repetition either drops a datagram or uses up a bounded number of attempts.
  *
- * Runs (udp_offload.h). Datagrams that follow each other to one place are one message with UDP_SEGMENT. If it is
+ * Runs (udp_offload.h). Datagrams that follow each other to one place are one message with UDP_SEGMENT, and one piece of it as
+ * far as they stand back to back in memory: each piece costs the kernel a call. If it is
  * refused, its datagrams go again one by one, so that each has its own fate and a size that does not fit is known by
  * name. If then all of them go, it was the run that was refused (a route through IPsec, a device that cannot count
  * checksums): the next UDP_ALONE_RUNS go one by one at once, and then it is tried again, since routes change.
@@ -82,6 +83,7 @@ struct udp_batch {
 	struct kcpvpn_datagram received[KCPVPN_BATCH_MAX];
 	struct mmsghdr messages[KCPVPN_BATCH_MAX];
 	struct iovec pieces[KCPVPN_BATCH_MAX];
+	size_t runs_of[KCPVPN_BATCH_MAX]; /* datagrams in each message that is sent */
 	struct sockaddr_storage names[KCPVPN_BATCH_MAX];
 	union control controls[KCPVPN_BATCH_MAX];
 };
@@ -683,6 +685,21 @@ static size_t control_without_local(struct msghdr *message)
 	return bytes;
 }
 
+/* The memory of datagrams, in as few pieces as it is. @return  how many */
+static size_t gather(struct iovec *pieces, const struct kcpvpn_datagram *datagrams, size_t count)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct iovec *last = &pieces[n > 0 ? n - 1 : 0];
+		if (n > 0 && (uint8_t *)last->iov_base + last->iov_len == datagrams[i].data)
+			last->iov_len += datagrams[i].len;
+		else
+			pieces[n++] = (struct iovec){datagrams[i].data, datagrams[i].len};
+	}
+	return n;
+}
+
 /* Makes message `m` of the `run` datagrams from `first` on. */
 static void prepare_message(struct udp_socket *socket, size_t m,
 	const struct kcpvpn_datagram *datagrams, size_t first, size_t run)
@@ -693,9 +710,11 @@ static void prepare_message(struct udp_socket *socket, size_t m,
 	const struct kcpvpn_datagram *datagram = &datagrams[first];
 	size_t used = 0;
 
-	for (size_t i = first; i < first + run; i++)
-		batch->pieces[i] = (struct iovec){datagrams[i].data, datagrams[i].len};
-	*message = (struct msghdr){.msg_iov = &batch->pieces[first], .msg_iovlen = run};
+	batch->runs_of[m] = run;
+	*message = (struct msghdr){
+		.msg_iov = &batch->pieces[first],
+		.msg_iovlen = gather(&batch->pieces[first], datagrams + first, run),
+	};
 	if (run > 1)
 		used = udp_offload_write(&control->align, datagram->len);
 	used += write_tos(datagram,
@@ -746,10 +765,12 @@ static bool maybe_pending(enum udp_error error)
 	       error == UDP_ERROR_TOO_BIG;
 }
 
-static void count_sent(struct udp_socket *socket, const struct msghdr *message)
+static void count_sent(struct udp_socket *socket, size_t m)
 {
+	const struct msghdr *message = &socket->batch->messages[m].msg_hdr;
+
 	socket->counters.tx_messages++;
-	socket->counters.tx_datagrams += message->msg_iovlen;
+	socket->counters.tx_datagrams += socket->batch->runs_of[m];
 	for (size_t i = 0; i < message->msg_iovlen; i++)
 		socket->counters.tx_bytes += message->msg_iov[i].iov_len;
 }
@@ -758,9 +779,9 @@ static void count_sent(struct udp_socket *socket, const struct msghdr *message)
  * Another attempt at a message that was refused is worth it: without the own address, or because it may be an earlier
  * one that was refused.
  */
-static bool try_again(
-	struct udp_socket *socket, struct msghdr *message, enum udp_error error, int *attempts)
+static bool try_again(struct udp_socket *socket, size_t m, enum udp_error error, int *attempts)
 {
+	struct msghdr *message = &socket->batch->messages[m].msg_hdr;
 	size_t bare = control_without_local(message);
 
 	if (maybe_gone(error) && message->msg_controllen > bare) {
@@ -790,13 +811,12 @@ static size_t send_prepared(struct udp_socket *socket, const struct kcpvpn_datag
 	bool repeated = false; /* message `m` was tried before */
 
 	while (m < messages) {
-		struct msghdr *message = &batch->messages[m].msg_hdr;
 		int sent = sendmmsg(
 			socket->fd, &batch->messages[m], (unsigned)(messages - m), MSG_DONTWAIT);
 		if (sent > 0) {
 			for (size_t end = m + (size_t)sent; m < end; m++) {
-				count_sent(socket, &batch->messages[m].msg_hdr);
-				done += batch->messages[m].msg_hdr.msg_iovlen;
+				count_sent(socket, m);
+				done += batch->runs_of[m];
 			}
 			repeated = false;
 			continue;
@@ -808,11 +828,11 @@ static size_t send_prepared(struct udp_socket *socket, const struct kcpvpn_datag
 			socket->counters.tx_errors[error] += count - done;
 			return count;
 		}
-		if (!repeated && try_again(socket, message, error, attempts)) {
+		if (!repeated && try_again(socket, m, error, attempts)) {
 			repeated = true;
 			continue;
 		}
-		if (message->msg_iovlen > 1) {
+		if (batch->runs_of[m] > 1) {
 			*ret_error = error;
 			return done;
 		}

@@ -164,12 +164,16 @@ uint16_t native_features(const struct kcpvpn_native *native)
 	return (uint16_t)(NATIVE_FEATURES | super);
 }
 
+uint16_t native_features_allowed(const struct kcpvpn_peer *peer)
+{
+	return (uint16_t)(native_features(peer->native) &
+			  ~(peer->config.ecn ? 0u : NATIVE_FEATURE_ECN));
+}
+
 uint16_t native_features_offered(const struct kcpvpn_peer *peer)
 {
-	unsigned without = (peer->config.persistent ? 0u : NATIVE_FEATURE_QUIET) |
-			   (peer->config.ecn ? 0u : NATIVE_FEATURE_ECN);
-
-	return (uint16_t)(native_features(peer->native) & ~without);
+	return (uint16_t)(native_features_allowed(peer) &
+			  ~(peer->config.persistent ? 0u : NATIVE_FEATURE_QUIET));
 }
 
 void native_peer_params(struct kcpvpn_peer *peer, struct native_params *ret_params)

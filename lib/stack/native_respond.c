@@ -258,7 +258,7 @@ static void answer(struct kcpvpn_peer *peer, const struct native_shake *shake,
 	native_index_add(&native->indices, &session->index, NATIVE_INDEX_SESSION, &native->random);
 	native_peer_params(peer, &own);
 	own.sender_index = session->index.number;
-	own.features &= params->features;
+	own.features = params->features & native_features_allowed(peer);
 	native_params_write(&own, NATIVE_PARAMS_RESP, bytes);
 	if (handshake_resp_write(&native->secrets->responder, peer->keys, bytes, &native->random,
 		    datagram, &native->secrets->keys) != HANDSHAKE_OK) {

@@ -337,6 +337,9 @@ void native_call_cancel(struct kcpvpn_peer *peer);
 /** Features that this node offers: a bit set of enum native_feature. */
 uint16_t native_features(const struct kcpvpn_native *native);
 
+/** Features that an answer to this peer may choose. */
+uint16_t native_features_allowed(const struct kcpvpn_peer *peer);
+
 /** Features that a call of this peer offers: QUIET only where the peer is to be reached at all times. */
 uint16_t native_features_offered(const struct kcpvpn_peer *peer);
 

@@ -1,8 +1,10 @@
 /*
- * Slots are filled in order, sealed by one call and sent in runs that leave by the same port. Handshake datagrams stand in the
+ * Datagrams are written in order, sealed by one call and sent in runs that leave by the same port. Handshake datagrams stand in the
  * same row, unsealed, so that what was decided first leaves first.
  *
- * A slot has the header's room in front of its payload and the tag's behind it, and payloads begin on a cache line.
+ * Datagrams of one length stand back to back: the kernel takes a run of them as one piece of memory, which costs it a tenth of a
+ * microsecond less for each than so many pieces. A run begins with its first payload on a cache line; those of full
+ * datagrams over IPv4 then all do.
  *
  * Keys are borrowed until the row is sent. Whoever wipes one says so before (native_tx_key_goes()), so what was sealed with it
  * in mind is sealed while it still stands.
@@ -18,31 +20,44 @@
 #include <string.h>
 
 _Static_assert(
-	(int)NATIVE_TX_PAYLOAD_AT >= (int)SEAL_HEAD_BYTES, "the header stands before the payload");
+	(int)NATIVE_TX_ALIGN_BYTES >= (int)SEAL_HEAD_BYTES, "the header stands before the payload");
 _Static_assert((int)NATIVE_TX_DATAGRAMS <= (int)KCPVPN_BATCH_MAX, "one call of the port");
+
+static size_t aligned(size_t at)
+{
+	return (at + NATIVE_TX_ALIGN_BYTES - 1) / NATIVE_TX_ALIGN_BYTES * NATIVE_TX_ALIGN_BYTES;
+}
 
 int native_tx_init(struct native_tx *tx, size_t datagram_max_bytes)
 {
+	size_t most = NATIVE_TX_ALIGN_BYTES + datagram_max_bytes;
+
 	*tx = (struct native_tx){0};
 	tx->payload_max_bytes = datagram_max_bytes - SEAL_OVERHEAD_BYTES;
-	tx->slot_bytes =
-		(NATIVE_TX_PAYLOAD_AT + tx->payload_max_bytes + SEAL_TAIL_BYTES + 63) / 64 * 64;
-	tx->slots = aligned_alloc(64, tx->slot_bytes * NATIVE_TX_DATAGRAMS);
-	return tx->slots ? 0 : -ENOMEM;
+	tx->bytes = aligned_alloc(NATIVE_TX_ALIGN_BYTES, aligned(most) * NATIVE_TX_DATAGRAMS);
+	return tx->bytes ? 0 : -ENOMEM;
 }
 
 void native_tx_fini(struct native_tx *tx)
 {
-	free(tx->slots);
-	tx->slots = NULL;
+	free(tx->bytes);
+	tx->bytes = NULL;
 	tx->count = 0;
+}
+
+/* Where the payload of the next datagram goes. */
+static uint8_t *next_payload(const struct native_tx *tx)
+{
+	size_t at = tx->end + SEAL_HEAD_BYTES;
+
+	return tx->bytes + (tx->count == 0 || tx->run_ended ? aligned(at) : at);
 }
 
 uint8_t *native_tx_payload(struct native_tx *tx)
 {
 	if (tx->count == NATIVE_TX_DATAGRAMS)
 		native_tx_send(tx);
-	return tx->slots + tx->count * tx->slot_bytes + NATIVE_TX_PAYLOAD_AT;
+	return next_payload(tx);
 }
 
 static void add(struct native_tx *tx, const struct seal_item *item, const struct native_address *to)
@@ -51,11 +66,18 @@ static void add(struct native_tx *tx, const struct seal_item *item, const struct
 
 	assert(i < NATIVE_TX_DATAGRAMS && to->port && item->len <= tx->payload_max_bytes);
 	tx->items[i] = *item;
-	tx->items[i].payload = tx->slots + i * tx->slot_bytes + NATIVE_TX_PAYLOAD_AT;
+	tx->items[i].payload = next_payload(tx);
 	tx->ports[i] = to->port;
 	tx->datagrams[i] =
 		(struct kcpvpn_datagram){.remote = to->remote, .local = to->local, .tos = tx->tos};
 	tx->tos = 0;
+	if (i == 0 || tx->run_ended) {
+		tx->run_len = item->len;
+		tx->run_ended = false;
+	} else {
+		tx->run_ended = item->len != tx->run_len;
+	}
+	tx->end = (size_t)(tx->items[i].payload - tx->bytes) + item->len + SEAL_TAIL_BYTES;
 	tx->count++;
 }
 
@@ -131,6 +153,7 @@ void native_tx_send(struct native_tx *tx)
 		from = to;
 	}
 	tx->count = 0;
+	tx->end = 0;
 	(void)stage_enter(tx->stages, before);
 }
 

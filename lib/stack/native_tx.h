@@ -8,6 +8,7 @@
 #include "crypto/seal.h"
 #include "kcpvpn/udp_port.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,13 +19,16 @@ enum {
 	/* A super-packet of 64 KB and what goes beside it: the kernel takes its datagrams as two runs. With half as many, runs are
 	 * cut in the middle, which costs more than it brings that the other end may begin earlier. */
 	NATIVE_TX_DATAGRAMS = 64,
-	NATIVE_TX_PAYLOAD_AT = 64, /* payloads begin on a cache line, the header before it */
+	NATIVE_TX_ALIGN_BYTES =
+		64, /* the first payload of a run begins on a cache line, the header before it */
 };
 
 struct native_tx {
-	uint8_t *slots;
-	size_t slot_bytes;
-	size_t payload_max_bytes;		     /* of a datagram, header and tag not counted */
+	uint8_t *bytes;		  /* of all datagrams */
+	size_t payload_max_bytes; /* of a datagram, header and tag not counted */
+	size_t end;		  /* behind the last datagram */
+	size_t run_len; /* plaintext of each datagram since the last that was of another length */
+	bool run_ended; /* by one that was */
 	struct seal_item items[NATIVE_TX_DATAGRAMS]; /* key NULL: goes as it is */
 	struct kcpvpn_datagram datagrams[NATIVE_TX_DATAGRAMS];
 	const struct kcpvpn_udp_port *ports[NATIVE_TX_DATAGRAMS];

@@ -21,6 +21,7 @@ static struct {
 	size_t calls;
 	uint8_t bytes[256][64]; /* beginnings, in the order in which they left */
 	size_t lens[256];
+	const uint8_t *at[256];
 	size_t datagrams;
 } out;
 
@@ -34,6 +35,7 @@ static void take(void *ctx, const struct kcpvpn_datagram *batch, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		size_t n = batch[i].len < 64 ? batch[i].len : 64;
 		memcpy(out.bytes[out.datagrams], batch[i].data, n);
+		out.at[out.datagrams] = batch[i].data;
 		out.lens[out.datagrams++] = batch[i].len;
 		cr_assert_eq(batch[i].remote.port, 1000 + sink->name);
 	}
@@ -107,6 +109,44 @@ Test(native_tx, a_full_row_leaves_by_itself)
 	cr_assert_eq(out.datagrams, NATIVE_TX_DATAGRAMS);
 	native_tx_send(&tx);
 	cr_assert_eq(out.datagrams, NATIVE_TX_DATAGRAMS + 1);
+	native_tx_fini(&tx);
+}
+
+/* Runs of one length, with a shorter one at the end, are one piece of memory, and begin where the cipher likes it. */
+Test(native_tx, runs_stand_back_to_back)
+{
+	static const size_t LENS[] = {1440, 1440, 1440, 300, 1440, 1440, 1000, 1000, 1440, 0, 0, 7};
+	static const bool JOINED[] = {
+		false, true, true, true, false, true, true, false, true, false, true, true};
+	struct native_tx tx;
+
+	begin(&tx);
+	for (int round = 0; round < 2; round++) {
+		out.datagrams = 0;
+		for (size_t i = 0; i < sizeof(LENS) / sizeof(LENS[0]); i++)
+			add(&tx, &a, LENS[i]);
+		native_tx_send(&tx);
+		for (size_t i = 0; i < sizeof(LENS) / sizeof(LENS[0]); i++) {
+			cr_assert_eq(out.lens[i], LENS[i] + 32);
+			if (JOINED[i])
+				cr_assert_eq(out.at[i], out.at[i - 1] + out.lens[i - 1], "%zu", i);
+			else
+				cr_assert_eq(((uintptr_t)out.at[i] + 16) % 64, 0, "%zu", i);
+		}
+	}
+	native_tx_fini(&tx);
+}
+
+/* The longest that there are, each a run of its own: all have room. */
+Test(native_tx, a_full_row_has_room)
+{
+	struct native_tx tx;
+
+	begin(&tx);
+	for (size_t i = 0; i < NATIVE_TX_DATAGRAMS; i++)
+		add(&tx, &a, 1440 - i / 2 % 2);
+	native_tx_send(&tx);
+	cr_assert_eq(out.datagrams, NATIVE_TX_DATAGRAMS);
 	native_tx_fini(&tx);
 }
 
