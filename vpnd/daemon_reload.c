@@ -217,7 +217,6 @@ static void change_host(struct daemon *daemon, const struct config *before,
 static int apply(struct daemon *daemon, struct config *after, const struct config_diff *diff,
 	struct control_reload *result, struct control_error *err)
 {
-	struct config *before = daemon->config;
 	struct fault fault = {0};
 	int error = diff->effects & CONFIG_EFFECT_SESSIONS
 			    ? replace_wire(daemon, after, &fault)
@@ -229,6 +228,13 @@ static int apply(struct daemon *daemon, struct config *after, const struct confi
 	}
 	daemon->config = after;
 	apply_peers(daemon, after, diff, result);
+	return 0;
+}
+
+/* What workers do not see: they go on meanwhile, since the helper may take its time. */
+static void apply_to_host(struct daemon *daemon, const struct config *before,
+	const struct config *after, const struct config_diff *diff, struct control_reload *result)
+{
 	change_host(daemon, before, after, result);
 	if (before->interface.mtu_bytes != after->interface.mtu_bytes)
 		daemon_mtu_begin(daemon);
@@ -239,7 +245,6 @@ static int apply(struct daemon *daemon, struct config *after, const struct confi
 		control_server_set_admin_group(daemon->control, after->control.admin_group) < 0)
 		(void)control_strings_add(
 			&result->warnings, "out of memory: control.admin_group stays as it was");
-	return 0;
 }
 
 /* @fd  the record of what the helper read */
@@ -276,6 +281,8 @@ static int take_over(struct daemon *daemon, int fd, bool dry_run, struct control
 		workers_stop(daemon->workers);
 		error = apply(daemon, after, &diff, result, err);
 		workers_go(daemon->workers);
+		if (error == 0)
+			apply_to_host(daemon, before, after, &diff, result);
 	}
 	if (error == 0 && !dry_run) {
 		runtime_peers_leave_to_files(&daemon->peers_next, after);

@@ -11,6 +11,7 @@
 
 #include "config/config.h"
 #include "core/rand.h"
+#include "vpnd/cpu_quota.h"
 #include "vpnd/fault.h"
 #include "vpnd/peer.h"
 #include "vpnd/worker.h"
@@ -42,6 +43,9 @@ unsigned workers_wanted(int queues)
 	if (sched_getaffinity(0, sizeof(cores), &cores) < 0)
 		return 1;
 	int count = CPU_COUNT(&cores);
+	unsigned quota = cpu_quota_cores(CPU_QUOTA_PROC, CPU_QUOTA_MOUNT);
+	if (quota > 0 && quota < (unsigned)count)
+		count = (int)quota;
 	if (count <= CORES_SMALL)
 		return 1;
 	return count < KCPVPN_SHARDS_MAX ? (unsigned)count : KCPVPN_SHARDS_MAX;

@@ -1,4 +1,4 @@
-/* The rings with both sides in one thread, against a list; two threads are in tests/threads. */
+/* The rings with both sides in one thread, against a list; two threads are in tests/unit/workers. */
 #include "vpnd/shard_ring.h"
 
 #include <criterion/criterion.h>
