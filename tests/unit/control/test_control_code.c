@@ -25,13 +25,14 @@ static void note(const char *code, size_t len)
 	memcpy(found[found_count++], code, len);
 }
 
-/* "E-NET-4" with its quotation marks. */
+/* "E-NET-4" with its quotation marks, or at the beginning of what is logged. */
 static void scan_text(const char *text)
 {
 	for (const char *at = text; (at = strstr(at, "\"E-")) != NULL; at++) {
 		size_t letters = strspn(at + 3, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
 		size_t digits = at[3 + letters] == '-' ? strspn(at + 4 + letters, "0123456789") : 0;
-		if (letters && digits && at[4 + letters + digits] == '"')
+		char next = at[4 + letters + digits];
+		if (letters && digits && (next == '"' || next == ' '))
 			note(at + 1, 3 + letters + digits);
 	}
 }
