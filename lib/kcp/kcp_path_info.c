@@ -96,9 +96,10 @@ void kcp_path_resume(struct kcp_path *path, const struct kcp_lt_memory *memory, 
 	kcp_budget_hint_rtt(&path->budget, path->sent.srtt_us);
 }
 
-uint32_t kcp_path_lost_row(const struct kcp_path *path)
+uint64_t kcp_path_carried(const struct kcp_path *path, uint32_t *ret_lost_row)
 {
-	return path->lost_row;
+	*ret_lost_row = path->lost_row;
+	return path->carried;
 }
 
 int64_t kcp_path_srtt_us(const struct kcp_path *path)
