@@ -218,7 +218,7 @@ void kcp_go_dial_event(struct wire_peer *p, unsigned events)
 		log_info(p->wire->log, "peer %s: up at %s", p->peer->name,
 			kcpvpn_endpoint_format(&p->remote, text));
 	}
-	if (events & KCPVPN_EVENT_READABLE)
+	if (events & (KCPVPN_EVENT_READABLE | KCPVPN_EVENT_OOB))
 		kcp_go_receive(p, p->dialled);
 	if (events & KCPVPN_EVENT_CLOSED) {
 		if (p->alive)

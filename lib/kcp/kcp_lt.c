@@ -101,11 +101,6 @@ void kcp_lt_set_shards(struct kcp_lt *lt, uint32_t shards)
 	lt->shards = shards < 1 ? 1 : shards > KCP_LT_SHARDS_MAX ? KCP_LT_SHARDS_MAX : shards;
 }
 
-void kcp_lt_set_cap(struct kcp_lt *lt, uint64_t bytes_per_s)
-{
-	lt->cap = bytes_per_s;
-}
-
 /* What is known of the way goes, not who shares it, nor what was ordered. */
 static void forget(struct kcp_lt *lt)
 {
@@ -114,7 +109,7 @@ static void forget(struct kcp_lt *lt)
 
 	kcp_lt_init(lt);
 	kcp_lt_set_shards(lt, shards);
-	kcp_lt_set_cap(lt, cap);
+	lt->cap = cap;
 }
 
 void kcp_lt_hint_rtt(struct kcp_lt *lt, int64_t rtt_us)
@@ -139,6 +134,17 @@ static void begin_anew(struct kcp_lt *lt, uint64_t guess, struct mono now)
 	lt->deep = false;
 	kcp_lt_rivals_forget(lt);
 	kcp_lt_enter(lt, KCP_LT_STARTUP, now);
+}
+
+void kcp_lt_set_cap(struct kcp_lt *lt, uint64_t bytes_per_s)
+{
+	bool was_held = lt->bw > lt->cap - lt->cap / 4;
+	bool is_free = bytes_per_s / 2 >= lt->cap;
+
+	/* What was measured is the cap's. */
+	if (was_held && is_free)
+		begin_anew(lt, kcp_lt_rate_now(lt), lt->sent_at);
+	lt->cap = bytes_per_s;
 }
 
 void kcp_lt_save(const struct kcp_lt *lt, struct kcp_lt_memory *ret_memory, struct mono now)

@@ -402,8 +402,8 @@ uint32_t kcp_path_in_flight(
 	const struct kcp_path *path); /* datagrams that may still be acknowledged */
 uint32_t kcp_path_loss_ppm(
 	const struct kcp_path *path); /* of datagrams sent, EWMA 1/256; rebuilt = lost */
-uint32_t kcp_path_lost_row(const struct kcp_path
-		*path); /* datagrams with items that were lost since one was acknowledged */
+/** Of datagrams with items that are resent: how many were acknowledged. @ret_lost_row  lost since the last of them was */
+uint64_t kcp_path_carried(const struct kcp_path *path, uint32_t *ret_lost_row);
 uint64_t kcp_path_grant_bytes(const struct kcp_path *path);   /* of the peer: what may be charged */
 uint64_t kcp_path_charged_bytes(const struct kcp_path *path); /* of it */
 uint64_t kcp_path_grant_told_bytes(const struct kcp_path *path); /* what this side tells now */

@@ -101,9 +101,10 @@ uint32_t kcp_path_tx_slots(const struct kcp_path *path)
 	return path->tx_slots;
 }
 
-uint32_t kcp_path_lost_row(const struct kcp_path *path)
+uint64_t kcp_path_carried(const struct kcp_path *path, uint32_t *ret_lost_row)
 {
-	return path->lost_row;
+	*ret_lost_row = path->lost_row;
+	return path->carried;
 }
 
 int64_t kcp_path_srtt_us(const struct kcp_path *path)

@@ -142,8 +142,10 @@ static void on_acked(void *ctx, uint64_t pn, struct kcp_sent_record *record)
 	struct kcp_path *path = moment->path;
 
 	path->stats.acked_datagrams++;
-	if (record->ref_count > 0)
+	if (record->ref_count > 0) {
 		path->lost_row = 0;
+		path->carried++;
+	}
 	tell_fate(path, pn, record, false);
 	if (record->flags & KCP_SENT_LOST)
 		path->stats.late_acks++;

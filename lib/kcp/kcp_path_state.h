@@ -55,6 +55,7 @@ struct kcp_path {
 	uint64_t rate_max_bps; /* 0 = none */
 	uint8_t mark;	       /* of what is given now */
 	uint32_t lost_row;     /* datagrams with items lost since one was acknowledged */
+	uint64_t carried;      /* those that were acknowledged */
 	struct kcp_budget budget;
 	struct kcp_table lanes; /* struct kcp_lane */
 	struct kcp_dgram_out dgrams;

@@ -29,7 +29,7 @@ enum {
 /** Of a path, as of now. All but the first only grow. */
 struct ecn_path_news {
 	uint32_t lost_row; /* datagrams with data that were lost since one was acknowledged */
-	uint64_t acked;	   /* datagrams */
+	uint64_t acked;	   /* datagrams with data */
 	uint64_t marked;   /* that the other side saw marked */
 };
 

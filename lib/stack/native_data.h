@@ -197,7 +197,7 @@ bool native_output_possible(struct kcpvpn_peer *peer, struct mono now);
  * TOS of a datagram to the peer.
  *
  * @mark   DSCP of what it holds
- * @data   it holds inner packets, or repairs of such: only these are marked as ECN-capable, so that what tells of losses gets
+ * @data   it holds inner packets that are sent again if lost, or repairs of such: only these are marked as ECN-capable, so that what tells of losses gets
  *         through wherever those do not
  */
 uint8_t native_output_tos(struct kcpvpn_peer *peer, unsigned mark, bool data);

@@ -96,12 +96,8 @@ uint8_t native_output_tos(struct kcpvpn_peer *peer, unsigned mark, bool data)
 	if (!data || !peer->config.ecn || !state->path ||
 		!(peer->hs.limits.features & NATIVE_FEATURE_ECN))
 		return (uint8_t)tos;
-	const struct kcp_path_stats *stats = kcp_path_stats(state->path);
-	const struct ecn_path_news news = {
-		.lost_row = kcp_path_lost_row(state->path),
-		.acked = stats->acked_datagrams,
-		.marked = stats->ce_reported,
-	};
+	struct ecn_path_news news = {.marked = kcp_path_stats(state->path)->ce_reported};
+	news.acked = kcp_path_carried(state->path, &news.lost_row);
 	if (ecn_path_on(&state->ecn, &news, peer->native->now))
 		tos |= ECT_0;
 	return (uint8_t)tos;
@@ -170,7 +166,7 @@ static void output_end(void *ctx, uint64_t pn, size_t len, unsigned flags)
 	native_fec_mark(peer, flags, pn, plaintext + SESSION_FRAME_BYTES,
 		want - SESSION_FRAME_BYTES, native->now, &frame);
 	session_frame_write(plaintext, &frame);
-	bool data = (flags & (KCP_PATH_OUT_RT | KCP_PATH_OUT_BULK | KCP_PATH_OUT_ACK)) != 0;
+	bool data = (flags & (KCP_PATH_OUT_RT | KCP_PATH_OUT_BULK)) != 0;
 	put_out(peer, native->data.out_session, want, pn, &peer->data.address,
 		(flags & KCP_PATH_OUT_ASKS) != 0,
 		native_output_tos(peer, flags >> KCP_PATH_OUT_MARK_SHIFT, data), native->now);
