@@ -266,6 +266,7 @@ install: all manuals
 	for page in $(MANUALS); do install -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit; done
 	install -m 0644 configs/*.yaml $(DESTDIR)$(SHARE)/doc/kcpvpn/examples/
 	$(FILL) configs/systemd/vpnd@.service.in > $(DESTDIR)$(UNITDIR)/vpnd@.service
+	$(FILL) configs/systemd/vpnd-hold@.service.in > $(DESTDIR)$(UNITDIR)/vpnd-hold@.service
 	install -m 0644 configs/systemd/vpnd@.socket $(DESTDIR)$(UNITDIR)/
 	install -m 0644 configs/systemd/vpnd.sysusers $(DESTDIR)$(SYSUSERSDIR)/vpnd.conf
 	install -m 0644 configs/systemd/vpnd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/vpnd.conf

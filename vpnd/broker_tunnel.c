@@ -66,10 +66,11 @@ static void say(struct broker_server *server)
 			NETLINK_GUARD_PREFIXES_MAX - CONFIG_EXEMPT_MAX);
 	if (tunnel->deaf && !server->said_deaf)
 		log_warn(server->log,
-			"E-NET-12 a device of this host takes only packets that it would send "
+			"%s a device of this host takes only packets that it would send "
 			"back the same way (rp_filter=1), and the kernel cannot be told that "
 			"those of the tunnel are such (nft_socket): peers may never be heard; "
-			"sysctl net.ipv4.conf.all.rp_filter=2 helps");
+			"sysctl net.ipv4.conf.all.rp_filter=2 helps",
+			"E-NET-12");
 	server->said_crowded = tunnel->crowded;
 	server->said_deaf = tunnel->deaf;
 }

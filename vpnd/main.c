@@ -32,12 +32,14 @@ static int load(const struct options *options, struct config **ret_config, unsig
 		(void)fprintf(stderr, "vpnd: E-VPND-2 out of memory\n");
 		return EXIT_STATUS_OTHER;
 	}
+	const struct config_reader *reader =
+		options->hold || options->release ? config_reader_no_secrets() : key_reader();
 	bool hidden = privileges_hide_reading(true);
-	int error = config_load(options->file, key_reader(), ret_config, report);
+	int error = config_load(options->file, reader, ret_config, report);
 	if (hidden) {
 		(void)privileges_hide_reading(false);
 		if (error < 0) {
-			error = config_load(options->file, key_reader(), ret_config, report);
+			error = config_load(options->file, reader, ret_config, report);
 			*ret_extra |= PRIVILEGES_READ_FILES;
 		}
 	}

@@ -17,7 +17,8 @@ for file in usr/sbin/vpnd usr/bin/kcpctl usr/bin/kcpcat usr/lib/libkcpvpn.a usr/
 	usr/include/kcpvpn/node.h usr/share/man/man8/vpnd.8 usr/share/man/man8/kcpctl.8 usr/share/man/man1/kcpcat.1 \
 	usr/share/man/man5/vpnd.yaml.5 usr/share/man/man7/vpnd-troubleshooting.7 usr/share/bash-completion/completions/kcpctl usr/share/zsh/site-functions/_kcpctl \
 	usr/share/fish/vendor_completions.d/kcpctl.fish usr/share/doc/kcpvpn/examples/laptop.yaml \
-	usr/lib/systemd/system/vpnd@.service usr/lib/systemd/system/vpnd@.socket usr/lib/sysusers.d/vpnd.conf \
+	usr/lib/systemd/system/vpnd@.service usr/lib/systemd/system/vpnd@.socket \
+	usr/lib/systemd/system/vpnd-hold@.service usr/lib/sysusers.d/vpnd.conf \
 	usr/lib/tmpfiles.d/vpnd.conf usr/lib/systemd/network/10-kcpvpn.network usr/lib/systemd/networkd.conf.d/kcpvpn.conf \
 	usr/lib/NetworkManager/conf.d/kcpvpn.conf; do
 	[ -s "$DEST/$file" ] || fail "$file is not there"
@@ -31,15 +32,17 @@ check "the unit follows" grep -q '^ExecStart=/opt/kcp/sbin/vpnd %i$' "$DESTDIR2/
 
 # ---- units ----
 mkdir "$RUN_DIR/units"
-for unit in vpnd@office.service vpnd@office.socket; do
+for unit in vpnd@office.service vpnd@office.socket vpnd-hold@office.service; do
 	sed "s|/usr/sbin/vpnd|$DEST/usr/sbin/vpnd|" "$DEST/usr/lib/systemd/system/${unit/office/}" >"$RUN_DIR/units/$unit"
 done
 systemd-analyze --man=no verify "$RUN_DIR/units"/* >"$RUN_DIR/said" 2>&1
 expect "systemd-analyze verify: exit status" $? == 0
 # What it says of units that are this host's is not ours.
 check "and nothing to say" sh -c "! grep -E 'vpnd|units' '$RUN_DIR/said'"
-systemd-analyze security --offline=true --threshold=25 "$RUN_DIR/units/vpnd@office.service" >"$RUN_DIR/said" 2>&1
-expect "exposure of 2.5 or less ($(tail -n 1 "$RUN_DIR/said")): exit status" $? == 0
+for unit in vpnd@office.service vpnd-hold@office.service; do
+	systemd-analyze security --offline=true --threshold=25 "$RUN_DIR/units/$unit" >"$RUN_DIR/said" 2>&1
+	expect "$unit: exposure of 2.5 or less ($(tail -n 1 "$RUN_DIR/said")): exit status" $? == 0
+done
 echo 'Foo=bar' >>"$RUN_DIR/units/vpnd@office.socket"
 check "that test can fail" sh -c "systemd-analyze --man=no verify '$RUN_DIR/units/vpnd@office.socket' 2>&1 | grep -q Foo"
 

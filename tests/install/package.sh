@@ -27,7 +27,7 @@ done
 has() { grep -q " \./$2\$" "$RUN_DIR/$1.files" || fail "$1 lacks $2"; }
 for file in usr/sbin/vpnd usr/bin/kcpctl usr/bin/kcpcat usr/share/man/man8/vpnd.8.gz usr/share/man/man5/vpnd.yaml.5.gz \
 	usr/share/man/man8/kcpctl.8.gz usr/share/man/man1/kcpcat.1.gz lib/systemd/system/vpnd@.service \
-	lib/systemd/system/vpnd@.socket usr/lib/sysusers.d/vpnd.conf usr/share/bash-completion/completions/kcpctl \
+	lib/systemd/system/vpnd@.socket lib/systemd/system/vpnd-hold@.service usr/lib/sysusers.d/vpnd.conf usr/share/bash-completion/completions/kcpctl \
 	usr/share/doc/kcpvpn/examples/laptop.yaml; do
 	has kcpvpn "$file"
 done

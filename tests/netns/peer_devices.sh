@@ -80,6 +80,10 @@ write_a off
 check "reload without it" ctl a reload
 check "its device is gone" [ -z "$(in_ns "$NS_A" ip -o link show kcp0-c 2>/dev/null)" ]
 all_answer "the other stays" "$NS_A" 10.99.0.2 10 -i 0.02
+in_ns "$NS_A" ip addr del 10.99.0.1 dev kcp0-b
+addressed() { [ -n "$(in_ns "$NS_A" ip -o addr show kcp0-b to 10.99.0.1)" ]; }
+wait_for "an address that somebody took off it is put back" 10 addressed && pass "an address that somebody took off it is put back"
+all_answer "with it the peer answers" "$NS_A" 10.99.0.2 5 -i 0.02
 check "down" ctl a down
 check "all links are down" [ -z "$(in_ns "$NS_A" ip -o link show up | grep kcp0)" ]
 check "up" ctl a up
