@@ -108,7 +108,7 @@ Test(node_outer, packets_of_different_dscp_share_no_datagram)
 			cr_assert_eq(give(17, i < 4 ? EF : 0, PACKET_BYTES), 0);
 		pair_exchange(&pair);
 		cr_assert_eq(drain(), 8);
-		cr_assert_eq(sent_with(EF), marked, "four fit one");
+		cr_assert_eq((int)sent_with(EF), marked, "four fit one");
 		cr_assert_geq(sent_with(0), marked ? 1 : 2);
 		pair_close(&pair);
 	}
@@ -123,7 +123,7 @@ Test(node_outer, urgent_packets_go_out_of_band_if_told)
 			cr_assert_eq(give(17, EF, PACKET_BYTES), 0);
 			cr_assert_eq(give(6, 0, PACKET_BYTES), 0);
 			pair_run(&pair, 20 * MS);
-			cr_assert_eq(drain_oob(), on);
+			cr_assert_eq((int)drain_oob(), on);
 			cr_assert_eq(drain(), on ? 1 : 2);
 		}
 		pair_close(&pair);
