@@ -88,8 +88,15 @@ static int begin_full_tunnel(struct broker_server *server, struct fault *fault)
 	struct fault why = {0};
 	size_t count = 0;
 
-	if (config->full_tunnel.mode == CONFIG_FULL_TUNNEL_KILL_SWITCH)
-		return broker_server_tunnel(server, BROKER_TUNNEL_ON, &count, fault);
+	if (config->full_tunnel.mode == CONFIG_FULL_TUNNEL_KILL_SWITCH) {
+		int error = broker_server_tunnel(server, BROKER_TUNNEL_ON, &count, fault);
+		if (error)
+			log_warn(server->log,
+				"the kill switch is not whole; `vpnd --release %s` lifts what is "
+				"there of it",
+				config->name);
+		return error;
+	}
 	if (full_tunnel_apply(&server->tunnel, config, false, &count, &why) < 0)
 		log_warn(server->log, "%s %s", why.code, why.text);
 	else if (count > 0)

@@ -31,28 +31,37 @@ static bool kills(const struct broker_server *server)
 	return server->rules.in_force->full_tunnel.mode == CONFIG_FULL_TUNNEL_KILL_SWITCH;
 }
 
-/* Before the filter is put up, so that nothing happens between. */
-static void watch(struct broker_server *server, bool on)
+static void watch(struct broker_server *server)
 {
 	char table[NETLINK_GUARD_NAME_BYTES];
 
-	if (on == (server->watch != NULL))
+	if (server->watch)
 		return;
-	if (on) {
-		(void)snprintf(table, sizeof(table), "vpnd-%s", server->rules.in_force->name);
-		int error = netlink_guard_watch_new(server->tunnel.netlink, table, &server->watch);
-		if (error)
-			log_warn(server->log,
-				"E-NET-11 nobody will notice if the packet filter of the kill "
-				"switch is removed: %s",
-				strerror(-error));
-	} else {
-		netlink_guard_watch_free(server->watch);
-		server->watch = NULL;
-		server->put_back.due_us = 0;
-	}
+	(void)snprintf(table, sizeof(table), "vpnd-%s", server->rules.in_force->name);
+	int error = netlink_guard_watch_new(server->tunnel.netlink, table, &server->watch);
+	if (error)
+		log_warn(server->log,
+			"E-NET-11 nobody will notice if the packet filter of the full tunnel is "
+			"removed: %s",
+			strerror(-error));
 	server->tunnel.watched = server->watch != NULL;
-	server->tunnel.filter = 0;
+}
+
+static void unwatch(struct broker_server *server)
+{
+	netlink_guard_watch_free(server->watch);
+	server->watch = NULL;
+	server->put_back.due_us = 0;
+	server->tunnel.watched = false;
+}
+
+/* A kill switch is watched before it is up, so that nothing happens between; what only marks answers, when there is such. */
+static void follow(struct broker_server *server, bool on)
+{
+	if (on && (kills(server) || server->tunnel.filter))
+		watch(server);
+	else
+		unwatch(server);
 }
 
 static void say(struct broker_server *server)
@@ -87,17 +96,18 @@ int broker_server_tunnel(
 		return 0;
 	if (how == BROKER_TUNNEL_REFRESH) {
 		error = server->tunnel_on ? full_tunnel_refresh(&server->tunnel, config, fault) : 0;
+		follow(server, server->tunnel_on);
 		say(server);
 		return error;
 	}
 	if (on && kills(server))
-		watch(server, true);
+		watch(server);
 	server->tunnel_on |= on; /* also if it fails half-way */
 	error = full_tunnel_apply(&server->tunnel, config, on, ret_changed, fault);
 	if (!error && !on)
 		server->tunnel_on = false;
-	if (!error && !(on && kills(server)))
-		watch(server, false);
+	if (!error)
+		follow(server, on);
 	say(server);
 	return error;
 }
@@ -153,7 +163,7 @@ void broker_server_put_back(struct broker_server *server)
 		log_warn(server->log, "%s %s", fault.code, fault.text);
 	else
 		log_warn(server->log,
-			"somebody changed or removed the packet filter of the kill switch "
+			"somebody changed or removed the packet filter of the full tunnel "
 			"(nft flush ruleset?), %u times; it is put back",
 			server->put_back.count);
 	server->put_back.said_us = now_us;

@@ -43,7 +43,7 @@ in_ns "$NS_A" ip -6 route del 2000::/3
 # ---- nft flush ruleset ----
 in_ns "$NS_A" nft flush ruleset
 wait_for "a flushed filter is put back" 5 table && pass "a flushed filter is put back"
-wait_for "the log says so" 5 grep -q 'packet filter of the kill switch.*put back' "$(vpnd_log a)"
+wait_for "the log says so" 5 grep -q 'packet filter of the full tunnel.*put back' "$(vpnd_log a)"
 watched "the filter was flushed"
 in_ns "$NS_A" nft delete rule inet vpnd-a out handle "$(in_ns "$NS_A" nft -a list chain inet vpnd-a out | awk '$1 == "drop" { print $NF }')"
 ends_in_drop() { [ "$(table | awk '/chain out/ { out = 1 } out && NF { last = $0 } /}/ { out = 0 } last !~ /}/ { keep = last } END { print keep }' | tr -d '\t ')" = drop ]; }
@@ -53,7 +53,7 @@ for _ in $(seq 40); do
 	sleep 0.02
 done
 wait_for "after a fight it is there" 5 table && pass "after a fight it is there"
-expect "of which the log says little: lines" "$(count_log 'packet filter of the kill switch')" '<=' 3
+expect "of which the log says little: lines" "$(count_log 'packet filter of the full tunnel')" '<=' 3
 check "the tunnel stays" answers "$NS_A" 10.99.0.2
 
 # ---- somebody who takes the route away whenever it comes ----
@@ -143,6 +143,20 @@ expect "a pre_up that fails ends the start" $? '!=' 0
 watched "the start failed"
 check "--release" in_ns "$NS_A" "$BIN/vpnd" --release -c "$RUN_DIR/a.yaml"
 restored "--release"
+# somebody else has the table: the rules hold all the same
+# shellcheck disable=SC2016
+spawn owner "$NS_A" owner bash -c '{ echo "add table inet vpnd-a { flags owner; }"; exec sleep 60; } | exec nft -i'
+wait_for "somebody has a table of that name" 5 table
+in_ns "$NS_A" timeout 30 "$BIN/vpnd" -c "$RUN_DIR/a.yaml" --control "$RUN_DIR/control/x/control.sock" --state "$RUN_DIR/state" >"$RUN_DIR/said" 2>&1
+expect "without a packet filter the start fails" $? '!=' 0
+check "it says why" grep -q E-NET-11 "$RUN_DIR/said"
+check "and what can be held is" grep -qi 'unreach\|prohibit\|denied\|permitted' <<<"$(hops $INTERNET4)"
+# shellcheck disable=SC2046
+kill $(pgrep -P "$owner")
+reap "$owner" 5
+wait_for "that table is gone" 5 no_table
+check "--release" in_ns "$NS_A" "$BIN/vpnd" --release -c "$RUN_DIR/a.yaml"
+restored "--release of half a kill switch"
 check "--hold" in_ns "$NS_A" "$BIN/vpnd" --hold -c "$RUN_DIR/a.yaml"
 watched "before there is a daemon"
 ping_stats "$NS_A" $LAN_B4 3 -i 0.1 && expect "the LAN answers" "$PING_RECEIVED" == 3

@@ -41,6 +41,8 @@ filter_paths 1
 marks() { table 2>/dev/null | grep -q 'socket mark'; }
 wait_for "it is noticed when that changes" 10 marks && pass "it is noticed when that changes"
 check "the tunnel stays" answers "$NS_A" $INTERNET4
+in_ns "$NS_A" nft flush ruleset
+wait_for "what marks is put back when somebody flushes it" 5 marks && pass "what marks is put back when somebody flushes it"
 in_ns "$NS_A" ip tuntap add dev late0 mode tun
 in_ns "$NS_A" ip link set late0 up
 counts() { [ "$(in_ns "$NS_A" sysctl -n net.ipv4.conf.late0.src_valid_mark)" = 1 ]; }
