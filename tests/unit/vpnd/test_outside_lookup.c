@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -113,8 +114,10 @@ static void setup(struct bench *b, enum habit habit, const char *server, const s
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	cr_assert_eq(bind(fd, sa, sa_len), 0, "%s", strerror(errno));
 	b->server = fork();
-	if (b->server == 0)
+	if (b->server == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* with a test that failed */
 		serve(fd, habit, b->seen);
+	}
 	close(fd);
 	const int sockets[2] = {socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
 		socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};

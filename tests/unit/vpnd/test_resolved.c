@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -107,6 +108,7 @@ static void be_bus(const struct bench *b, const char *refused, const char *ignor
 		pid_t pid = fork();
 		if (pid > 0)
 			continue;
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (int lines = 0; lines < 2;) {
 			take(fd, bytes, 1);
 			lines += bytes[0] == '\n';
@@ -137,7 +139,7 @@ static void start_bus(struct bench *b, const char *refused, const char *ignored)
 {
 	b->bus = fork();
 	if (b->bus == 0) {
-		(void)setpgid(0, 0);
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* with a test that failed */
 		be_bus(b, refused, ignored);
 	}
 }

@@ -18,22 +18,45 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 struct bench {
 	char folder[64];
-	char ran[96]; /* the file of lines */
+	char ran[96];  /* the file of lines */
+	char said[96]; /* the log */
 	char network[32];
 	struct config *config;
 	struct log log;
 	struct runner runner;
 };
 
-static void quiet(void *ctx, enum log_level level, const char *text)
+/* In the runner's process, so into a file. */
+static void note(void *ctx, enum log_level level, const char *text)
 {
-	(void)ctx, (void)level, (void)text;
+	const struct bench *b = ctx;
+	FILE *file = fopen(b->said, "a");
+
+	(void)level;
+	if (file) {
+		(void)fprintf(file, "%s\n", text);
+		(void)fclose(file);
+	}
+}
+
+static bool has_said(const struct bench *b, const char *what)
+{
+	char line[512];
+	bool found = false;
+	FILE *file = fopen(b->said, "r");
+
+	while (file && !found && fgets(line, sizeof(line), file))
+		found = strstr(line, what) != NULL;
+	if (file)
+		(void)fclose(file);
+	return found;
 }
 
 /* @script  what each hook does, after it has written its line */
@@ -69,8 +92,9 @@ static void prepare(struct bench *b, const char *script)
 	(void)snprintf(b->folder, sizeof(b->folder), "/tmp/runner-test-XXXXXX");
 	cr_assert(mkdtemp(b->folder));
 	(void)snprintf(b->ran, sizeof(b->ran), "%s/ran", b->folder);
+	(void)snprintf(b->said, sizeof(b->said), "%s/said", b->folder);
 	(void)snprintf(b->network, sizeof(b->network), "net%d", (int)getpid());
-	b->log = (struct log){quiet, NULL, LOG_LEVEL_DEBUG};
+	b->log = (struct log){note, b, LOG_LEVEL_DEBUG};
 	configure(b, script);
 }
 
@@ -199,6 +223,7 @@ Test(runner, orders_never_wait_for_a_program)
 		(void)snprintf(name, sizeof(name), "p%d", i);
 		tell_surely(&b, i % 2 ? CONFIG_HOOK_PEER_UP : CONFIG_HOOK_PEER_DOWN, name);
 	}
+	cr_assert_not(has_said(&b, "took more than"), "all were taken while it hangs");
 	cr_assert_eq(count(&b, "peer_up p1"), 0, "one at a time");
 	int fd = open(gate, O_WRONLY | O_CREAT, 0600);
 	cr_assert_geq(fd, 0);
@@ -225,6 +250,8 @@ Test(runner, the_link_goes_before_peers)
 		tell_surely(&b, CONFIG_HOOK_PEER_UP, (const char[]){(char)('a' + i), 0});
 	wait_for(&b, "peer_up a", 1);
 	cr_assert_eq(do_pre_up(&b, &fault), 0, "%s", fault.text);
+	cr_assert(has_said(&b, "the link cannot wait"));
+	cr_assert_not(has_said(&b, "took more than"), "its time was not over");
 	tell_surely(&b, CONFIG_HOOK_UP, "");
 	runner_finish(&b.runner);
 	cr_assert_eq(count(&b, "down "), 1);
@@ -246,6 +273,7 @@ static void start_family(struct bench *b, struct family *family, bool helper_onl
 	cr_assert_eq(pipe2(ready, O_CLOEXEC), 0);
 	family->worker = fork();
 	if (family->worker == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* with a test that failed */
 		close(end[1]);
 		if (fork() == 0) { /* the helper */
 			close(end[0]);
