@@ -54,9 +54,14 @@ percent_over() { # SECONDS
 	awk -v a="$from" -v b="$(cpu_s)" -v s="$1" 'BEGIN { printf "%.2f\n", (b - a) * 100 / s }'
 }
 
+gateway_start() {
+	vpnd_start "$GW" "$RUN_DIR/gw.yaml" || exit 1
+	# Where the machine stands still for a moment, the host's own answers are not to be what is lost.
+	in_ns "$GW" ip link set kcp0 txqueuelen 20000
+}
 begin() { # COUNT
 	gateway_for "$1"
-	vpnd_start "$GW" "$RUN_DIR/gw.yaml" || exit 1
+	gateway_start
 	crowd_start "$1" 1000
 	wait_for "all $1 are up" 120 seen_is up "$1" || exit 1
 }
@@ -69,7 +74,7 @@ finish() {
 
 # ---- restarts ----
 begin $peers
-tell 'ping 2000 64'
+tell 'ping 5000 64'
 tell mark
 wait_for "all have an answer" 20 seen_is back $peers
 
@@ -80,18 +85,18 @@ restarted() { # TEXT
 	wait_for "$1: all are back" 90 seen_is back $peers
 	expect "$1: all $peers are back after, s" "$(seen back_ms) / 1000" '<=' 60
 	expect "$1: pings of those that were back" "$(seen held)" '>' 0
-	expect "$1: of these without an answer for 2 s" "$(seen missed)" '<=' "$(seen held) / 100"
+	expect "$1: of these without an answer for 5 s" "$(seen missed)" '<=' "$(seen held) / 50"
 }
 check "the gateway ends in order" vpnd_stop gw
-vpnd_start "$GW" "$RUN_DIR/gw.yaml" || exit 1
+gateway_start
 restarted "restart"
 vpnd_kill gw
-vpnd_start "$GW" "$RUN_DIR/gw.yaml" || exit 1
+gateway_start
 restarted "killed while all send"
 tell 'ping 0 0'
 sleep 3
 vpnd_kill gw
-vpnd_start "$GW" "$RUN_DIR/gw.yaml" || exit 1
+gateway_start
 all_up() { [ "$(status gw '[.peers[] | select(.state | IN("up", "degraded"))] | length')" = $peers ]; }
 seconds_until 90 all_up
 expect "killed while all are silent: all $peers are back after, s" "$TOOK" '<=' 60

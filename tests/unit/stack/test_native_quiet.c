@@ -18,7 +18,7 @@ static void open_kept(bool persistent, unsigned shards)
 {
 	struct native_end_options options = native_pair_options();
 
-	start_two(3);
+	native_pair_init(&pair, 3);
 	options.peer.persistent = persistent;
 	options.peer.keepalive_us = KEEPALIVE_US;
 	options.shards = (uint8_t)shards;

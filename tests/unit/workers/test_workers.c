@@ -145,7 +145,9 @@ Test(workers, what_cannot_be_locked_is_known)
 	if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 || setuid(NOBODYS_UID) < 0)
 		cr_skip_test("only root can become somebody with a limit");
 	rig_open(&rig, 1);
+#if !defined(__SANITIZE_ADDRESS__) /* its mlock() does nothing, and says that it worked */
 	cr_assert_not(workers_locked(rig.workers));
+#endif
 	rig_close(&rig);
 	cr_assert(locked, "or is the limit of this host too low?");
 }
