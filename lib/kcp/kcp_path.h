@@ -110,6 +110,11 @@ struct kcp_path_io {
 	 * @bytes  of segments in it
 	 */
 	void (*fate)(void *ctx, uint64_t pn, size_t bytes, bool lost);
+	/**
+	 * The memory of a message is not needed any more: see kcp_path_lend(). Comes from any function that gives a message up or frees it,
+	 * too. May not call back. NULL = nothing is ever lent.
+	 */
+	void (*loan_over)(void *ctx, void *loan);
 };
 
 /** What became of a datagram. The BAD ones have no effect. */
@@ -230,6 +235,16 @@ uint32_t kcp_path_slots(const struct kcp_path *path);
  */
 int kcp_path_send(struct kcp_path *path, enum kcp_path_class class, uint32_t flow, const void *data,
 	size_t len, struct mono now);
+
+/**
+ * The same without a copy, where it is worth it.
+ *
+ * @data  with 0 returned: stays as it is, unchanged, until io.loan_over() gets `loan`, which may be before this returns. With any
+ *        failure the caller's
+ * @loan  not NULL
+ */
+int kcp_path_lend(struct kcp_path *path, enum kcp_path_class class, uint32_t flow, void *data,
+	size_t len, void *loan, struct mono now);
 
 /**
  * Whether a message of `class` and `len` (0 = any that fits one piece) would leave at the next flush, so that packets wait in
