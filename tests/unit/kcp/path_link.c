@@ -4,8 +4,6 @@
  */
 #include "path_link.h"
 
-#include "path_loans.h"
-
 #include "kcp/kcp_segment.h"
 
 #include <criterion/criterion.h>
@@ -155,8 +153,7 @@ static void open_side(
 		.begin = begin,
 		.end = end,
 		.control_check = control_check,
-		.control = control,
-		.loan_over = path_loans_over};
+		.control = control};
 
 	own.pool = &link->pool;
 	side->link = link;
