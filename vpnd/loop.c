@@ -41,6 +41,7 @@ struct loop {
 	struct mono now;
 	bool waits_exactly;	/* epoll_pwait2() is there */
 	struct mono rest_until; /* no round begins before */
+	bool behind;		/* this round left something unread */
 	struct mono set_for;	/* what the timer descriptor is set for; MONO_NEVER = not set */
 	uint64_t rounds;
 
@@ -349,9 +350,15 @@ struct mono loop_next_timer(const struct loop *loop)
 	return wheel_next(&loop->wheel);
 }
 
+void loop_behind(struct loop *loop)
+{
+	loop->behind = true;
+}
+
 void loop_rest_until(struct loop *loop, struct mono at)
 {
-	loop->rest_until = at;
+	loop->rest_until = loop->behind ? loop->now : at;
+	loop->behind = false;
 }
 
 static void rest(const struct loop *loop)

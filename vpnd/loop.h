@@ -115,6 +115,9 @@ struct mono loop_clock(void);
 /** When the next timer is due; MONO_NEVER if none is set. */
 struct mono loop_next_timer(const struct loop *loop);
 
+/** What could be read was not all read in this round: loop_rest_until() at its end has no effect. */
+void loop_behind(struct loop *loop);
+
 /** The next round does not begin before `at`, whatever comes; for a few milliseconds at most, and for that round only. */
 void loop_rest_until(struct loop *loop, struct mono at);
 

@@ -9,7 +9,8 @@
  *     busy   many packets, of many peers, few of each, in the last tenth of a second: a millisecond
  *     calm   no packet at all for two seconds, either way, yet many rounds: keepalives of thousands: five milliseconds
  *
- * Whoever has one peer, or moves bulk, is never kept waiting. The first packet ends a calm.
+ * Whoever has one peer, or moves bulk, is never kept waiting. The first packet ends a calm. A round that did not read all that
+ * was there is followed by another at once (loop_behind()): strangers who flood a port are not to fill the queue.
  */
 #ifndef VPND_WAKE_PACE_H
 #define VPND_WAKE_PACE_H

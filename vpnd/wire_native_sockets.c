@@ -53,6 +53,7 @@ static void on_socket(struct loop_watch *watch, uint32_t events)
 		if (!udp_socket_more(&socket->udp))
 			return;
 	}
+	loop_behind(socket->wire->loop);
 }
 
 static void on_calls(struct loop_watch *watch, uint32_t events)
@@ -68,6 +69,8 @@ static void on_calls(struct loop_watch *watch, uint32_t events)
 			kcpvpn_native_input(socket->wire->native, &socket->udp.kcpvpn, batch, count,
 				native_now(socket->wire));
 	} while (udp_socket_pending(&socket->calls));
+	if (udp_socket_more(&socket->calls))
+		loop_behind(socket->wire->loop);
 }
 
 /* Called while the library sends: it is told in the next turn. What does not fit comes again with the next datagram. */

@@ -172,6 +172,7 @@ void worker_on_socket(struct loop_watch *watch, uint32_t events)
 		if (!udp_socket_more(&socket->udp))
 			return;
 	}
+	loop_behind(worker->loop);
 }
 
 void worker_on_too_big(void *ctx, const struct kcpvpn_datagram *datagram)

@@ -146,6 +146,14 @@ Test(wake_pace, the_loop_rests_for_one_round)
 	cr_assert_geq(loop_now(loop).us, until.us, "not before");
 	cr_assert_eq(loop_turn(loop, true), 1, "and then as always");
 	cr_assert_eq(read_in_round, 2);
+	/* what was left unread is read at once */
+	cr_assert_eq(write(fds[1], "c", 1), 1);
+	until = mono_add_us(loop_clock(), 3600000000);
+	loop_behind(loop);
+	loop_rest_until(loop, until);
+	cr_assert_eq(loop_turn(loop, true), 1);
+	cr_assert_lt(loop_now(loop).us, until.us);
+	cr_assert_eq(read_in_round, 3);
 	loop_watch_remove(loop, &watch);
 	close(fds[0]);
 	close(fds[1]);
