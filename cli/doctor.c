@@ -262,6 +262,7 @@ static void check_all(struct doctor *d)
 		doctor_check_endpoints,
 		doctor_check_twins,
 		doctor_check_daemon,
+		doctor_check_paths,
 	};
 
 	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)

@@ -64,6 +64,9 @@ void doctor_check_routes(struct doctor *doctor);
 void doctor_check_rules(struct doctor *doctor);
 void doctor_check_endpoints(struct doctor *doctor); /* names, and the MTU of the way there */
 
+/* doctor_path.c */
+void doctor_check_paths(struct doctor *doctor); /* of peers that are up: what comes through whole */
+
 /* doctor_firewall.c */
 void doctor_check_firewall(struct doctor *doctor);
 

@@ -1,6 +1,6 @@
 /*
  * The host's own firewall, as `nft -j list ruleset` tells it (iptables of today are tables of nft, too). A datagram of the
- * tunnel is led through the base chains of its hook as the kernel would do it: rules in order, jumps followed.
+ * tunnel is led through the base chains of its hooks as the kernel would do it: rules in order, jumps followed.
  *
  * Only the common matches are understood (protocol, ports, interface, state). A rule with another one may match or not: it is
  * never the reason for a problem, but if such a rule would accept before something drops, the finding is a warning only.
@@ -32,6 +32,7 @@ enum outcome {
 /* The datagram that is led through. */
 struct datagram {
 	const char *hook;      /* "input", "output" */
+	const char *also;      /* the one before or behind it */
 	unsigned sport, dport; /* 0 = any */
 	bool v6;
 };
@@ -326,7 +327,8 @@ static enum outcome judge(const json_t *ruleset, const struct datagram *g, char 
 		const char *policy = json_string_value(json_object_get(chain, "policy"));
 		struct walk w = {.ruleset = ruleset, .datagram = g};
 
-		if (!hook || strcmp(hook, g->hook) != 0 || !family ||
+		if (!hook || (strcmp(hook, g->hook) != 0 && strcmp(hook, g->also) != 0) ||
+			!family ||
 			(strcmp(family, "inet") != 0 && strcmp(family, g->v6 ? "ip6" : "ip") != 0))
 			continue;
 		enum outcome outcome = walk_chain(&w, chain, 0);
@@ -372,7 +374,10 @@ static void check_listen(struct doctor *d, const json_t *ruleset)
 {
 	for (size_t i = 0; i < d->config->listen.count; i++) {
 		const struct kcpvpn_endpoint *e = &d->config->listen.items[i];
-		struct datagram g = {.hook = "input", .dport = e->port, .v6 = e->family == 6};
+		struct datagram g = {.hook = "input",
+			.also = "prerouting",
+			.dport = e->port,
+			.v6 = e->family == 6};
 		check_datagram(d, ruleset, &g, "to our");
 		g.v6 = false;
 		if (is_any6(e)) /* takes IPv4 as well */
@@ -389,6 +394,7 @@ static void check_endpoints(struct doctor *d, const json_t *ruleset)
 		const struct config_endpoints *list = &d->config->peers[p].endpoints;
 		for (size_t i = 0; i < list->count; i++) {
 			struct datagram g = {.hook = "output",
+				.also = "postrouting",
 				.dport = list->items[i].port,
 				.v6 = strchr(list->items[i].host, ':') != NULL};
 			bool known = false;

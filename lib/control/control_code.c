@@ -97,8 +97,10 @@ static const struct control_code_row ROWS[] = {
 		    "cannot tell which of the two a packet is for. Use another range on one side."},
 	{"E-DOC-8", "A route of the host leads addresses of a peer somewhere else than into the "
 		    "tunnel. Remove it, or take these addresses out of allowed_ips."},
-	{"E-DOC-9", "The MTU on the way is too small for what the tunnel carries. Raise that of "
-		    "the outgoing interface to 1280 or more, or set a smaller interface.mtu."},
+	{"E-DOC-9",
+		"The MTU on the way is too small for what the tunnel carries. Raise that of "
+		"the outgoing interface, or of the link on the way (PPPoE, another tunnel), to "
+		"1280 or more; if only interface.mtu is too large, set it smaller, or to auto."},
 	{"E-DOC-10", "The name of a peer's endpoint means no address. Correct it, or see to the "
 		     "host's resolver (/etc/resolv.conf, resolvectl status)."},
 	{"E-DOC-11", "The host's clock is far off. Peers refuse calls that seem older than "

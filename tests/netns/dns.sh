@@ -42,14 +42,12 @@ exit $status
 EOF
 start() { vpnd_start "$NS" "$RUN_DIR/a.yaml" || exit 1; }
 first_pid() { pgrep -P "$(vpnd_pid a)"; }
-# stop SIGNAL SECONDS: to the daemon itself, which is below what was spawned; its exit status
+# stop SIGNAL SECONDS: to the daemon itself, not to what was spawned around it; its exit status
 stop() {
-	local outer pid
+	local outer
 	outer=$(vpnd_pid a)
-	pid=$outer
 	unset "VPND_PID[a]"
-	while [ "$(cat "/proc/$pid/comm")" != vpnd ]; do pid=$(pgrep -P "$pid" | head -n 1); done
-	kill "-$1" "$pid"
+	kill "-$1" "$(daemon_of "$outer")"
 	reap "$outer" "$2"
 }
 
@@ -93,7 +91,7 @@ for mode in TERM KILL; do
 	ALLOWED='0.0.0.0/0' write_a 'dns: {servers: [10.99.0.2, "fd99::53"], search: [example.net]}' 'full_tunnel: {mode: route}'
 	start
 	has_told() { grep -q -- '-a kcp0' "$RUN_DIR/told"; }
-	wait_for "resolvconf is told" 5 has_told
+	wait_for "resolvconf is told" 15 has_told
 	check "all that it needs" grep -qF -- '-a kcp0 -m 0 -x <nameserver 10.99.0.2|nameserver fd99::53|search example.net|>' "$RUN_DIR/told"
 	if [ $mode = TERM ]; then
 		check "it ends in order" stop TERM 15
@@ -101,12 +99,12 @@ for mode in TERM KILL; do
 		stop KILL 15
 	fi
 	taken_back() { grep -q -- '-d kcp0 -f' "$RUN_DIR/told"; }
-	wait_for "after SIG$mode it is taken back" 5 taken_back && pass "after SIG$mode it is taken back"
+	wait_for "after SIG$mode it is taken back" 15 taken_back && pass "after SIG$mode it is taken back"
 done
 : >"$RUN_DIR/told"
 write_a 'dns: {servers: [10.99.0.2], search: [example.net]}'
 start
-wait_for "resolvconf is told" 5 has_told
+wait_for "resolvconf is told" 15 has_told
 check "some names only" grep -qF -- '-a kcp0 -p <nameserver' "$RUN_DIR/told"
 # all at once, as a service manager that kills the unit
 outer=$(vpnd_pid a)
@@ -116,7 +114,7 @@ reap "$outer" 5
 check "after a crash of everything nothing was taken back" [ "$(grep -c -- '-d kcp0' "$RUN_DIR/told")" = 0 ]
 write_a
 start
-wait_for "the next start does it" 5 taken_back && pass "the next start does it"
+wait_for "the next start does it" 15 taken_back && pass "the next start does it"
 expect "once" "$(grep -c -- '-d kcp0' "$RUN_DIR/told")" == 1
 check "it ends in order" stop TERM 15
 check "and no mark is left" [ -z "$(find "$RUN_DIR/run" -name '*.undo')" ]

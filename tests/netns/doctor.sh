@@ -91,6 +91,15 @@ NFT
 finds "one that drops what leaves" problem E-DOC-5 "inet f out drops UDP over IPv4 to the peers' port 29900"
 check "one that may depend on who sends is a warning" grep -qE '^warning +E-DOC-5 +chain inet f input may drop' "$RUN_DIR/said"
 nft flush ruleset
+nft -f - <<'NFT'
+table inet early {
+	chain raw { type filter hook prerouting priority raw; udp dport 29900 drop; }
+	chain late { type filter hook postrouting priority 300; udp dport 29900 drop; }
+}
+NFT
+finds "one that drops before it is routed" problem E-DOC-5 'inet early raw drops UDP .*port 29900'
+check "and behind" grep -qE '^problem +E-DOC-5 +chain inet early late drops' "$RUN_DIR/said"
+nft flush ruleset
 misses E-DOC-5
 
 # ---- reverse paths, addresses, routes, rules ----
@@ -178,6 +187,14 @@ vpnd_start "$NS_B" "$RUN_DIR/b.yaml" || exit 1
 ctl hub wait b --timeout 20s || fail "b is not up with the right keys"
 doctor
 expect "with a peer that is up: exit status" "$DOCTOR" == 0
+in_ns "$NS_B" nft -f - <<'NFT'
+table inet narrow {
+	chain in { type filter hook prerouting priority -300; iifname "wan0" meta length gt 1200 drop; }
+}
+NFT
+finds "a path that is too narrow farther away" problem E-DOC-9 'peer b: small datagrams come back'
+in_ns "$NS_B" nft flush ruleset
+misses E-DOC-9
 in_ns "$NS_A" ip link set kcp0 down
 finds "what the daemon itself warns of" warning E-DOC-17 'set the link of kcp0 down'
 ctl hub up >/dev/null

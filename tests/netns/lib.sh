@@ -189,7 +189,7 @@ cleanup() {
 	for name in "${!VPND_PID[@]}"; do
 		pid=${VPND_PID[$name]}
 		if is_ours "$pid"; then
-			kill -TERM "$pid"
+			kill -TERM "$(daemon_of "$pid")"
 		else
 			fail "vpnd $name ended by itself"
 		fi
@@ -281,16 +281,28 @@ vpnd_start() {
 		VPND_EXIT=$status
 		fail "vpnd $name ended with $status before it was ready"
 	else
-		end_pid "$pid" TERM 10
+		kill -TERM "$(daemon_of "$pid")" 2>/dev/null
+		reap "$pid" 10
 		fail "vpnd $name did not say READY"
 	fi
 	return 1
+}
+# The daemon that was spawned as PID: what VPND_UNDER holds may have stayed above it, and a first process of a namespace
+# does not hear of a SIGTERM.
+daemon_of() {
+	local pid=$1 comm
+	while read -r comm 2>/dev/null <"/proc/$pid/comm" && [ "$comm" != vpnd ]; do
+		pid=$(pgrep -P "$pid" | head -n 1)
+		[ -n "$pid" ] || break
+	done
+	printf '%s\n' "${pid:-$1}"
 }
 vpnd_stop() {
 	local pid=${VPND_PID[$1]:-}
 	[ -n "$pid" ] || die "vpnd_stop: $1 does not run"
 	unset "VPND_PID[$1]"
-	end_pid "$pid" TERM 15
+	is_ours "$pid" && kill -TERM "$(daemon_of "$pid")" 2>/dev/null
+	reap "$pid" 15
 }
 vpnd_kill() {
 	local pid=${VPND_PID[$1]:-}

@@ -21,6 +21,10 @@
 #   listening UDP sockets, rss:  udp_ports NS; rss_kb NAME
 #   pings_start NAME NS ADDRESS  asks 100 times a second, until pings_stop NAME. That sets PINGS_SENT, PINGS_LOST and
 #                                PINGS_GAP, the longest time in seconds without an answer
+#   stall_start, stall_stop      watches how long a process has to wait for a processor meanwhile. stall_stop sets STALL, the
+#                                longest such wait in seconds; a bound on time grows by what it may meet on its way:
+#                                within BOUND [PROCESSES] prints BOUND + PROCESSES x STALL (default 5: there and back a
+#                                packet wakes two daemons, the link twice and who waits for it)
 #   record NAME NS DEVICE [EXPRESSION...]
 #                                tcpdump into $RUN_DIR/NAME.pcap, until record_stop NAME; for tools/datagrams.py, which
 #                                is called by datagrams VERB ...
@@ -94,6 +98,7 @@ udp_ports() { in_ns "$1" ss -Hluan | awk '{ print $4 }' | sort -u; }
 rss_kb() { awk '/^VmRSS/ { print $2 }' "/proc/$(vpnd_pid "$1")/status"; }
 
 declare -A PINGS_PID=() RECORD_PID=()
+STALL_PID='' STALL=0
 pings_start() {
 	spawn "PINGS_PID[$1]" "$2" "pings-$1" ping -n -D -i 0.01 "$3"
 }
@@ -114,6 +119,15 @@ pings_stop() {
 	grep -v ' time=' "$log" >"$log.end"
 	rm -f "$log"
 }
+
+stall_start() {
+	spawn STALL_PID - "stall" python3 "$ROOT/tests/netns/tools/stall.py"
+}
+stall_stop() {
+	end_pid "$STALL_PID" TERM 5
+	STALL=$(tail -n 1 "$RUN_DIR/log/stall.log")
+}
+within() { awk "BEGIN { printf \"%.3f\", $1 + ${2:-5} * ${STALL:-0} }"; }
 
 # Without --immediate-mode the kernel may keep the last datagrams of a slow stream for itself. With it each takes a slot of
 # the snapshot length, so the default would leave few.
