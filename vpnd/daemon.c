@@ -337,6 +337,7 @@ static void after_round(void *ctx, struct mono now)
 	daemon_host_after_round(daemon);
 	if (daemon->control)
 		control_server_after_round(daemon->control);
+	loop_rest_until(daemon->loop, wake_pace_next(&daemon->path.pace, now));
 }
 
 static void on_signal(void *ctx, int number)

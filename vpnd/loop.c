@@ -39,8 +39,9 @@ struct loop {
 	int epoll_fd;
 	bool stopped;
 	struct mono now;
-	bool waits_exactly;  /* epoll_pwait2() is there */
-	struct mono set_for; /* what the timer descriptor is set for; MONO_NEVER = not set */
+	bool waits_exactly;	/* epoll_pwait2() is there */
+	struct mono rest_until; /* no round begins before */
+	struct mono set_for;	/* what the timer descriptor is set for; MONO_NEVER = not set */
 	uint64_t rounds;
 
 	struct epoll_event ready[EVENTS_PER_ROUND];
@@ -343,6 +344,23 @@ void loop_use_timer_fd(struct loop *loop)
 	loop->waits_exactly = false;
 }
 
+void loop_rest_until(struct loop *loop, struct mono at)
+{
+	loop->rest_until = at;
+}
+
+static void rest(const struct loop *loop)
+{
+	struct timespec at = {0};
+
+	if (!mono_before(loop->now, loop->rest_until))
+		return;
+	at.tv_sec = (time_t)(loop->rest_until.us / 1000000);
+	at.tv_nsec = (long)(loop->rest_until.us % 1000000) * 1000;
+	/* Signals are blocked; should one come through, the round begins early. */
+	(void)clock_nanosleep(CLOCK_BOOTTIME, TIMER_ABSTIME, &at, NULL);
+}
+
 /* @return  the number of events, or a negative errno */
 static int wait_until_deadline(struct loop *loop)
 {
@@ -379,6 +397,9 @@ static int wait_for_events(struct loop *loop, bool wait)
 int loop_turn(struct loop *loop, bool wait)
 {
 	int served = 0;
+
+	if (wait)
+		rest(loop);
 	int count = wait_for_events(loop, wait);
 
 	if (count < 0)

@@ -112,6 +112,9 @@ struct mono loop_now(const struct loop *loop);
 /** Reads the clock; for work outside the loop's rounds. */
 struct mono loop_clock(void);
 
+/** The next round does not begin before `at`, whatever comes; for a few milliseconds at most, and for that round only. */
+void loop_rest_until(struct loop *loop, struct mono at);
+
 /**
  * Runs rounds until loop_stop().
  *

@@ -660,6 +660,7 @@ void packet_path_received(struct packet_path *path, struct peer *peer, const str
 {
 	enum stage before = stage_enter(path->stages, STAGE_DELIVER);
 
+	wake_pace_heard(&path->pace, &peer->heard_in);
 	take_from_peer(path, peer, pieces, count, len);
 	(void)stage_enter(path->stages, before);
 }

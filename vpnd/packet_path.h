@@ -15,6 +15,7 @@
 #include "core/super_merge.h"
 #include "core/super_packet.h"
 #include "vpnd/allowed_ips.h"
+#include "vpnd/wake_pace.h"
 #include "vpnd/wire.h"
 
 #include <stdbool.h>
@@ -70,7 +71,8 @@ struct packet_path {
 	struct list pump;	  /* peers with packets waiting whose wire was ready */
 	struct list waiting;	  /* all peers with packets waiting, and some without */
 	struct packet_path_counters counters;
-	uint16_t mtu_bytes; /* largest inner packet of the device */
+	struct wake_pace pace; /* of the thread, by what peers bring */
+	uint16_t mtu_bytes;    /* largest inner packet of the device */
 	uint32_t icmp_tokens;
 	struct mono icmp_refilled_at;
 	uint8_t scratch

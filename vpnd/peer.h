@@ -56,6 +56,7 @@ struct peer {
 		super_bytes_max; /* longest super-packet that it takes, as an IP packet; 0 = none */
 	uint32_t message_bytes;	 /* how long messages are made for it now; 0 = a packet each */
 	uint32_t longest_bytes;	 /* no message that waits is longer */
+	uint32_t heard_in;	 /* by wake_pace_heard() */
 	int64_t queue_us;	 /* how long the packet that left last had waited */
 	bool ordered_down;	 /* by `kcpctl down`: stays so until `up` */
 	bool told_up;		 /* hooks and the device's carrier say that it is up */

@@ -292,6 +292,7 @@ static void after_round(void *ctx, struct mono now)
 		loop_timer_arm(worker->loop, &worker->rest, mono_add_us(now, WORKER_REST_US));
 	}
 	ring_bells(worker);
+	loop_rest_until(worker->loop, wake_pace_next(&worker->path.pace, now));
 	if ((atomic_load(&worker->set->stop) || atomic_load(&worker->set->ended)) &&
 		!workers_park(worker->set))
 		loop_stop(worker->loop);

@@ -12,7 +12,7 @@
  *
  * idle: both sides keep alive every KEEPALIVE_US, 30 ms apart. The callers are another process. Peers connect within
  * CONNECT_US; then one stretch of time without a handshake is measured, and one in which each peer makes its next one, as all
- * that are called for ever do every two minutes. Memory is measured for site 0 alone, all that a peer brings about: resident
+ * that are called for ever do every two and a half minutes. Memory is measured for site 0 alone, all that a peer brings about: resident
  * bytes of the process since before the node was made, and bytes of the heap in use.
  */
 #include "core/mono.h"
@@ -38,8 +38,8 @@ enum {
 	CONNECT_US = 25000000,
 	QUIET_FROM_US = 60000000, /* path MTU found, memory of the beginning given back */
 	QUIET_US = 2 * KEEPALIVE_US,
-	REKEY_FROM_US = 120000000,
-	REKEY_US = 120000000,
+	REKEY_FROM_US = 145000000,
+	REKEY_US = 150000000,
 };
 
 #define START_US ((int64_t)1000000000)
