@@ -82,6 +82,8 @@ LIBRARIES := libkcpvpn.a libkcpvpn.so
 .PHONY: all profile deps demo test test-long check-layers format format-check fuzz bench bench-lossy bench-speed install deb manuals clean programs
 all: profile
 ifeq ($(PROFILE),release)
+# so that `sudo make install` has nothing left to build
+all: $(if $(shell command -v scdoc 2>/dev/null),manuals)
 all: $(addprefix build/,$(PROGRAMS) $(LIBRARIES))
 $(addprefix build/,$(PROGRAMS) $(LIBRARIES)): build/%: $(B)/%
 	$(Q)mkdir -p $(@D) && ln -f $< $@
@@ -239,10 +241,11 @@ manuals: $(MANUALS)
 
 # ---- installing --------------------------------------------------------------------------------------------------
 SHARE := $(PREFIX)/share
+ZSHDIR ?= $(SHARE)/zsh/site-functions
 INSTALL_DIRS = $(PREFIX)/sbin $(PREFIX)/bin $(LIBDIR)/pkgconfig $(PREFIX)/include/kcpvpn $(MANDIR)/man1 $(MANDIR)/man5 \
 	$(MANDIR)/man8 $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(SYSCONFDIR)/vpnd $(PREFIX)/lib/systemd/network \
 	$(PREFIX)/lib/systemd/networkd.conf.d $(PREFIX)/lib/NetworkManager/conf.d $(SHARE)/doc/kcpvpn/examples \
-	$(addprefix $(SHARE)/,bash-completion/completions zsh/vendor-completions fish/vendor_completions.d)
+	$(ZSHDIR) $(addprefix $(SHARE)/,bash-completion/completions fish/vendor_completions.d)
 FILL = sed -e 's|@SBINDIR@|$(PREFIX)/sbin|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@VERSION@|$(VERSION)|g'
 
 install: all manuals
@@ -264,7 +267,7 @@ install: all manuals
 	install -m 0644 configs/systemd/networkd.conf $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/kcpvpn.conf
 	install -m 0644 configs/systemd/NetworkManager.conf $(DESTDIR)$(PREFIX)/lib/NetworkManager/conf.d/kcpvpn.conf
 	$(B)/kcpctl completion bash > $(DESTDIR)$(SHARE)/bash-completion/completions/kcpctl
-	$(B)/kcpctl completion zsh > $(DESTDIR)$(SHARE)/zsh/vendor-completions/_kcpctl
+	$(B)/kcpctl completion zsh > $(DESTDIR)$(ZSHDIR)/_kcpctl
 	$(B)/kcpctl completion fish > $(DESTDIR)$(SHARE)/fish/vendor_completions.d/kcpctl.fish
 	@# On the host itself, where systemd runs: the unit's user and groups must be there before it is started.
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \

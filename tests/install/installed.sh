@@ -15,7 +15,7 @@ make -C "$ROOT" --no-print-directory -s "B=$BIN" install "DESTDIR=$DEST" PREFIX=
 pass "make install"
 for file in usr/sbin/vpnd usr/bin/kcpctl usr/bin/kcpcat usr/lib/libkcpvpn.a usr/lib/libkcpvpn.so usr/lib/pkgconfig/kcpvpn.pc \
 	usr/include/kcpvpn/node.h usr/share/man/man8/vpnd.8 usr/share/man/man8/kcpctl.8 usr/share/man/man1/kcpcat.1 \
-	usr/share/man/man5/vpnd.yaml.5 usr/share/bash-completion/completions/kcpctl usr/share/zsh/vendor-completions/_kcpctl \
+	usr/share/man/man5/vpnd.yaml.5 usr/share/bash-completion/completions/kcpctl usr/share/zsh/site-functions/_kcpctl \
 	usr/share/fish/vendor_completions.d/kcpctl.fish usr/share/doc/kcpvpn/examples/laptop.yaml \
 	usr/lib/systemd/system/vpnd@.service usr/lib/systemd/system/vpnd@.socket usr/lib/sysusers.d/vpnd.conf \
 	usr/lib/tmpfiles.d/vpnd.conf usr/lib/systemd/network/10-kcpvpn.network usr/lib/systemd/networkd.conf.d/kcpvpn.conf \
