@@ -4,9 +4,14 @@
 PROFILE ?= release
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
+LIBDIR ?= $(PREFIX)/lib
+MANDIR ?= $(PREFIX)/share/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 VERSION := 0.1.0
+# of the manuals: that of the last commit, not of the build
+DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),1790000000)
 
 ifeq ($(PROFILE),fuzz)
 CC = clang
@@ -74,12 +79,14 @@ KCPCAT_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(KCPCAT_SRC))
 PROGRAMS := $(if $(VPND_SRC),vpnd) $(if $(CLI_SRC),kcpctl) $(if $(KCPCAT_SRC),kcpcat)
 LIBRARIES := libkcpvpn.a libkcpvpn.so
 
-.PHONY: all profile deps demo test test-long check-layers format format-check fuzz bench bench-lossy bench-speed install clean programs
+.PHONY: all profile deps demo test test-long check-layers format format-check fuzz bench bench-lossy bench-speed install deb manuals clean programs
 all: profile
 ifeq ($(PROFILE),release)
+# so that `sudo make install` has nothing left to build
+all: $(if $(shell command -v scdoc 2>/dev/null),manuals)
 all: $(addprefix build/,$(PROGRAMS) $(LIBRARIES))
 $(addprefix build/,$(PROGRAMS) $(LIBRARIES)): build/%: $(B)/%
-	$(Q)ln -f $< $@
+	$(Q)mkdir -p $(@D) && ln -f $< $@
 endif
 programs: $(addprefix $(B)/,$(PROGRAMS))
 profile: programs $(addprefix $(B)/,$(LIBRARIES))
@@ -194,7 +201,7 @@ $(B)/tests/bench_%: $(B)/obj/tests/bench/bench_%.o $(BENCH_PART_OBJ) $(ARCHIVES_
 	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_kcpvpn) -lpthread -lm
 
 .PHONY: tests-build
-tests-build: profile $(TEST_PROGRAMS) $(FUZZ_PROGRAMS) $(BENCH_PROGRAMS) $(if $(LAB_OBJ),$(B)/lab) $(B)/init_flood $(B)/light_flow $(B)/udp_rate $(B)/crowd
+tests-build: profile manuals $(TEST_PROGRAMS) $(FUZZ_PROGRAMS) $(BENCH_PROGRAMS) $(if $(LAB_OBJ),$(B)/lab) $(B)/init_flood $(B)/light_flow $(B)/udp_rate $(B)/crowd
 .SECONDARY:
 
 # ---- what a person calls -----------------------------------------------------------------------------------------
@@ -223,23 +230,56 @@ format:
 format-check:
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 
-install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig \
-		$(DESTDIR)$(PREFIX)/include/kcpvpn $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(SYSCONFDIR)/vpnd
-	install -m 0755 build/vpnd $(DESTDIR)$(PREFIX)/sbin/vpnd
-	install -m 0755 build/kcpctl build/kcpcat $(DESTDIR)$(PREFIX)/bin/
-	install -m 0644 build/libkcpvpn.a $(DESTDIR)$(PREFIX)/lib/libkcpvpn.a
-	install -m 0755 build/libkcpvpn.so $(DESTDIR)$(PREFIX)/lib/libkcpvpn.so.0
-	ln -sf libkcpvpn.so.0 $(DESTDIR)$(PREFIX)/lib/libkcpvpn.so
+# ---- manuals -----------------------------------------------------------------------------------------------------
+# They stand beside their programs, in scdoc's language. What they say of keys is made from the schema, by config_table.
+MANUALS := $(addprefix $(B)/man/,vpnd.8 vpnd.yaml.5 kcpctl.8 kcpcat.1)
+vpath %.scd vpnd cli cli/kcpcat
+$(B)/config_table: $(B)/obj/vpnd/manual/config_table.o $(call archive,config) $(call archive,core)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_EXE) -o $@ $^ $(LIBS_config)
+$(B)/man/%: %.scd $(B)/config_table
+	@mkdir -p $(@D)
+	$(call say,MAN,$@)
+	$(Q)$(B)/config_table $< > $@.scd && SOURCE_DATE_EPOCH=$(DATE_EPOCH) scdoc < $@.scd > $@.new && mv $@.new $@
+manuals: $(MANUALS)
+
+# ---- installing --------------------------------------------------------------------------------------------------
+SHARE := $(PREFIX)/share
+ZSHDIR ?= $(SHARE)/zsh/site-functions
+INSTALL_DIRS = $(PREFIX)/sbin $(PREFIX)/bin $(LIBDIR)/pkgconfig $(PREFIX)/include/kcpvpn $(MANDIR)/man1 $(MANDIR)/man5 \
+	$(MANDIR)/man8 $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(SYSCONFDIR)/vpnd $(PREFIX)/lib/systemd/network \
+	$(PREFIX)/lib/systemd/networkd.conf.d $(PREFIX)/lib/NetworkManager/conf.d $(SHARE)/doc/kcpvpn/examples \
+	$(ZSHDIR) $(addprefix $(SHARE)/,bash-completion/completions fish/vendor_completions.d)
+FILL = sed -e 's|@SBINDIR@|$(PREFIX)/sbin|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@VERSION@|$(VERSION)|g'
+
+install: all manuals
+	install -d $(addprefix $(DESTDIR),$(INSTALL_DIRS))
+	install -m 0755 $(B)/vpnd $(DESTDIR)$(PREFIX)/sbin/vpnd
+	install -m 0755 $(B)/kcpctl $(B)/kcpcat $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 $(B)/libkcpvpn.a $(DESTDIR)$(LIBDIR)/libkcpvpn.a
+	install -m 0755 $(B)/libkcpvpn.so $(DESTDIR)$(LIBDIR)/libkcpvpn.so.0
+	ln -sf libkcpvpn.so.0 $(DESTDIR)$(LIBDIR)/libkcpvpn.so
 	install -m 0644 lib/include/kcpvpn/*.h $(DESTDIR)$(PREFIX)/include/kcpvpn/
-	sed -e 's|@SBINDIR@|$(PREFIX)/sbin|g' configs/vpnd@.service.in > $(DESTDIR)$(UNITDIR)/vpnd@.service
-	install -m 0644 configs/vpnd.sysusers $(DESTDIR)$(SYSUSERSDIR)/vpnd.conf
-	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' scripts/kcpvpn.pc.in \
-		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/kcpvpn.pc
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
-	build/kcpctl completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kcpctl
-	build/kcpctl completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_kcpctl
-	build/kcpctl completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kcpctl.fish
+	$(FILL) scripts/kcpvpn.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/kcpvpn.pc
+	for page in $(MANUALS); do install -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit; done
+	install -m 0644 configs/*.yaml $(DESTDIR)$(SHARE)/doc/kcpvpn/examples/
+	$(FILL) configs/systemd/vpnd@.service.in > $(DESTDIR)$(UNITDIR)/vpnd@.service
+	install -m 0644 configs/systemd/vpnd@.socket $(DESTDIR)$(UNITDIR)/
+	install -m 0644 configs/systemd/vpnd.sysusers $(DESTDIR)$(SYSUSERSDIR)/vpnd.conf
+	install -m 0644 configs/systemd/vpnd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/vpnd.conf
+	install -m 0644 configs/systemd/10-kcpvpn.network $(DESTDIR)$(PREFIX)/lib/systemd/network/
+	install -m 0644 configs/systemd/networkd.conf $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/kcpvpn.conf
+	install -m 0644 configs/systemd/NetworkManager.conf $(DESTDIR)$(PREFIX)/lib/NetworkManager/conf.d/kcpvpn.conf
+	$(B)/kcpctl completion bash > $(DESTDIR)$(SHARE)/bash-completion/completions/kcpctl
+	$(B)/kcpctl completion zsh > $(DESTDIR)$(ZSHDIR)/_kcpctl
+	$(B)/kcpctl completion fish > $(DESTDIR)$(SHARE)/fish/vendor_completions.d/kcpctl.fish
+	@# On the host itself, where systemd runs: the unit's user and groups must be there before it is started.
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
+		systemd-sysusers $(SYSUSERSDIR)/vpnd.conf; systemd-tmpfiles --create $(TMPFILESDIR)/vpnd.conf; \
+		systemctl daemon-reload; fi
+
+deb: all manuals
+	$(Q)B=$(B) scripts/package-deb
 
 clean:
 	rm -rf build

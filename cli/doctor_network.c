@@ -187,7 +187,7 @@ void doctor_check_routes(struct doctor *d)
 
 static void check_rule(struct doctor *d, const struct nlmsghdr *message)
 {
-	const struct fib_rule_hdr *rule = NLMSG_DATA(message);
+	const struct fib_rule_hdr *rule = (const void *)((const char *)message + NLMSG_HDRLEN);
 	size_t at = NLMSG_LENGTH(sizeof(*rule)), end = message->nlmsg_len;
 	uint32_t table = rule->table, priority = 0, mark = 0;
 	uint8_t protocol = 0;

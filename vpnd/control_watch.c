@@ -35,8 +35,8 @@ static size_t find(const struct control_watched *peers, size_t count, size_t hin
 }
 
 static size_t compare(const struct control_watch *watch, const struct control_watched *now,
-	size_t count, const char *network, enum control_state state, int64_t generation,
-	int64_t now_ms, struct control_event *events)
+	size_t count, const char *network, int state, int64_t generation, int64_t now_ms,
+	struct control_event *events)
 {
 	size_t used = 0, met = 0, hint = 0;
 
@@ -84,10 +84,10 @@ int control_watch_update(struct control_watch *watch, const struct control_state
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
 		(void)snprintf(now[i].name, sizeof(now[i].name), "%s", states->peers[i].name);
-		now[i].state = states->peers[i].state;
+		now[i].state = (int)states->peers[i].state;
 	}
 	if (watch->known) {
-		bool same = watch->network == states->network &&
+		bool same = watch->network == (int)states->network &&
 			    watch->generation == states->generation && watch->count == count &&
 			    memcmp(watch->peers, now, count * sizeof(*now)) == 0;
 		if (!same) {
@@ -96,14 +96,14 @@ int control_watch_update(struct control_watch *watch, const struct control_state
 				free(now);
 				return -ENOMEM;
 			}
-			used = compare(watch, now, count, network, states->network,
+			used = compare(watch, now, count, network, (int)states->network,
 				states->generation, now_ms, events);
 		}
 	}
 	free(watch->peers);
 	*watch = (struct control_watch){.peers = now,
 		.count = count,
-		.network = states->network,
+		.network = (int)states->network,
 		.generation = states->generation,
 		.known = true};
 	if (used == 0) {

@@ -14,10 +14,10 @@ struct control_states;
 struct control_watch {
 	struct control_watched {
 		char name[CONTROL_NAME_BYTES];
-		enum control_state state;
-	} * peers; /* owned */
+		int state; /* enum control_state */
+	} * peers;	   /* owned */
 	size_t count;
-	enum control_state network;
+	int network; /* enum control_state */
 	int64_t generation;
 	bool known;
 };

@@ -100,7 +100,7 @@ Test(golden, examples_load)
 	glob_t found = find("configs/*.yaml");
 
 	reader.read_file = read_example;
-	cr_assert_eq(found.gl_pathc, 4u);
+	cr_assert_eq(found.gl_pathc, 5u);
 	for (size_t i = 0; i < found.gl_pathc; i++) {
 		struct config *config = NULL;
 		int error = config_load(found.gl_pathv[i], &reader, &config, &report);
@@ -154,4 +154,40 @@ Test(golden, two_sites_match)
 	}
 	config_free(a);
 	config_free(b);
+}
+
+/* So do the gateway and the laptop that sends everything through it. */
+Test(golden, laptop_fits_the_gateway)
+{
+	static struct config_report report;
+	struct config_reader reader = *config_reader_default();
+	struct config *gateway = NULL, *laptop = NULL;
+
+	reader.read_file = read_example;
+	cr_assert_eq(config_load("configs/gateway.yaml", &reader, &gateway, &report), 0);
+	cr_assert_eq(config_load("configs/laptop.yaml", &reader, &laptop, &report), 0);
+	const struct config_peer *there = config_peer_find(gateway, "lap-mia");
+	const struct config_peer *here = &laptop->peers[0];
+	cr_assert(there);
+	cr_assert(gateway->identity.network_key && laptop->identity.network_key);
+	cr_assert_eq(laptop->full_tunnel.mode, CONFIG_FULL_TUNNEL_KILL_SWITCH);
+	cr_assert_eq(here->allowed_ips.count, 2u);
+	for (size_t i = 0; i < here->allowed_ips.count; i++)
+		cr_assert_eq(here->allowed_ips.items[i].length, 0);
+	for (size_t i = 0; i < laptop->interface.addresses.count; i++) {
+		struct ip_prefix host = laptop->interface.addresses.items[i];
+		bool taken = false;
+		host.length = host.family == 4 ? 32 : 128;
+		for (size_t k = 0; k < there->allowed_ips.count; k++)
+			taken |= ip_prefix_contains(&there->allowed_ips.items[k], &host);
+		cr_assert(taken);
+	}
+	for (size_t i = 0; i < here->endpoints.count; i++) {
+		bool listens = false;
+		for (size_t k = 0; k < gateway->listen.count; k++)
+			listens |= gateway->listen.items[k].port == here->endpoints.items[i].port;
+		cr_assert(listens, "port %u", (unsigned)here->endpoints.items[i].port);
+	}
+	config_free(gateway);
+	config_free(laptop);
 }
