@@ -119,29 +119,6 @@ static const struct control_code_row ROWS[] = {
 	{"E-DOC-18", "Something could not be looked at, so it may be wrong all the same. Mostly "
 		     "doctor needs root for it: sudo kcpctl doctor."},
 
-	{"E-DNS-1",
-		"systemd-resolved runs, but did not take the servers of the tunnel; the text says "
-		"why. Names are asked as before. `resolvectl` shows what it knows."},
-	{"E-DNS-2", "Nobody can be told the servers of the tunnel. Install systemd-resolved, "
-		    "openresolv "
-		    "or resolvconf; and restart vpnd if dns.servers is new in the file."},
-	{"E-HOOK-1",
-		"A program of hooks, or resolvconf, could not be run, or failed. The log has what "
-		"it said; it runs without a shell, with 10 s of time and VPND_* in its "
-		"environment."},
-	{"E-NETNS-1",
-		"The network namespace of interface.netns cannot be entered. It must be there (ip "
-		"netns add NAME) before vpnd starts; a unit must grant CAP_SYS_ADMIN and "
-		"RestrictNamespaces=net, see vpnd(8)."},
-	{"E-NET-9",
-		"Somebody else has a route to the same destination. Take it out of allowed_ips or "
-		"interface.addresses, or say which is to win: routes.on_clash."},
-	{"E-NET-10",
-		"The kernel refused a policy rule of the full tunnel; the text says why. ip rule "
-		"shows those that are there."},
-	{"E-NET-11",
-		"The packet filter of the kill switch cannot be changed. It takes nf_tables in the "
-		"kernel (modprobe nf_tables)."},
 	{"E-VPND-1",
 		"The kernel refused what the daemon cannot do without (an event loop, signals)."},
 	{"E-VPND-2", "Memory ran out."},
@@ -172,20 +149,24 @@ static const struct control_code_row ROWS[] = {
 	{"E-NET-8", "Changes of addresses and routes cannot be watched; the daemon would learn too "
 		    "late of another network."},
 	{"E-NET-9", "Somebody else has a route to a destination of the tunnel already. ip route "
-		    "show table all shows it; routes.on_clash says which one is to win."},
-	{"E-NET-10", "A policy rule of the full tunnel could not be added, removed or listed. ip "
-		     "rule shows them."},
-	{"E-NET-11", "The packet filter of the kill switch could not be set. It takes the kernel's "
+		    "show table all shows it. Take it out of allowed_ips or interface.addresses, "
+		    "or say which is to win: routes.on_clash."},
+	{"E-NET-10", "The kernel refused a policy rule of the full tunnel; the text says why. ip "
+		     "rule shows those that are there."},
+	{"E-NET-11", "The packet filter of the kill switch cannot be set. It takes the kernel's "
 		     "nf_tables: modprobe nf_tables."},
-	{"E-NETNS-1", "The network namespace of interface.netns is not there, or may not be "
-		      "entered: that takes CAP_SYS_ADMIN. ip netns list shows which there are."},
+	{"E-NETNS-1", "The network namespace of interface.netns cannot be entered. It must be "
+		      "there (ip netns add NAME) before vpnd starts; a unit must grant "
+		      "CAP_SYS_ADMIN and RestrictNamespaces=net, see vpnd(8)."},
 
-	{"E-DNS-1", "systemd-resolved does not take the servers of the tunnel; names are resolved "
-		    "as before."},
-	{"E-DNS-2", "Nobody could be told the servers of the tunnel. Install systemd-resolved, "
-		    "resolvconf or openresolv, and restart vpnd."},
-	{"E-HOOK-1", "A program under hooks: failed, took too long, or could not be run. The log "
-		     "has what it said. After a pre_up that fails the link stays down."},
+	{"E-DNS-1", "systemd-resolved runs, but did not take the servers of the tunnel; the text "
+		    "says why. Names are asked as before. resolvectl shows what it knows."},
+	{"E-DNS-2",
+		"Nobody can be told the servers of the tunnel. Install systemd-resolved, "
+		"openresolv or resolvconf; and restart vpnd if dns.servers is new in the file."},
+	{"E-HOOK-1", "A program of hooks, or resolvconf, could not be run, or failed. The log has "
+		     "what it said; it runs without a shell, with 10 s of time and VPND_* in its "
+		     "environment. After a pre_up that fails the link stays down."},
 
 	{"E-UDP-1",
 		"Another program uses the UDP port. ss -lunp shows which. Is the daemon running "
