@@ -56,7 +56,7 @@ visit() {
 	for site in a b; do
 		expect "the state file of $site holds one line of a key and an address" \
 			"$(grep -cE '^[A-Za-z0-9+/]{43}= [^ ]+:[0-9]+$' "$RUN_DIR/state/$site/$site.peers")" == 1
-		expect "its mode" "$(stat -c %a "$RUN_DIR/state/$site/$site.peers")" == 600
+		expect "its mode" "$(stat -c %a "$RUN_DIR/state/$site/$site.peers")" == 640
 		rm -f "$RUN_DIR/state/$site/$site.peers"
 	done
 }

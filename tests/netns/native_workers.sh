@@ -120,5 +120,5 @@ sleep 1
 check "B ends in order" vpnd_stop b
 check "A ends in order" vpnd_stop a
 check "C ends in order" vpnd_stop c
-end_pid "$LOAD" TERM 5
-end_pid "$SERVER" TERM 5
+end_pid "$LOAD" TERM 5 || true # by itself, when its connection went
+end_pid "$SERVER" TERM 5 || true
