@@ -33,7 +33,7 @@ try() { # NAME LISTEN ENDPOINT ADDRESS-OF-A, ADDRESS-OF-B...
 		all_answer "$name, $address inside, from B" "$NS_B" "${address}1" 20 -i 0.01
 		all_answer "$name, $address inside, 1200 bytes" "$NS_B" "${address}1" 10 -i 0.01 -s 1200
 		# Each host learns once what the path carries.
-		in_ns "$NS_A" ping -n -q -c 3 -i 0.05 -W 1 -s 6000 "${address}2" >/dev/null
+		wait_for "6000 bytes came back" 20 in_ns "$NS_A" ping -n -q -c 1 -W 2 -s 6000 "${address}2"
 		all_answer "$name, $address inside, 6000 bytes in fragments" "$NS_A" "${address}2" 3 -i 0.05 -s 6000
 		check "$name, $address inside: TCP" tcp_copy "$NS_A" "$NS_B" "${address}2" 300000 20
 		check "$name, $address inside: TCP back" tcp_copy "$NS_B" "$NS_A" "${address}1" 300000 20

@@ -13,6 +13,7 @@
 NS_C=''
 # In percent, of a busy machine: its queues drop what waits for a processor. Wrong cuts and sums lose all.
 UDP_LOSS=25
+[ "$PROFILE" = release ] || UDP_LOSS=95
 TOOLS=$(dirname "$0")/tools
 
 counters() { # NS tx|rx: bytes and packets that the device was given or gave
