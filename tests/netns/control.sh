@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 90
+# timeout: 120
 #
 # A daemon under control: each verb with its exit status, reload beside traffic, and clients that misbehave.
 #

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 60
+# timeout: 120
 #
 # Strangers at the listening port, and peers with other settings. The tunnel goes on, what is wrong is counted, and
 # memory does not grow.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 60
+# timeout: 120
 #
 # One gateway, peers that call it and are told apart by their inner addresses, one that it dials, and one that nobody
 # knows. Packets go to the peer whose prefix they fall into; what comes with another's address is dropped and counted.

@@ -13,7 +13,8 @@
 NS_C=''
 # In percent, of a busy machine: its queues drop what waits for a processor. Wrong cuts and sums lose all.
 UDP_LOSS=25
-[ "$PROFILE" = release ] || UDP_LOSS=95
+MB=20
+[ "$PROFILE" = release ] || UDP_LOSS=95 MB=4
 TOOLS=$(dirname "$0")/tools
 
 counters() { # NS tx|rx: bytes and packets that the device was given or gave
@@ -70,11 +71,11 @@ wired() { # TEXT OFFLOAD_A OFFLOAD_B
 	else
 		expect "$text: and B's gets single packets" "$mean_b" '<=' 1500
 	fi
-	check "$text: 20 MB over IPv4, as it was sent" tcp_copy "$NS_A" "$NS_B" 10.99.0.2 20000000 30
-	check "$text: 20 MB back over IPv6" tcp_copy "$NS_B" "$NS_A" fd99::1 20000000 30
-	check "$text: 20 MB over IPv4 to the host behind B" tcp_copy "$NS_A" "$NS_C" 10.98.0.2 20000000 30
-	check "$text: 20 MB over IPv6 to it" tcp_copy "$NS_A" "$NS_C" fd98::2 20000000 30
-	check "$text: 20 MB back from it" tcp_copy "$NS_C" "$NS_A" 10.99.0.1 20000000 30
+	check "$text: $MB MB over IPv4, as it was sent" tcp_copy "$NS_A" "$NS_B" 10.99.0.2 ${MB}000000 60
+	check "$text: $MB MB back over IPv6" tcp_copy "$NS_B" "$NS_A" fd99::1 ${MB}000000 60
+	check "$text: $MB MB over IPv4 to the host behind B" tcp_copy "$NS_A" "$NS_C" 10.98.0.2 ${MB}000000 60
+	check "$text: $MB MB over IPv6 to it" tcp_copy "$NS_A" "$NS_C" fd98::2 ${MB}000000 60
+	check "$text: $MB MB back from it" tcp_copy "$NS_C" "$NS_A" 10.99.0.1 ${MB}000000 60
 	udp_copy "$NS_A" "$NS_B" 10.99.0.2
 	udp_copy "$NS_A" "$NS_C" fd98::2
 	udp_copy "$NS_C" "$NS_A" fd99::1
