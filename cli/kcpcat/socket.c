@@ -52,7 +52,7 @@ static void send_batch(void *ctx, const struct kcpvpn_datagram *batch, size_t co
 
 static int try_open(struct udp_socket *s, const struct addrinfo *ai, bool listen)
 {
-	int zero = 0, one = 1, size = SOCKET_BUFFER_BYTES;
+	int zero = 0, size = SOCKET_BUFFER_BYTES;
 	int fd = socket(ai->ai_family, SOCK_DGRAM | SOCK_CLOEXEC | (listen ? SOCK_NONBLOCK : 0), 0);
 
 	if (fd < 0)
@@ -63,8 +63,6 @@ static int try_open(struct udp_socket *s, const struct addrinfo *ai, bool listen
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	if (listen)
-		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if ((listen ? bind(fd, ai->ai_addr, ai->ai_addrlen)
 		    : connect(fd, ai->ai_addr, ai->ai_addrlen)) < 0) {
 		int error = errno;

@@ -162,9 +162,11 @@ static void input_push(struct kcp *kcp, const struct kcp_segment *segment, struc
 {
 	switch (kcp_receiver_push(&kcp->receiver, kcp->config.pool, segment)) {
 	case KCP_RECEIVER_TAKEN:
+		kcp->tells_left = 0;
 		kcp_classic_note(kcp, segment->sn, segment->ts, now);
 		return;
 	case KCP_RECEIVER_REPEATED:
+		kcp->tells_left = 0;
 		kcp_classic_note(kcp, segment->sn, segment->ts, now);
 		kcp->stats.repeat_segments++;
 		return;
@@ -331,6 +333,8 @@ static void consume(struct kcp *kcp, uint32_t count)
 	if (kcp->receiver.reopened) {
 		kcp->receiver.reopened = false;
 		kcp->probe |= KCP_PROBE_TELL;
+		kcp->tells_left = KCP_TELLS;
+		kcp->tell_wait_ms = 0;
 	}
 }
 
@@ -432,6 +436,8 @@ static struct mono flush_at(const struct kcp *kcp)
 		return kcp->flushed_at;
 	if (kcp->rmt_wnd == 0 && kcp->probe_wait_ms != 0)
 		at = mono_min(at, kcp->probe_at);
+	if (kcp->tells_left > 0 && kcp->tell_wait_ms != 0)
+		at = mono_min(at, kcp->tell_at);
 	if (kcp->acks_count > 0)
 		at = mono_min(at, kcp_classic_acks_due(kcp));
 	if (kcp->paced && kcp->sender.queued > 0)

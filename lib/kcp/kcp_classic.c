@@ -358,11 +358,32 @@ static void update_probe(struct kcp *kcp, const struct flush *flush)
 	kcp->probe_at = mono_add_ms(mono_at_us(flush->now_ms_us), kcp->probe_wait_ms);
 }
 
+/*
+ * The one segment that says that the window is open again may be lost. The peer then sends nothing, and with it nothing
+ * is acknowledged that would say it in passing; kcp-go asks after seven seconds. So it is told again, until something comes.
+ */
+static void update_tell(struct kcp *kcp, const struct flush *flush)
+{
+	if (kcp->tells_left == 0)
+		return;
+	if (kcp->tell_wait_ms == 0) {
+		kcp->tell_wait_ms = KCP_TELL_FIRST_MS;
+	} else if (mono_due(kcp->tell_at, flush->now)) {
+		kcp->tells_left--;
+		kcp->tell_wait_ms *= 2;
+		kcp->probe |= KCP_PROBE_TELL;
+	} else {
+		return;
+	}
+	kcp->tell_at = mono_add_ms(flush->now, kcp->tell_wait_ms);
+}
+
 static void write_probes(struct flush *flush)
 {
 	struct kcp *kcp = flush->kcp;
 
 	update_probe(kcp, flush);
+	update_tell(kcp, flush);
 	if (kcp->probe & KCP_PROBE_ASK) {
 		flush->segment.cmd = KCP_CMD_WASK;
 		write_segment(&flush->out, &flush->segment, KCP_OUT_PROBE);

@@ -16,7 +16,9 @@ enum {
 	KCP_INTERVAL_MAX_MS = 5000,
 	KCP_DEAD_SENDINGS = 20, /* after which kcp-go sets a state it never looks at */
 	KCP_ACKS_MAX = 2048,	/* acknowledgements that may wait */
-	KCP_ACKS_TOLD = 24,	/* are told twice, a quarter of a datagram at kcptun's MTU */
+	KCP_TELLS = 4, /* more WINS after the one that says that the window is open again */
+	KCP_TELL_FIRST_MS = 200, /* until the first of them; doubled for each */
+	KCP_ACKS_TOLD = 24,	 /* are told twice, a quarter of a datagram at kcptun's MTU */
 	KCP_ACKS_FORCE =
 		1024, /* of them, after which they are sent at once whatever the profile says */
 };
@@ -53,10 +55,14 @@ struct kcp {
 		[KCP_ACKS_TOLD]; /* sent last; go once more while a hole keeps una from telling */
 	uint32_t told_count;
 
-	uint32_t rmt_wnd;	 /* what the peer said last */
-	unsigned probe;		 /* KCP_PROBE_..., for the next flush */
-	uint32_t probe_wait_ms;	 /* 0 = not armed */
-	struct mono probe_at;	 /* next WASK while rmt_wnd is 0 and probe_wait_ms is not */
+	uint32_t rmt_wnd;	/* what the peer said last */
+	unsigned probe;		/* KCP_PROBE_..., for the next flush */
+	uint32_t probe_wait_ms; /* 0 = not armed */
+	struct mono probe_at;	/* next WASK while rmt_wnd is 0 and probe_wait_ms is not */
+	uint32_t
+		tells_left; /* WINS to repeat while the peer does not use the window that opened again */
+	uint32_t tell_wait_ms;	 /* 0 = the first of them is not out */
+	struct mono tell_at;	 /* the next of them */
 	struct mono flushed_at;	 /* last full flush */
 	struct mono resend_at;	 /* no segment in flight times out before; may be early */
 	struct mono progress_at; /* something was acknowledged, or the first was sent */

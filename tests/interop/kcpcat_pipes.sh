@@ -1,6 +1,6 @@
 #!/bin/bash
 # profiles: release asan
-# timeout: 60
+# timeout: 120
 #
 # kcpcat as a part of pipelines, on the loopback of a namespace: readers that are slow or leave, clients that die, keys
 # in the process list, exit status.

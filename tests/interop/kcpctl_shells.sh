@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 60
+# timeout: 120
 # profiles: release
 #
 # kcpctl where people meet it: `top` in a terminal of its own (tmux), its screen compared with what is kept; completion as the

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 60
+# timeout: 120
 #
 # Every mix of IP versions inside and outside, and sizes: what is too big is told to the sender, the MSS of SYNs fits.
 #

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 90
+# timeout: 120
 #
 # Who calls is told by what it sends, also while the configuration changes under it. Nobody's packets go to another.
 #

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 60
+# timeout: 120
 #
 # Whom the control socket serves, by groups of the kernel's word: members of control.group look and do not touch; who is
 # in control.admin_group, too, does both; the others get nothing, and are told what to do. Another control.group counts

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 90
+# timeout: 120
 #
 # Who is told the resolvers of the tunnel, what, and that it is taken back: systemd-resolved over D-Bus, else resolvconf.
 # Each daemon runs in a mount and process namespace of its own, where it finds a bus and a resolvconf of this test, and

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 60
+# timeout: 120
 #
 # Strangers at the listening port, and peers with other settings. The tunnel goes on, what is wrong is counted, and
 # memory does not grow.
@@ -94,7 +94,7 @@ sent=$(cat "$RUN_DIR/sent")
 echo "the stranger sent $sent datagrams"
 # Those cut to nothing or to less than a header need no checksum to be refused; a socket's queue may overflow.
 expect "what is wrong was counted" "$(bad_checksums b) - $bad_before" '>' "$sent / 2"
-expect "no stranger has become a peer: up are" "$(status b '[.peers[] | select(.state == "up") | .name] | length')" == 1
+expect "no stranger has become a peer: up are" "$(status b '[.peers[] | select(.state | IN("up", "degraded")) | .name] | length')" == 1
 if [ "$PROFILE" = release ]; then # a sanitizer keeps freed memory for a while
 	expect "memory of B, KiB" "$(rss_kb b)" '<=' "$before + 512"
 fi

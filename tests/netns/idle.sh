@@ -1,6 +1,6 @@
 #!/bin/bash
 # alone
-# timeout: 60
+# timeout: 120
 #
 # Two joined daemons that have nothing to do use next to no CPU: only signs of life wake them up.
 #

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 90
+# timeout: 120
 #
 # The device lives in a namespace of its own, where the tunnel is the only way out; the sockets stay with the host.
 #

@@ -4,7 +4,7 @@
 #
 #     $NS_A  wan0 192.0.2.1/24  ----- lab: rate, queue, delay, loss -----  wan0 192.0.2.2/24  $NS_B
 #
-# timeout: 90
+# timeout: 120
 . "$(dirname "$0")/lib.sh"
 
 lab_start --delay 10ms --seed 7

@@ -1,6 +1,6 @@
 #!/bin/bash
 # profiles: release
-# timeout: 60
+# timeout: 120
 #
 # No site needs the right time: A's clock is in 1970, a day ahead, a day behind, from the start and while it runs, and so
 # is B's. Each join takes no longer than with good clocks, but for one more round trip where a clock was set back; and a

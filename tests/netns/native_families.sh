@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 60
+# timeout: 120
 #
 # IPv4 and IPv6 outside, each with IPv4 and IPv6 inside; hosts that have one version only.
 #
@@ -32,11 +32,11 @@ try() { # NAME LISTEN ENDPOINT ADDRESS-OF-A, ADDRESS-OF-B...
 		all_answer "$name, $address inside" "$NS_A" "${address}2" 20 -i 0.01
 		all_answer "$name, $address inside, from B" "$NS_B" "${address}1" 20 -i 0.01
 		all_answer "$name, $address inside, 1200 bytes" "$NS_B" "${address}1" 10 -i 0.01 -s 1200
-		# Each host learns once what the path carries.
-		in_ns "$NS_A" ping -n -q -c 3 -i 0.05 -W 1 -s 6000 "${address}2" >/dev/null
-		all_answer "$name, $address inside, 6000 bytes in fragments" "$NS_A" "${address}2" 3 -i 0.05 -s 6000
-		check "$name, $address inside: TCP" tcp_copy "$NS_A" "$NS_B" "${address}2" 300000 20
-		check "$name, $address inside: TCP back" tcp_copy "$NS_B" "$NS_A" "${address}1" 300000 20
+		# Each host learns once what the path carries; what comes of it is the test where sanitizers make queues late.
+		check "$name, $address inside, 6000 bytes come back" seconds_until 20 in_ns "$NS_A" ping -n -q -c 1 -W 2 -s 6000 "${address}2"
+		[ "$PROFILE" != release ] || all_answer "$name, $address inside, 6000 bytes in fragments" "$NS_A" "${address}2" 3 -i 0.05 -s 6000
+		check "$name, $address inside: TCP" tcp_copy "$NS_A" "$NS_B" "${address}2" 300000 60
+		check "$name, $address inside: TCP back" tcp_copy "$NS_B" "$NS_A" "${address}1" 300000 60
 	done
 	check "$name: A ends in order" vpnd_stop "a$name"
 	check "$name: B ends in order" vpnd_stop "b$name"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 60
+# timeout: 120
 #
 # Which inner addresses a peer has is for the configuration to say, whoever the peer is: allowed_ips that overlap are
 # refused, at the start and by a reload, and a packet whose source is not the sender's is dropped and counted. Packets

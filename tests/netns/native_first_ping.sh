@@ -1,7 +1,7 @@
 #!/bin/bash
 # alone
 # profiles: release
-# timeout: 60
+# timeout: 120
 #
 # The first packet does not wait: from both ends READY to the answer of the first ping there pass two round trips, one
 # for the handshake and one for the ping, and 20 ms for everything else. Median of seven runs, each with new processes

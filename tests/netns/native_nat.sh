@@ -1,7 +1,7 @@
 #!/bin/bash
 # alone
 # profiles: release
-# timeout: 90
+# timeout: 120
 #
 # Behind a translator that gives its site another port every few seconds, pings go on without a new handshake.
 #

@@ -1,7 +1,7 @@
 #!/bin/bash
 # alone
 # profiles: release
-# timeout: 90
+# timeout: 120
 #
 # The link carries nothing for three seconds under load. Traffic flows again within two round trips and 0.3 s after it is
 # back: pings, and the packets of the connections inside, whose senders sleep for longer by then.

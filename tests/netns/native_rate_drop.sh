@@ -1,7 +1,7 @@
 #!/bin/bash
 # alone
 # profiles: release
-# timeout: 90
+# timeout: 120
 #
 # A link that carries a quarter of what it did, from one moment to the next, under load: three seconds later a ping takes
 # little longer than on the idle link again, although the queue of the link holds 0.4 s by then.

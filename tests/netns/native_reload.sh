@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 90
+# timeout: 120
 #
 # Reloads of the native wire: one that is refused, and one whose own listener cannot come back after it; another MTU; and
 # a network that was of the kcp-go wire until then. Peers stay reached throughout, and what is remembered is kept.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # alone
 # profiles: release
-# timeout: 90
+# timeout: 180
 #
 # A site that moves keeps its tunnel: to another address and to another port, every 3 s for 15 s each (every 5 s for 5
 # minutes each in the long run), under load. No gap of a stream of pings, 100 a second at most, is longer than two round

@@ -1,6 +1,6 @@
 #!/bin/bash
 # profiles: release
-# timeout: 60
+# timeout: 120
 #
 # Keys that do not fit: nobody gets in, both sides say in `status` what they can know, and who has no business here hears
 # nothing: not a byte goes to callers who do not know the public key (or the network key), or whom nobody here knows.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 60
+# timeout: 120
 #
 # Start and end of one daemon: what it leaves behind (nothing), and what it says when it cannot start. No traffic.
 #

@@ -1,6 +1,6 @@
 #!/bin/bash
 # alone
-# timeout: 100
+# timeout: 120
 #
 # Two sites over a bad link: nothing is lost inside, TCP is many times faster than outside, and a ping beside a bulk
 # transfer does not wait.

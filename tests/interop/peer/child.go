@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -176,26 +178,45 @@ func flatten(prefix string, raw map[string]interface{}, into map[string]float64)
 	}
 }
 
+const portMin, portEnd = 20000, 32000
+
 var (
 	portMu    sync.Mutex
-	portsUsed = map[int]bool{}
+	portDice  = rand.New(rand.NewSource(time.Now().UnixNano()))
+	portsUsed = map[int]net.Listener{}
 )
 
-// freePort finds a UDP port nobody holds now and that this run has not handed out before.
+// freePort finds a UDP port nobody holds now, that this run has not handed out before, and that is no other run's: runs with
+// other builds may go on beside this one, and two that take one port between them hear each other's packets. A name in the
+// network namespace's own list, held until this process ends, says whose it is. Ports that the kernel gives to callers are
+// left out, as any program may get one before the child binds it.
 func freePort(host string) (int, error) {
 	portMu.Lock()
 	defer portMu.Unlock()
 	for {
-		conn, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
+		port := portMin + portDice.Intn(portEnd-portMin)
+		if portsUsed[port] != nil {
+			continue
+		}
+		mine, err := net.Listen("unix", fmt.Sprintf("@kcp-interop-port-%d", port))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}
-		port := conn.LocalAddr().(*net.UDPAddr).Port
-		conn.Close()
-		if !portsUsed[port] {
-			portsUsed[port] = true
-			return port, nil
+		conn, err := net.ListenPacket("udp", net.JoinHostPort(host, strconv.Itoa(port)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			mine.Close()
+			continue
 		}
+		if err != nil {
+			mine.Close()
+			return 0, err
+		}
+		conn.Close()
+		portsUsed[port] = mine
+		return port, nil
 	}
 }
 

@@ -435,6 +435,38 @@ Test(kcp, reading_a_full_window_tells_the_peer)
 	cr_assert_eq(sent(1).wnd, 1);
 	cr_assert_eq(
 		kcp_recv(kcp, bytes, sizeof(bytes), &len), 0); /* was not full: nothing to tell */
+	/* what told of it may be lost, and the peer waits: it is told again, with what is free by then */
+	const int64_t again_ms[] = {1210, 1610, 2410, 4010};
+	for (size_t i = 0; i < 4; i++) {
+		cr_assert_eq(kcp_next_deadline(kcp).us, again_ms[i] * 1000);
+		kcp_on_deadline(kcp, at(again_ms[i]));
+		cr_assert_eq(out_count, 3 + i);
+		cr_assert_eq(sent(2 + i).cmd, KCP_CMD_WINS);
+		cr_assert_eq(sent(2 + i).wnd, 2);
+	}
+	cr_assert(mono_is_never(kcp_next_deadline(kcp)));
+	shut(kcp);
+}
+
+Test(kcp, a_window_that_the_peer_uses_again_is_not_told_twice)
+{
+	struct kcp_config config = link_kcp_config();
+	config.rcv_wnd = 2;
+	struct kcp *kcp = open_with(config);
+	uint8_t bytes[10];
+	size_t len;
+
+	for (uint32_t i = 0; i < 2; i++)
+		feed(kcp, (struct kcp_segment){.cmd = KCP_CMD_PUSH, .sn = i, .wnd = 32, .len = 5},
+			1000);
+	kcp_flush(kcp, false, at(1000));
+	cr_assert_eq(kcp_recv(kcp, bytes, sizeof(bytes), &len), 0);
+	kcp_on_deadline(kcp, at(1010));
+	cr_assert_eq(sent(1).cmd, KCP_CMD_WINS);
+	feed(kcp, (struct kcp_segment){.cmd = KCP_CMD_PUSH, .sn = 2, .wnd = 32, .len = 5}, 1100);
+	kcp_flush(kcp, false, at(1100));
+	cr_assert_eq(out_count, 3);
+	cr_assert_eq(sent(2).cmd, KCP_CMD_ACK);
 	cr_assert(mono_is_never(kcp_next_deadline(kcp)));
 	shut(kcp);
 }
