@@ -2,6 +2,7 @@
 #include "criterion.h"
 
 #include <fnmatch.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 

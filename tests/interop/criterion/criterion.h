@@ -5,7 +5,6 @@
 #ifndef TESTS_INTEROP_CRITERION_H
 #define TESTS_INTEROP_CRITERION_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
