@@ -73,7 +73,7 @@ void hook_queue_undo(struct hook_queue *queue, bool link, bool resolvers)
 }
 
 /* What the link's scripts will have been told when that has run which runs now. */
-static int link_after(const struct hook_queue *queue)
+static enum hook_link link_after(const struct hook_queue *queue)
 {
 	if (!queue->running || queue->now.kind != HOOK_DUE_LINK)
 		return queue->link;
@@ -89,7 +89,7 @@ static int link_after(const struct hook_queue *queue)
 
 void hook_queue_link(struct hook_queue *queue, enum config_hook hook)
 {
-	int after = link_after(queue);
+	enum hook_link after = link_after(queue);
 
 	if (queue->ended)
 		return;

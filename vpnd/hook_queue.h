@@ -44,8 +44,15 @@ struct hook_allowance {
 	struct mono paid_until;
 };
 
+/** What the link's scripts were told last. */
+enum hook_link {
+	HOOK_LINK_DOWN,
+	HOOK_LINK_PREPARED,
+	HOOK_LINK_UP,
+};
+
 struct hook_queue {
-	enum { HOOK_LINK_DOWN, HOOK_LINK_PREPARED, HOOK_LINK_UP } link; /* what has run */
+	enum hook_link link;
 	bool down_due, pre_up_due, up_due;
 	enum { HOOK_RESOLVERS_KEEP, HOOK_RESOLVERS_SET, HOOK_RESOLVERS_UNSET } resolvers_due;
 	bool resolvers_set; /* they were told something, and it was not taken back */
