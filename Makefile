@@ -264,7 +264,7 @@ install: all manuals
 	install -m 0644 lib/include/kcpvpn/*.h $(DESTDIR)$(PREFIX)/include/kcpvpn/
 	$(FILL) scripts/kcpvpn.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/kcpvpn.pc
 	for page in $(MANUALS); do install -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit; done
-	install -m 0644 configs/*.yaml $(DESTDIR)$(SHARE)/doc/kcpvpn/examples/
+	install -m 0644 configs/*.yaml configs/systemd/with-*.conf $(DESTDIR)$(SHARE)/doc/kcpvpn/examples/
 	$(FILL) configs/systemd/vpnd@.service.in > $(DESTDIR)$(UNITDIR)/vpnd@.service
 	$(FILL) configs/systemd/vpnd-hold@.service.in > $(DESTDIR)$(UNITDIR)/vpnd-hold@.service
 	install -m 0644 configs/systemd/vpnd@.socket $(DESTDIR)$(UNITDIR)/

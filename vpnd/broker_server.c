@@ -207,7 +207,7 @@ static int tell_resolvconf(struct broker_server *server, bool on, struct fault *
 	if (on && config->dns.search.count > 0)
 		len += (size_t)snprintf(order.text + len, sizeof(order.text) - len, "\n");
 	order.text_len = len;
-	return server->runner && runner_tell(server->runner, &order) == 0
+	return server->runner && runner_insist(server->runner, &order) == 0
 		       ? 0
 		       : fault_set(fault, -ESRCH, "E-DNS-2", "restart vpnd",
 				 "resolvconf cannot be told the servers of the tunnel by a daemon "
@@ -279,7 +279,8 @@ static int run_hook(
 	(void)snprintf(order.peer, sizeof(order.peer), "%s", request->name);
 	if (hook == CONFIG_HOOK_PRE_UP)
 		return runner_do(server->runner, &order, fault);
-	int error = runner_tell(server->runner, &order);
+	int error = order.peer[0] ? runner_tell(server->runner, &order)
+				  : runner_insist(server->runner, &order);
 	return error ? fault_set(fault, error == -EPIPE ? -ESRCH : error, "E-HOOK-1", NULL,
 			       "hooks.%s could not be run: %s", config_hook_str(hook),
 			       strerror(-error))

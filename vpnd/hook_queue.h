@@ -44,6 +44,7 @@ struct hook_allowance {
 	struct mono paid_until;
 };
 
+/** What the link's scripts were told last. */
 enum hook_link {
 	HOOK_LINK_DOWN,
 	HOOK_LINK_PREPARED,
@@ -51,7 +52,7 @@ enum hook_link {
 };
 
 struct hook_queue {
-	enum hook_link link; /* what has run */
+	enum hook_link link;
 	bool down_due, pre_up_due, up_due;
 	enum { HOOK_RESOLVERS_KEEP, HOOK_RESOLVERS_SET, HOOK_RESOLVERS_UNSET } resolvers_due;
 	bool resolvers_set; /* they were told something, and it was not taken back */

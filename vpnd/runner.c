@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 enum {
-	PATIENCE_MS = 1000, /* for room, where an order may not be lost */
+	INSIST_MS = 500,
 };
 
 bool runner_wanted(const struct config *config)
@@ -99,9 +99,9 @@ int runner_tell(struct runner *runner, const struct runner_order *order)
 	return errno == EAGAIN ? -EBUSY : -EPIPE;
 }
 
-static int tell_patiently(struct runner *runner, const struct runner_order *order)
+int runner_insist(struct runner *runner, const struct runner_order *order)
 {
-	int64_t until_us = loop_clock().us + PATIENCE_MS * INT64_C(1000);
+	int64_t until_us = loop_clock().us + INSIST_MS * INT64_C(1000);
 	int error;
 
 	while ((error = runner_tell(runner, order)) == -EBUSY && loop_clock().us < until_us)
@@ -135,7 +135,7 @@ int runner_do(struct runner *runner, struct runner_order *order, struct fault *f
 	if (++runner->asked == 0)
 		runner->asked = 1;
 	order->id = runner->asked;
-	int error = tell_patiently(runner, order);
+	int error = runner_insist(runner, order);
 	while (!error && answer.id != order->id) /* others are of before, and came too late */
 		error = receive(runner, until_us, &answer);
 	if (!error && answer.how > 0)
@@ -160,7 +160,7 @@ void runner_finish(struct runner *runner)
 
 	if (runner->fd < 0)
 		return;
-	if (tell_patiently(runner, &END) == 0) {
+	if (runner_insist(runner, &END) == 0) {
 		while (receive(runner, until_us, &answer) == 0)
 			;
 	}

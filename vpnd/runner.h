@@ -84,6 +84,9 @@ int runner_start(struct runner *runner, const struct runner_setup *setup);
 /** Gives an order without waiting. @return 0; -EPIPE: there is no runner; -EBUSY: not just now */
 int runner_tell(struct runner *runner, const struct runner_order *order);
 
+/** The same for an order that may not be lost: waits for room, half a second at most. @return as runner_tell() */
+int runner_insist(struct runner *runner, const struct runner_order *order);
+
 /** Gives an order and waits for its end. @return 0 or a negative errno with `*fault` filled */
 int runner_do(struct runner *runner, struct runner_order *order, struct fault *fault);
 

@@ -259,3 +259,30 @@ Test(dns_message, a_question_gives_room)
 	cr_assert_eq(bytes[11], 1);
 	cr_assert_eq(memcmp(bytes + len, OPT, sizeof(OPT)), 0);
 }
+
+Test(dns_message, answers_that_were_cut)
+{
+	static const uint8_t RECORD[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 7};
+	uint8_t question[DNS_QUESTION_BYTES_MAX + DNS_ROOM_BYTES], bytes[128];
+	struct kcpvpn_endpoint list[4];
+	size_t len = dns_question_write(7, "vpn.ex", DNS_A, question), count = 9;
+
+	memcpy(bytes, question, len);
+	bytes[2] = 0x83;
+	bytes[3] = 0x80;
+	cr_assert_eq(dns_answer_read(question, len, bytes, len, list, 4, &count), -EAGAIN,
+		"nothing fitted");
+	cr_assert_eq(count, 9);
+	memcpy(bytes + len, RECORD, sizeof(RECORD));
+	memcpy(bytes + len + sizeof(RECORD), RECORD, sizeof(RECORD));
+	bytes[7] = 2;
+	for (size_t cut = 0; cut <= sizeof(RECORD); cut++) {
+		uint8_t *exact = malloc(len + sizeof(RECORD) + cut);
+		memcpy(exact, bytes, len + sizeof(RECORD) + cut);
+		cr_assert_eq(dns_answer_read(question, len, exact, len + sizeof(RECORD) + cut, list,
+				     4, &count),
+			0);
+		cr_assert_eq(count, cut == sizeof(RECORD) ? 2 : 1, "%zu", cut);
+		free(exact);
+	}
+}
