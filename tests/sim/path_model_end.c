@@ -79,7 +79,8 @@ void end_open(struct model_end *end, unsigned side, enum model_kind kind,
 		.end = on_end,
 		.control_check = on_control_check,
 		.control = on_control,
-		.fate = on_fate};
+		.fate = on_fate,
+		.loan_over = path_loans_over};
 
 	end->side = side;
 	end->kind = kind;
@@ -95,6 +96,7 @@ void end_open(struct model_end *end, unsigned side, enum model_kind kind,
 	end->refusing = false;
 	end->deaf_call = false;
 	end->holes = 0;
+	end->loans = (struct path_loans){0};
 	for (int q = 0; q < 2; q++)
 		end->waiting[q].first = end->waiting[q].count = 0;
 	if (kind == MODEL_PEER) {
@@ -128,6 +130,9 @@ void end_open(struct model_end *end, unsigned side, enum model_kind kind,
 void end_close(struct model_end *end)
 {
 	kcp_path_free(end->path);
+	if (end->loans.given != end->loans.over)
+		watch_fail(end->watch, "%llu of %llu messages that were lent came back",
+			(unsigned long long)end->loans.over, (unsigned long long)end->loans.given);
 	model_peer_free(end->peer);
 	end->path = NULL;
 	end->peer = NULL;
@@ -176,7 +181,11 @@ static bool offer(struct model_end *end, const struct end_message *m, struct mon
 		rc = model_peer_send(end->peer, m->class, m->flow, bytes, m->len, now, &cut);
 	} else {
 		bool room = kcp_path_room(end->path, m->class, m->len, now);
-		rc = kcp_path_send(end->path, m->class, m->flow, bytes, m->len, now);
+		/* the longer half stays in memory of its own */
+		rc = m->len > end->config.piece_bytes
+			     ? path_loans_send(&end->loans, end->path, m->class, m->flow, bytes,
+				       m->len, now)
+			     : kcp_path_send(end->path, m->class, m->flow, bytes, m->len, now);
 		if (rc == 0 && !room)
 			watch_fail(end->watch, "a message was taken though there was no room");
 	}
