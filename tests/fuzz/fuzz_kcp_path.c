@@ -214,7 +214,7 @@ static void input(struct drive *drive, uint8_t op)
 
 static void send(struct drive *drive, uint8_t op)
 {
-	static const uint8_t payload[4000] = {1, 2, 3};
+	static const uint8_t payload[255 * 16] = {1, 2, 3}; /* the longest that is tried */
 	enum kcp_path_class class = (enum kcp_path_class)(op >> 3 & 3);
 	size_t len = (size_t)wire_u8(&drive->in) * (op & 0x80 ? 16 : 1);
 	uint32_t flow = wire_u8(&drive->in) % 8;

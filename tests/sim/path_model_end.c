@@ -4,6 +4,7 @@
  */
 #include "tests/sim/path_model_end.h"
 
+#include "kcp/kcp_path_state.h"
 #include "tests/sim/path_model_wire.h"
 
 #include <errno.h>
@@ -169,6 +170,20 @@ void end_write(struct model_end *end, enum kcp_path_class class, uint32_t flow, 
 		(struct end_message){class, flow, len};
 }
 
+/*
+ * How long the first piece is of the message that was just taken: only the engine knows what its datagrams have left. The
+ * observer sees that the bytes are those, and charged for.
+ */
+static uint32_t first_piece(const struct kcp_path *path, uint32_t flow, uint32_t cut)
+{
+	const struct kcp_lane *lane = kcp_table_find(&path->lanes, flow);
+	const struct kcp_sender *sender = &lane->sender;
+	uint32_t last = sender->nxt - 1;
+	uint32_t before = kcp_sender_at(sender, last)->index;
+
+	return before == 0 ? cut : kcp_sender_at(sender, last - before)->len;
+}
+
 /* @return false if it must wait */
 static bool offer(struct model_end *end, const struct end_message *m, struct mono now)
 {
@@ -190,7 +205,9 @@ static bool offer(struct model_end *end, const struct end_message *m, struct mon
 			watch_fail(end->watch, "a message was taken though there was no room");
 	}
 	if (rc == 0) {
-		watch_accepted(end->watch, end->side, m->class, m->flow, m->len, cut, ordered, now);
+		uint32_t head = ordered && end->path ? first_piece(end->path, m->flow, cut) : cut;
+		watch_accepted(
+			end->watch, end->side, m->class, m->flow, m->len, head, cut, ordered, now);
 		return true;
 	}
 	if (rc == -EMSGSIZE) {
