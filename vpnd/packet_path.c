@@ -1,6 +1,6 @@
 /*
  * Packets are read into one buffer, judged there, and copied into slots of pools, where they stay until the wire takes
- * them; the other way they go from the conversation's segments to the device without a copy of their own (a message of
+ * them; long ones even then, until the peer has them. The other way they go from the conversation's segments to the device without a copy of their own (a message of
  * one segment; others are put together first). The buffer is itself a slot for a long message: a super-packet that may go
  * whole stays where it is, and the next packet is read into another slot.
  *
@@ -432,18 +432,37 @@ static void tune_queue(struct packet_path *path, struct peer *peer, struct mono 
 	ingress_follow(&peer->queue, &measured, path->mtu_bytes);
 }
 
-static void send_message(
-	struct packet_path *path, struct peer *peer, const struct ingress_packet *packet)
+/* Whether the wire may keep it where it is. Messages that wait must find room, too. */
+static bool may_lend(const struct packet_path *path, const struct ingress_packet *packet)
 {
+	return path->wire->ops->lend && packet->pool == &path->long_packets &&
+	       packet->len >= PACKET_PATH_LENT_BYTES &&
+	       path->long_packets.slots_used <= PACKET_PATH_LENT_MAX;
+}
+
+/* Takes the packet. */
+static void send_message(struct packet_path *path, struct peer *peer, struct ingress_packet *packet)
+{
+	const struct wire_ops *ops = path->wire->ops;
 	/* It may have been there for another that was at its place before: an older version, or another wire. */
 	bool understood = packet->ip_at == 0 || peer->super_bytes_max > 0;
+	bool lent = understood && may_lend(path, packet);
+	uint16_t segments = packet->segments;
+	uint32_t len = packet->len;
+	int error = -EINVAL;
 
-	if (understood && path->wire->ops->send(path->wire, peer, packet->data, packet->len) == 0) {
-		peer->counters.tx_packets += packet->segments;
-		peer->counters.tx_bytes += packet->len;
+	if (lent)
+		error = ops->lend(path->wire, peer, packet);
+	else if (understood)
+		error = ops->send(path->wire, peer, packet->data, packet->len);
+	if (error == 0) {
+		peer->counters.tx_packets += segments;
+		peer->counters.tx_bytes += len;
 	} else {
-		peer->counters.drops[PEER_DROP_OUT_REFUSED] += packet->segments;
+		peer->counters.drops[PEER_DROP_OUT_REFUSED] += segments;
 	}
+	if (!lent || error != 0)
+		ingress_packet_return(packet);
 }
 
 void packet_path_pump(struct packet_path *path, struct mono now)
@@ -462,7 +481,6 @@ void packet_path_pump(struct packet_path *path, struct mono now)
 				break;
 			peer->queue_us = mono_diff_us(now, packet->queued_at);
 			send_message(path, peer, packet);
-			ingress_packet_return(packet);
 		}
 	}
 	(void)stage_enter(path->stages, before);

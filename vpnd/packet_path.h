@@ -38,6 +38,10 @@ enum {
 	PACKET_PATH_WHOLE_BYTES = 65600, /* room for any packet, or message of one */
 	PACKET_PATH_MESSAGE_BYTES = PACKET_PATH_WHOLE_BYTES, /* the same */
 	PACKET_PATH_MESSAGES_MAX = 1024, /* of these that wait, beside the packets */
+	PACKET_PATH_LENT_MAX =
+		PACKET_PATH_MESSAGES_MAX * 3 / 4, /* in use, those that fly are copied */
+	PACKET_PATH_LENT_BYTES =
+		8192, /* a shorter message is copied: it would hold the room of a long one */
 	PACKET_PATH_MESSAGE_US = 500,	 /* a message takes no more of the path's time */
 	PACKET_PATH_PEER_MTU_MIN = 1280, /* what a shorter path cuts in pieces */
 	PACKET_PATH_AWAY_MAX = 64,	 /* packets that wait for a peer that is not there */

@@ -45,7 +45,7 @@ enum {
 	PENDING_ERRORS_MAX = 4, /* errors of earlier datagrams that one call clears away */
 	/* Messages received by one call: at first, if only single datagrams came, if runs did. */
 	MESSAGES_FIRST = 16,
-	MESSAGES_SINGLE = KCPVPN_BATCH_MAX,
+	MESSAGES_SINGLE = 64,
 	MESSAGES_RUNS = 4,
 };
 _Static_assert(CONTROL_BYTES >= CMSG_SPACE(sizeof(struct in6_pktinfo)) +

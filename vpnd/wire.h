@@ -83,6 +83,11 @@ struct wire_ops {
 	bool (*ready)(struct wire *wire, struct peer *peer);
 	/** Sends one inner packet, or to a peer that takes super-packets a message of one (core/super_message.h). @return 0; a negative errno if it was refused and is lost */
 	int (*send)(struct wire *wire, struct peer *peer, const void *packet, size_t len);
+	/**
+	 * The same of a message that is taken over: with 0 returned it is given back by ingress_packet_return() when it is not needed any
+	 * more. NULL = the wire always copies.
+	 */
+	int (*lend)(struct wire *wire, struct peer *peer, struct ingress_packet *packet);
 	/** Does what is due and serves what arrived, by wire_events. @return true if there was anything */
 	bool (*turn)(struct wire *wire, struct mono now);
 	/** The measured way to a peer. @return false while nothing is measured */

@@ -567,6 +567,15 @@ static int send_packet(struct wire *base, struct peer *peer, const void *packet,
 	return p ? kcpvpn_peer_send(p->handle, packet, len, native_now(of(base))) : -ENOTCONN;
 }
 
+static int lend_packet(struct wire *base, struct peer *peer, struct ingress_packet *packet)
+{
+	struct native_peer *p = peer->wire;
+
+	return p ? kcpvpn_peer_lend(
+			   p->handle, packet->data, packet->len, packet, native_now(of(base)))
+		 : -ENOTCONN;
+}
+
 static bool path_of(const struct wire *base, const struct peer *peer, struct ingress_path *ret_path)
 {
 	const struct native_peer *p = peer->wire;
@@ -754,6 +763,7 @@ static const struct wire_ops OPS = {
 	.set_config = set_config,
 	.ready = ready,
 	.send = send_packet,
+	.lend = lend_packet,
 	.path = path_of,
 	.turn = turn,
 	.flush = flush,
@@ -781,6 +791,12 @@ static bool tell_worker(void *ctx, unsigned shard, const struct kcpvpn_shard_mes
 
 	workers_tell(wire->workers, shard, message);
 	return true;
+}
+
+static void loan_over(void *ctx, void *loan)
+{
+	(void)ctx;
+	ingress_packet_return(loan);
 }
 
 static void on_handed(void *ctx, uint64_t id, const void *packet, size_t len)
@@ -838,6 +854,7 @@ static int make_native(struct native_wire *wire, struct fault *fault)
 		.random = fill_random,
 		.shards = (uint8_t)threads,
 		.tell = tell_worker,
+		.loan_over = loan_over,
 		.ctx = wire,
 	};
 

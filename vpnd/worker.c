@@ -126,6 +126,19 @@ static int send_packet(struct wire *wire, struct peer *peer, const void *packet,
 	return 0;
 }
 
+static int lend_packet(struct wire *wire, struct peer *peer, struct ingress_packet *packet)
+{
+	struct worker *worker = of(wire);
+
+	if (peer->wire && kcpvpn_peer_beyond(peer->wire) == 0)
+		return kcpvpn_peer_lend(
+			peer->wire, packet->data, packet->len, packet, now_us(worker));
+	int error = send_packet(wire, peer, packet->data, packet->len);
+	if (error == 0)
+		ingress_packet_return(packet);
+	return error;
+}
+
 static bool path_of(const struct wire *wire, const struct peer *peer, struct ingress_path *ret_path)
 {
 	struct kcpvpn_peer_status status;
@@ -148,6 +161,7 @@ static const struct wire_ops OPS = {
 	.peer_state = peer_state,
 	.ready = ready,
 	.send = send_packet,
+	.lend = lend_packet,
 	.path = path_of,
 };
 

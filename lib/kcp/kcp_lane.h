@@ -22,6 +22,12 @@ enum {
 		64, /* a base is repeated so often, about a minute; then not until there is news */
 };
 
+/** Whom lent memory goes back to. */
+struct kcp_lender {
+	void (*over)(void *ctx, void *loan);
+	void *ctx;
+};
+
 /**
  * sender.una is the base: [una, nxt) are pieces, sent or waiting. A message is charged from its push until the base passed
  * it; if an abandoned one was passed, charge is withheld until the peer acknowledged a datagram that carried such a base.
@@ -30,6 +36,7 @@ struct kcp_lane {
 	struct kcp_table_entry entry;
 	bool edge_open; /* the base passed an abandoned message and the peer may not know */
 	struct kcp_sender sender;
+	const struct kcp_lender *lender;
 	uint64_t charged_bytes;	 /* of messages at or above the base, and withheld ones */
 	uint64_t withheld_bytes; /* of it: passed, to be returned when the base is known */
 	uint64_t
@@ -43,10 +50,11 @@ struct kcp_lane {
 	struct list forward; /* while edge_open */
 };
 
-/** @return NULL if out of memory. @first_sn  where its numbers begin */
-struct kcp_lane *kcp_lane_new(uint32_t id, uint32_t first_sn, struct mono now);
+/** @return NULL if out of memory. @first_sn  where its numbers begin   @lender  outlives it */
+struct kcp_lane *kcp_lane_new(
+	uint32_t id, uint32_t first_sn, const struct kcp_lender *lender, struct mono now);
 
-/** Returns all slots. */
+/** Returns all slots and loans. */
 void kcp_lane_free(struct kcp_lane *lane, struct pool *pool);
 
 /** The piece `sn` if it can still be sent: in the lane, not acknowledged, not given up. Else NULL. */
@@ -75,6 +83,15 @@ uint32_t kcp_lane_cost_bytes(size_t len, uint32_t piece_bytes);
  */
 int kcp_lane_push(struct kcp_lane *lane, struct pool *pool, uint32_t piece_bytes, uint8_t class,
 	struct mono expires, const void *data, size_t len, uint32_t *ret_first);
+
+/**
+ * The same without a copy: the lender gets `loan` back when all pieces have arrived or the message is given up.
+ *
+ * @loan         not NULL
+ * @first_bytes  of the first piece, at most piece_bytes
+ */
+int kcp_lane_lend(struct kcp_lane *lane, uint32_t first_bytes, uint32_t piece_bytes, uint8_t class,
+	struct mono expires, void *data, size_t len, void *loan, uint32_t *ret_first);
 
 /** Piece `sn` arrived. Harmless for what is not there any more. @return charge returned */
 uint64_t kcp_lane_ack(struct kcp_lane *lane, struct pool *pool, uint32_t sn, struct mono now);

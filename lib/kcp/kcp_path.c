@@ -29,6 +29,8 @@
 #include <string.h>
 
 enum {
+	FILL_PIECES_LEAST = 8,	/* of a message whose first may be shorter than the others, */
+	FILL_BYTES_LEAST = 128, /* but not below this */
 	LANES_SWEEP =
 		64, /* lanes; from then on the freeing of idle ones is tried when one is made */
 };
@@ -68,6 +70,7 @@ int kcp_path_new(const struct kcp_path_config *config, const struct kcp_path_io 
 		return -ENOMEM;
 	path->config = *config;
 	path->io = *io;
+	path->lender = (struct kcp_lender){io->loan_over, io->ctx};
 	if (!config->rx_slots_max)
 		path->config.rx_slots_max = KCP_PATH_RX_SLOTS;
 	if (!config->tx_slots_max)
@@ -234,7 +237,7 @@ static struct kcp_lane *lane_for(struct kcp_path *path, uint32_t id, struct mono
 
 	if (lane)
 		return lane;
-	lane = kcp_lane_new(id, path->start_sn, now);
+	lane = kcp_lane_new(id, path->start_sn, &path->lender, now);
 	if (!lane)
 		return NULL;
 	if (!kcp_table_add(&path->lanes, &lane->entry)) {
@@ -289,54 +292,105 @@ static int send_dgram(struct kcp_path *path, enum kcp_path_class class, uint32_t
 	return 0;
 }
 
-static int send_pieces(struct kcp_path *path, enum kcp_path_class class, uint32_t flow,
-	const void *data, size_t len, struct mono now)
+/* What the last datagram of BULK has left when a piece of `len` joined it, or begins the next. */
+static void note_tail(struct kcp_path *path, uint32_t len)
+{
+	struct kcp_path_queues *queues = &path->queues;
+	uint32_t bytes = KCP_OVERHEAD_BYTES + len;
+
+	if (kcp_refs_count(&queues->fresh[KCP_PATH_BULK]) == 0 || queues->tail_room < bytes)
+		queues->tail_room =
+			path->config.payload_bytes > bytes ? path->config.payload_bytes - bytes : 0;
+	else
+		queues->tail_room -= bytes;
+}
+
+/*
+ * How long the first piece of a message is. One that follows another of its class at once fills what that one's end leaves free, so
+ * that datagrams are full, and of one length, as far as there is anything: such a row costs the host as much as one of them.
+ */
+static uint32_t first_piece(
+	const struct kcp_path *path, enum kcp_path_class class, uint32_t pieces, size_t len)
+{
+	const struct kcp_path_queues *queues = &path->queues;
+	uint32_t piece_bytes = path->config.piece_bytes;
+	uint32_t room = queues->tail_room;
+
+	if (class != KCP_PATH_BULK || pieces < FILL_PIECES_LEAST || pieces >= KCP_PATH_PIECES_MAX ||
+		kcp_refs_count(&queues->fresh[class]) == 0 ||
+		room < KCP_OVERHEAD_BYTES + FILL_BYTES_LEAST)
+		return piece_bytes;
+	room -= KCP_OVERHEAD_BYTES;
+	if (room >= piece_bytes || path->charged_bytes + kcp_lane_cost_bytes(room, piece_bytes) +
+						   kcp_lane_cost_bytes(len - room, piece_bytes) >
+					   path->peer_grant_bytes)
+		return piece_bytes;
+	return room;
+}
+
+/* Puts the pieces of a message into their queue, which has room for them. */
+static void queue_pieces(struct kcp_path *path, struct kcp_lane *lane, enum kcp_path_class class,
+	uint32_t first, uint32_t count)
 {
 	struct kcp_refs *queue = &path->queues.fresh[class];
-	uint32_t piece_bytes = path->config.piece_bytes;
-	struct mono expires = mono_add_us(now, life_us(path, class));
-	struct kcp_lane *lane = lane_for(path, flow, now);
-	uint32_t count = (uint32_t)((len + piece_bytes - 1) / piece_bytes);
-	uint32_t first;
-	int pieces;
+	const struct kcp_tx *head = kcp_sender_at(&lane->sender, first);
 
-	if (!lane || !kcp_refs_reserve(queue, count))
-		return -ENOMEM;
-	if (kcp_lane_span(lane) + count > KCP_PATH_SPAN) {
-		path->stats.again_span++;
-		return -EAGAIN;
-	}
-	pieces = kcp_lane_push(
-		lane, path->config.pool, piece_bytes, (uint8_t) class, expires, data, len, &first);
-	if (pieces < 0)
-		return pieces;
 	for (uint32_t i = 0; i < count; i++) {
 		uint16_t piece_len = kcp_sender_at(&lane->sender, first + i)->len;
+		if (class == KCP_PATH_BULK)
+			note_tail(path, piece_len);
 		kcp_refs_push(queue, (struct kcp_ref){.kind = KCP_REF_PUSH,
-					     .lane = (uint16_t)flow,
+					     .lane = (uint16_t)lane->entry.id,
 					     .sn = first + i,
 					     .len = piece_len,
 					     .mark = path->mark});
 		path->queues.fresh_bytes[class] += KCP_OVERHEAD_BYTES + (uint64_t)piece_len;
 	}
 	path->tx_slots += count;
-	path->charged_bytes += kcp_lane_cost_bytes(len, piece_bytes);
-	path->expire_at = mono_min(path->expire_at, expires);
+	path->charged_bytes += head->cost_bytes;
+	path->expire_at = mono_min(path->expire_at, head->expires);
 	kcp_path_lane_changed(path, lane, 0);
+}
+
+/* @loan  NULL: copies */
+static int send_pieces(struct kcp_path *path, enum kcp_path_class class, uint32_t flow, void *data,
+	size_t len, void *loan, struct mono now)
+{
+	uint32_t piece_bytes = path->config.piece_bytes;
+	struct mono expires = mono_add_us(now, life_us(path, class));
+	struct kcp_lane *lane = lane_for(path, flow, now);
+	uint32_t most = (uint32_t)((len + piece_bytes - 1) / piece_bytes);
+	uint32_t head_bytes = loan ? first_piece(path, class, most, len) : piece_bytes;
+	uint32_t first;
+	int pieces;
+
+	most += head_bytes < piece_bytes;
+	if (!lane || !kcp_refs_reserve(&path->queues.fresh[class], most))
+		return -ENOMEM;
+	if (kcp_lane_span(lane) + most > KCP_PATH_SPAN) {
+		path->stats.again_span++;
+		return -EAGAIN;
+	}
+	if (loan)
+		pieces = kcp_lane_lend(lane, head_bytes, piece_bytes, (uint8_t) class, expires,
+			data, len, loan, &first);
+	else
+		pieces = kcp_lane_push(lane, path->config.pool, piece_bytes, (uint8_t) class,
+			expires, data, len, &first);
+	if (pieces < 0)
+		return pieces;
+	queue_pieces(path, lane, class, first, (uint32_t)pieces);
 	return 0;
 }
 
-int kcp_path_send(struct kcp_path *path, enum kcp_path_class class, uint32_t flow, const void *data,
-	size_t len, struct mono now)
+/* Whether a message may be taken now. @return 0 or the reason */
+static int check_send(struct kcp_path *path, enum kcp_path_class class, uint32_t flow, size_t len,
+	struct mono now)
 {
-	uint32_t piece_bytes = path->config.piece_bytes;
-	bool alone = kcp_path_unordered(class) && len <= piece_bytes;
-	int err;
-
 	if (len == 0 || flow >= KCP_PATH_LANES || class >= KCP_PATH_CLASSES)
 		return -EINVAL;
 	if (len > path->config.send_message_max_bytes ||
-		len > (size_t)piece_bytes * KCP_PATH_PIECES_MAX)
+		len > (size_t)path->config.piece_bytes * KCP_PATH_PIECES_MAX)
 		return -EMSGSIZE;
 	if (!kcp_path_room(path, class, len, now))
 		return -EAGAIN;
@@ -345,13 +399,39 @@ int kcp_path_send(struct kcp_path *path, enum kcp_path_class class, uint32_t flo
 		path->swept_at = now;
 		trim_lanes(path, now);
 	}
-	err = alone ? send_dgram(path, class, flow, data, len, now)
-		    : send_pieces(path, class, flow, data, len, now);
+	return 0;
+}
+
+/* @data  not written to; not const because a lent message is kept as what it is */
+static int take(struct kcp_path *path, enum kcp_path_class class, uint32_t flow, void *data,
+	size_t len, void *loan, struct mono now)
+{
+	bool alone = kcp_path_unordered(class) && len <= path->config.piece_bytes;
+	int err = check_send(path, class, flow, len, now);
+
 	if (err < 0)
 		return err;
+	err = alone ? send_dgram(path, class, flow, data, len, now)
+		    : send_pieces(path, class, flow, data, len, loan, now);
+	if (err < 0)
+		return err;
+	if (alone && loan)
+		path->lender.over(path->lender.ctx, loan);
 	path->stats.sent_messages++;
 	path->stats.sent_bytes += len;
 	return 0;
+}
+
+int kcp_path_send(struct kcp_path *path, enum kcp_path_class class, uint32_t flow, const void *data,
+	size_t len, struct mono now)
+{
+	return take(path, class, flow, (void *)(uintptr_t)data, len, NULL, now);
+}
+
+int kcp_path_lend(struct kcp_path *path, enum kcp_path_class class, uint32_t flow, void *data,
+	size_t len, void *loan, struct mono now)
+{
+	return take(path, class, flow, data, len, loan, now);
 }
 
 uint64_t kcp_path_take_pn(

@@ -114,6 +114,11 @@ struct kcp_path_io {
 	 * @bytes  of segments in it
 	 */
 	void (*fate)(void *ctx, uint64_t pn, size_t bytes, bool lost);
+	/**
+	 * The memory of a message is not needed any more: see kcp_path_lend(). Comes from any function that gives a message up or frees it,
+	 * too. May not call back. NULL = nothing is ever lent.
+	 */
+	void (*loan_over)(void *ctx, void *loan);
 };
 
 /** What became of a datagram. The BAD ones have no effect. */
@@ -247,6 +252,16 @@ int kcp_path_send(struct kcp_path *path, enum kcp_path_class class, uint32_t flo
  * end() is told the mark of each.
  */
 void kcp_path_mark(struct kcp_path *path, uint8_t mark);
+
+/**
+ * The same without a copy, where it is worth it.
+ *
+ * @data  with 0 returned: stays as it is, unchanged, until io.loan_over() gets `loan`, which may be before this returns. With any
+ *        failure the caller's
+ * @loan  not NULL
+ */
+int kcp_path_lend(struct kcp_path *path, enum kcp_path_class class, uint32_t flow, void *data,
+	size_t len, void *loan, struct mono now);
 
 /**
  * Whether a message of `class` and `len` (0 = any that fits one piece) would leave at the next flush, so that packets wait in

@@ -1,13 +1,15 @@
 /*
  * What may go, for the caller and for the path itself. Packets should wait in the caller's queue, where they can be dropped and
  * marked by how long they wait, and not here: so a message is only taken if it would leave at the next flush, and here
- * waits no more than what one millisecond of the rate carries, or the pieces of one message.
+ * waits no more than what one millisecond of the rate carries, or the pieces of one message; and no more than some of the longest
+ * messages, so that what is written together is still in the core's cache.
  */
 #include "kcp/kcp_path_state.h"
 
 enum {
 	BATCH_US = 1000, /* of the rate may be taken at once */
-	BATCH_MAX_BYTES = 65536,
+	BATCH_MAX_BYTES = 4 * 65536,
+	BATCH_START_BYTES = 65536, /* while no rate is known */
 };
 
 bool kcp_path_window_open(const struct kcp_path *path)
@@ -79,7 +81,7 @@ static uint64_t batch_bytes(const struct kcp_path *path)
 
 	if (rate == 0) /* unknown */
 		rate = path->rate_max_bps / 8;
-	bytes = rate ? rate * BATCH_US / 1000000 : BATCH_MAX_BYTES;
+	bytes = rate ? rate * BATCH_US / 1000000 : BATCH_START_BYTES;
 	if (bytes > BATCH_MAX_BYTES)
 		bytes = BATCH_MAX_BYTES;
 	return bytes > kcp_path_full_bytes(path) ? bytes : kcp_path_full_bytes(path);

@@ -42,11 +42,14 @@ struct kcp_path_queues {
 	struct kcp_refs parked; /* too long for the path as it is now */
 	uint64_t fresh_bytes
 		[KCP_PATH_CLASSES]; /* headers included; settled ones count until they are met */
+	uint32_t
+		tail_room; /* left in the datagram that the last of BULK will go in, if it is as it looks now */
 };
 
 struct kcp_path {
 	struct kcp_path_config config;
 	struct kcp_path_io io;
+	struct kcp_lender lender;
 	bool mtu_final;
 
 	/* sending */

@@ -19,12 +19,19 @@ void kcp_sender_init(struct kcp_sender *sender, uint32_t first_sn)
 	kcp_ring_init(&sender->ring, sizeof(struct kcp_tx));
 }
 
+/* What is lent has no slot. */
+static void return_slot(struct pool *pool, const struct kcp_tx *tx)
+{
+	if (!(tx->flags & KCP_TX_LENT))
+		pool_return(pool, tx->slot);
+}
+
 void kcp_sender_fini(struct kcp_sender *sender, struct pool *pool)
 {
 	uint32_t end = sender->nxt + sender->queued;
 
 	for (uint32_t sn = sender->una; sn != end; sn++)
-		pool_return(pool, kcp_sender_at(sender, sn)->slot);
+		return_slot(pool, kcp_sender_at(sender, sn));
 	kcp_ring_free(&sender->ring);
 	kcp_sender_init(sender, sender->nxt);
 }
@@ -105,6 +112,37 @@ int kcp_sender_push(struct kcp_sender *sender, struct pool *pool, uint32_t mss_b
 	return 0;
 }
 
+int kcp_sender_lend(struct kcp_sender *sender, uint32_t first_bytes, uint32_t mss_bytes,
+	uint32_t queue_max, uint8_t *data, size_t len)
+{
+	size_t rest = len > first_bytes ? len - first_bytes : 0;
+	size_t pieces = 1 + rest / mss_bytes + (rest % mss_bytes != 0);
+	uint32_t used = sender->nxt - sender->una + sender->queued;
+
+	if (len == 0)
+		return -EINVAL;
+	if (pieces + sender->queued > queue_max || pieces > KCP_FRAGMENTS_MAX)
+		return -EMSGSIZE;
+	uint32_t count = (uint32_t)pieces;
+	if (!kcp_ring_reserve(&sender->ring, sender->una, used, used + count))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		size_t most = i == 0 ? first_bytes : mss_bytes;
+		size_t piece = len < most ? len : most;
+		*kcp_sender_at(sender, sender->nxt + sender->queued) = (struct kcp_tx){
+			.slot = data,
+			.len = (uint16_t)piece,
+			.frg = (uint8_t)(count - i - 1),
+			.flags = KCP_TX_LENT,
+		};
+		data += piece;
+		len -= piece;
+		sender->queued++;
+		sender->queued_bytes += piece;
+	}
+	return (int)count;
+}
+
 struct kcp_tx *kcp_sender_next(struct kcp_sender *sender)
 {
 	struct kcp_tx *tx = kcp_sender_at(sender, sender->nxt);
@@ -177,6 +215,6 @@ void kcp_sender_ack(struct kcp_sender *sender, struct pool *pool, uint32_t sn)
 	tx->flags |= KCP_TX_ACKED;
 	sender->unacked--;
 	sender->unacked_bytes -= tx->len;
-	pool_return(pool, tx->slot);
+	return_slot(pool, tx);
 	tx->slot = NULL;
 }

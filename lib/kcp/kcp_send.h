@@ -20,6 +20,7 @@ enum {
 	KCP_TX_WAITS = 8, /* stands in a queue to be sent, first or again */
 	KCP_TX_SENT = 16,
 	KCP_TX_GONE = 32, /* its message was given up */
+	KCP_TX_LENT = 64, /* the slot is a part of the lent memory of its message */
 };
 
 /** One segment. A cache line, because a window of them is walked. */
@@ -43,8 +44,9 @@ struct kcp_tx {
 		struct {	     /* native lane */
 			uint64_t pn; /* of the last transmission */
 			struct mono
-				expires; /* the next four are the first piece's, for its message */
+				expires; /* the next five are the first piece's, for its message */
 			uint32_t cost_bytes; /* charged against the grant */
+			void *loan; /* the memory of the message, to be given back; NULL = there is none */
 			uint8_t pieces;
 			uint8_t open;  /* of them not acknowledged */
 			uint8_t class; /* enum kcp_path_class */
@@ -88,6 +90,15 @@ static inline struct kcp_tx *kcp_sender_at(const struct kcp_sender *sender, uint
 /** Cuts and queues; see kcp_send(). @queue_max  bound on queued segments */
 int kcp_sender_push(struct kcp_sender *sender, struct pool *pool, uint32_t mss_bytes, bool stream,
 	uint32_t queue_max, const uint8_t *data, size_t len);
+
+/**
+ * As kcp_sender_push() of a whole message, but its segments stay where they are, and are nobody's to return.
+ *
+ * @first_bytes  of the first segment, 1 .. mss_bytes; less than mss_bytes only if there are more
+ * @return       how many segments were queued; -EMSGSIZE, -ENOMEM
+ */
+int kcp_sender_lend(struct kcp_sender *sender, uint32_t first_bytes, uint32_t mss_bytes,
+	uint32_t queue_max, uint8_t *data, size_t len);
 
 /** Moves the first queued segment in flight. @return it, not yet watched; there must be one */
 struct kcp_tx *kcp_sender_next(struct kcp_sender *sender);

@@ -189,6 +189,14 @@ static void output_fate(void *ctx, uint64_t pn, size_t bytes, bool lost)
 		path_mtu_acked(&peer->data.mtu, size, peer->native->now);
 }
 
+static void output_loan_over(void *ctx, void *loan)
+{
+	const struct kcpvpn_peer *peer = ctx;
+	const struct kcpvpn_native_config *config = &peer->native->config;
+
+	config->loan_over(config->ctx, loan);
+}
+
 void native_output_io(struct kcpvpn_peer *peer, struct kcp_path_io *ret_io)
 {
 	*ret_io = (struct kcp_path_io){
@@ -198,6 +206,7 @@ void native_output_io(struct kcpvpn_peer *peer, struct kcp_path_io *ret_io)
 		.control_check = native_control_check,
 		.control = native_control_act,
 		.fate = output_fate,
+		.loan_over = output_loan_over,
 	};
 }
 

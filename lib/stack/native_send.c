@@ -79,7 +79,9 @@ static enum kcp_path_class class_in_path(enum traffic_class class, enum kcpvpn_c
 	return loose ? KCP_PATH_LOOSE : KCP_PATH_BULK;
 }
 
-int kcpvpn_peer_send(struct kcpvpn_peer *peer, const void *packet, size_t len, int64_t now_us)
+/* @packet  not written to   @loan  NULL: copied */
+static int send_packet(
+	struct kcpvpn_peer *peer, void *packet, size_t len, void *loan, int64_t now_us)
 {
 	struct native_data_state *data = &peer->data;
 	struct mono now = peer->native->now = mono_at_us(now_us);
@@ -99,8 +101,9 @@ int kcpvpn_peer_send(struct kcpvpn_peer *peer, const void *packet, size_t len, i
 	enum stage before = stage_enter(peer->native->data.tx.stages, STAGE_SEND);
 	if (peer->config.dscp == KCPVPN_DSCP_INHERIT)
 		kcp_path_mark(data->path, inner.ip.dscp);
-	int error = kcp_path_send(data->path, class_in_path(flow.class, peer->config.carriage),
-		flow.number, packet, len, now);
+	enum kcp_path_class class = class_in_path(flow.class, peer->config.carriage);
+	int error = loan ? kcp_path_lend(data->path, class, flow.number, packet, len, loan, now)
+			 : kcp_path_send(data->path, class, flow.number, packet, len, now);
 	(void)stage_enter(peer->native->data.tx.stages, before);
 	if (error == -EAGAIN) {
 		data->wants_room = true;
@@ -112,4 +115,14 @@ int kcpvpn_peer_send(struct kcpvpn_peer *peer, const void *packet, size_t len, i
 	native_follow_used(peer, now);
 	native_peer_touch(peer);
 	return 0;
+}
+
+int kcpvpn_peer_send(struct kcpvpn_peer *peer, const void *packet, size_t len, int64_t now_us)
+{
+	return send_packet(peer, (void *)(uintptr_t)packet, len, NULL, now_us);
+}
+
+int kcpvpn_peer_lend(struct kcpvpn_peer *peer, void *packet, size_t len, void *loan, int64_t now_us)
+{
+	return send_packet(peer, packet, len, loan, now_us);
 }

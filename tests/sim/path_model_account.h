@@ -15,6 +15,7 @@ struct watch_message {
 	enum kcp_path_class class;
 	uint32_t flow;
 	uint32_t len;
+	uint32_t head; /* length of the first piece; all others but the last have `cut` */
 	uint32_t cut;
 	uint32_t pieces;
 	uint32_t cost;
@@ -35,6 +36,12 @@ struct watch_message {
 	bool delivered;
 	bool too_long; /* for the path, finally */
 };
+
+/* Where a piece begins in its message. */
+static inline uint32_t watch_piece_at(const struct watch_message *m, uint32_t index)
+{
+	return index == 0 ? 0 : m->head + (index - 1) * m->cut;
+}
 
 struct watch_item {
 	int message;

@@ -4,6 +4,7 @@
  */
 #include "tests/sim/path_model_end.h"
 
+#include "kcp/kcp_path_state.h"
 #include "tests/sim/path_model_wire.h"
 
 #include <errno.h>
@@ -79,7 +80,8 @@ void end_open(struct model_end *end, unsigned side, enum model_kind kind,
 		.end = on_end,
 		.control_check = on_control_check,
 		.control = on_control,
-		.fate = on_fate};
+		.fate = on_fate,
+		.loan_over = path_loans_over};
 
 	end->side = side;
 	end->kind = kind;
@@ -95,6 +97,7 @@ void end_open(struct model_end *end, unsigned side, enum model_kind kind,
 	end->refusing = false;
 	end->deaf_call = false;
 	end->holes = 0;
+	end->loans = (struct path_loans){0};
 	for (int q = 0; q < 2; q++)
 		end->waiting[q].first = end->waiting[q].count = 0;
 	if (kind == MODEL_PEER) {
@@ -128,6 +131,9 @@ void end_open(struct model_end *end, unsigned side, enum model_kind kind,
 void end_close(struct model_end *end)
 {
 	kcp_path_free(end->path);
+	if (end->loans.given != end->loans.over)
+		watch_fail(end->watch, "%llu of %llu messages that were lent came back",
+			(unsigned long long)end->loans.over, (unsigned long long)end->loans.given);
 	model_peer_free(end->peer);
 	end->path = NULL;
 	end->peer = NULL;
@@ -164,6 +170,20 @@ void end_write(struct model_end *end, enum kcp_path_class class, uint32_t flow, 
 		(struct end_message){class, flow, len};
 }
 
+/*
+ * How long the first piece is of the message that was just taken: only the engine knows what its datagrams have left. The
+ * observer sees that the bytes are those, and charged for.
+ */
+static uint32_t first_piece(const struct kcp_path *path, uint32_t flow, uint32_t cut)
+{
+	const struct kcp_lane *lane = kcp_table_find(&path->lanes, flow);
+	const struct kcp_sender *sender = &lane->sender;
+	uint32_t last = sender->nxt - 1;
+	uint32_t before = kcp_sender_at(sender, last)->index;
+
+	return before == 0 ? cut : kcp_sender_at(sender, last - before)->len;
+}
+
 /* @return false if it must wait */
 static bool offer(struct model_end *end, const struct end_message *m, struct mono now)
 {
@@ -176,12 +196,18 @@ static bool offer(struct model_end *end, const struct end_message *m, struct mon
 		rc = model_peer_send(end->peer, m->class, m->flow, bytes, m->len, now, &cut);
 	} else {
 		bool room = kcp_path_room(end->path, m->class, m->len, now);
-		rc = kcp_path_send(end->path, m->class, m->flow, bytes, m->len, now);
+		/* the longer half stays in memory of its own */
+		rc = m->len > end->config.piece_bytes
+			     ? path_loans_send(&end->loans, end->path, m->class, m->flow, bytes,
+				       m->len, now)
+			     : kcp_path_send(end->path, m->class, m->flow, bytes, m->len, now);
 		if (rc == 0 && !room)
 			watch_fail(end->watch, "a message was taken though there was no room");
 	}
 	if (rc == 0) {
-		watch_accepted(end->watch, end->side, m->class, m->flow, m->len, cut, ordered, now);
+		uint32_t head = ordered && end->path ? first_piece(end->path, m->flow, cut) : cut;
+		watch_accepted(
+			end->watch, end->side, m->class, m->flow, m->len, head, cut, ordered, now);
 		return true;
 	}
 	if (rc == -EMSGSIZE) {

@@ -6,6 +6,7 @@
 #include "tests/sim/path_model_peer.h"
 #include "tests/sim/path_model_watch.h"
 #include "tests/sim/path_model_world.h"
+#include "tests/unit/kcp/path_loans.h"
 
 enum {
 	END_ROOM_BYTES = 2048,
@@ -48,6 +49,7 @@ struct model_end {
 	struct kcp_path *path;
 	struct model_peer *peer;
 	struct path_watch *watch;
+	struct path_loans loans;
 	end_carry_fn carry;
 	void *carry_ctx;
 	struct mono now;

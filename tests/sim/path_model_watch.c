@@ -274,12 +274,13 @@ static uint32_t piece_cost(uint32_t len)
 }
 
 void watch_accepted(struct path_watch *watch, unsigned side, enum kcp_path_class class,
-	uint32_t flow, size_t len, uint32_t cut, bool ordered, struct mono now)
+	uint32_t flow, size_t len, uint32_t head, uint32_t cut, bool ordered, struct mono now)
 {
 	struct watch_side *s = &watch->sides[side];
 	struct watch_half *half = watch_current(watch, side);
 	int message = s->message_count;
-	uint32_t pieces = ordered ? (uint32_t)((len + cut - 1) / cut) : 1;
+	uint32_t rest = (uint32_t)(len > head ? len - head : 0);
+	uint32_t pieces = ordered ? 1 + (rest + cut - 1) / cut : 1;
 	uint32_t cost = 0;
 
 	s->messages = watch_grow(s->messages, message, &s->message_cap, sizeof(*s->messages));
@@ -287,12 +288,13 @@ void watch_accepted(struct path_watch *watch, unsigned side, enum kcp_path_class
 	if (len == 1)
 		s->by_byte[s->bytes_used++] = message;
 	if (ordered)
-		cost = (pieces - 1) * piece_cost(cut) +
-		       piece_cost((uint32_t)len - (pieces - 1) * cut);
+		cost = piece_cost((uint32_t)len - rest) + rest / cut * piece_cost(cut) +
+		       piece_cost(rest % cut);
 	s->messages[message] = (struct watch_message){.half_epoch = s->epoch,
 		.class = class,
 		.flow = flow,
 		.len = (uint32_t)len,
+		.head = head,
 		.cut = cut,
 		.pieces = pieces,
 		.cost = cost,
@@ -314,6 +316,8 @@ void watch_accepted(struct path_watch *watch, unsigned side, enum kcp_path_class
 			(double)now.us / 1000, 'A' + (int)side, message, len, class, flow, pieces);
 	if (!ordered)
 		return;
+	if (head == 0 || head > cut)
+		watch_fail(watch, "message %d begins with a piece of %u bytes", message, head);
 	if (pieces > KCP_PATH_PIECES_MAX)
 		watch_fail(watch, "message %d was cut into %u pieces", message, pieces);
 	uint64_t charged = watch_charged(watch, side, now);

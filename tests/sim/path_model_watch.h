@@ -56,9 +56,9 @@ const char *watch_failure(const struct path_watch *watch);
  */
 const uint8_t *watch_next_message(struct path_watch *watch, unsigned side, size_t len);
 
-/** The message just made was taken. @cut  length of all its pieces but the last   @ordered  it goes in its lane */
+/** The message just made was taken. @head  length of its first piece   @cut  of all others but the last   @ordered  it goes in its lane */
 void watch_accepted(struct path_watch *watch, unsigned side, enum kcp_path_class class,
-	uint32_t flow, size_t len, uint32_t cut, bool ordered, struct mono now);
+	uint32_t flow, size_t len, uint32_t head, uint32_t cut, bool ordered, struct mono now);
 
 /** A datagram left. @flags  KCP_PATH_OUT_... or WATCH_OWN... */
 void watch_out(struct path_watch *watch, unsigned side, uint64_t pn, const uint8_t *bytes,

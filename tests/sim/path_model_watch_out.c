@@ -182,8 +182,8 @@ static int find_inside(struct looking *look, const struct model_seg *seg)
 		uint32_t index = m->pieces - 1 - seg->frg;
 		uint32_t start = seg->sn - m->rel - index;
 		if (index >= m->pieces || (seg->len < 8 && start != seg->una) ||
-			!watch_content_is(look->watch, look->side, message, index * m->cut,
-				seg->body, seg->len))
+			!watch_content_is(look->watch, look->side, message,
+				watch_piece_at(m, index), seg->body, seg->len))
 			continue;
 		begin_lane(look, lane, start);
 		return m->first_item + (int)index;
@@ -277,8 +277,9 @@ static void look_push(struct looking *look, const struct model_seg *seg)
 		return;
 	struct watch_item *item = &look->half->items[at];
 	const struct watch_message *m = &s->messages[item->message];
-	uint32_t from = item->index * m->cut;
-	uint32_t len = m->len - from < m->cut ? m->len - from : m->cut;
+	uint32_t from = watch_piece_at(m, item->index);
+	uint32_t most = item->index == 0 ? m->head : m->cut;
+	uint32_t len = m->len - from < most ? m->len - from : most;
 	uint8_t frg = (uint8_t)((item->index == 0 ? 0x80 : 0) | (m->pieces - 1 - item->index));
 	if (seg->frg != frg || seg->len != len ||
 		!watch_content_is(watch, look->side, item->message, from, seg->body, seg->len))

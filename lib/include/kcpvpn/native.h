@@ -74,6 +74,8 @@ struct kcpvpn_native_config {
 	 * @return  false: it cannot be taken. A follower tells it again later; what a leader tells has to be taken
 	 */
 	bool (*tell)(void *ctx, unsigned shard, const struct kcpvpn_shard_message *message);
+	/** What kcpvpn_peer_lend() was given is not needed any more. May not call back. NULL = nothing is ever lent. */
+	void (*loan_over)(void *ctx, void *loan);
 	void *ctx; /* of all these */
 };
 
@@ -279,6 +281,16 @@ KCPVPN_API void kcpvpn_peer_want(struct kcpvpn_peer *peer, int64_t now_us);
  */
 KCPVPN_API int kcpvpn_peer_send(
 	struct kcpvpn_peer *peer, const void *packet, size_t len, int64_t now_us);
+
+/**
+ * The same without a copy, for long messages.
+ *
+ * @packet  with 0 returned: stays as it is, unchanged, until loan_over() of the configuration gets `loan`, which may be before this
+ *          returns, and happens before kcpvpn_native_free() does at the latest. With any failure the caller's
+ * @loan    not NULL
+ */
+KCPVPN_API int kcpvpn_peer_lend(
+	struct kcpvpn_peer *peer, void *packet, size_t len, void *loan, int64_t now_us);
 
 /**
  * Shows the next message in place.

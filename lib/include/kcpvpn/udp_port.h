@@ -17,7 +17,7 @@ struct kcpvpn_datagram {
 };
 
 enum {
-	KCPVPN_BATCH_MAX = 64, /* most datagrams of one call, in both directions */
+	KCPVPN_BATCH_MAX = 128, /* most datagrams of one call, in both directions */
 };
 
 struct kcpvpn_udp_port {

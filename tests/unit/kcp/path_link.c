@@ -4,6 +4,8 @@
  */
 #include "path_link.h"
 
+#include "path_loans.h"
+
 #include "kcp/kcp_segment.h"
 
 #include <criterion/criterion.h>
@@ -153,7 +155,8 @@ static void open_side(
 		.begin = begin,
 		.end = end,
 		.control_check = control_check,
-		.control = control};
+		.control = control,
+		.loan_over = path_loans_over};
 
 	own.pool = &link->pool;
 	side->link = link;

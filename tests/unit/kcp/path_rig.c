@@ -1,6 +1,8 @@
 /* Bodies that the test makes hold their sn in every byte, so a message tells of the pieces it was made of. */
 #include "path_rig.h"
 
+#include "path_loans.h"
+
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +71,8 @@ void rig_open(struct rig *rig, const struct kcp_path_config *config)
 		.begin = begin,
 		.end = end,
 		.control_check = control_check,
-		.control = control};
+		.control = control,
+		.loan_over = path_loans_over};
 
 	memset(rig, 0, sizeof(*rig));
 	rig->now = mono_at_ms(5000);

@@ -4,6 +4,7 @@
  * is good again a message arrives; and at the end nothing is left, not even a deadline.
  */
 #include "path_link.h"
+#include "path_loans.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -33,6 +34,7 @@ struct direction {
 };
 
 static struct path_link link;
+static struct path_loans loans;
 static struct direction ways[2];
 static uint8_t buf[LEN_MAX];
 
@@ -56,7 +58,9 @@ static void offer(struct direction *way)
 	memcpy(buf, &way->sent, 4);
 	memcpy(buf + 4, &lane, 4);
 	memset(buf + 8, (int)(way->sent * 7 + lane), len - 8);
-	int err = kcp_path_send(way->from->path, class, lane * 100, buf, len, link.now);
+	int err = rnd(2) ? kcp_path_send(way->from->path, class, lane * 100, buf, len, link.now)
+			 : path_loans_send(
+				   &loans, way->from->path, class, lane * 100, buf, len, link.now);
 	cr_assert(err == 0 || err == -EAGAIN || err == -ENOBUFS, "%d", err);
 	if (err != 0)
 		return;
@@ -249,6 +253,7 @@ static void run(uint64_t seed)
 	pass(1000 * MS);
 	cr_assert(mono_is_never(path_link_next(&link)));
 	path_link_close(&link);
+	cr_assert_eq(loans.given, loans.over);
 }
 
 Test(path_random, runs)

@@ -10,6 +10,7 @@
 #include "vpnd/tun.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -44,6 +45,9 @@ static struct {
 	bool ready;
 	size_t room;	   /* for a message; 0 = any */
 	uint64_t rate_bps; /* 0 = nothing is measured */
+	bool refuses;
+	struct ingress_packet *lent[PACKET_PATH_MESSAGES_MAX];
+	size_t lent_count;
 	struct sent sent[SENT_MAX];
 	size_t count;
 } wire;
@@ -81,6 +85,24 @@ static int send_packet(struct wire *w, struct peer *peer, const void *packet, si
 	return 0;
 }
 
+static int lend_packet(struct wire *w, struct peer *peer, struct ingress_packet *packet)
+{
+	(void)w, (void)peer;
+	if (wire.refuses)
+		return -ENOBUFS;
+	if (wire.count < SENT_MAX)
+		(void)send_packet(w, peer, packet->data, packet->len);
+	cr_assert(wire.lent_count < PACKET_PATH_MESSAGES_MAX);
+	wire.lent[wire.lent_count++] = packet;
+	return 0;
+}
+
+static void give_back(void)
+{
+	while (wire.lent_count > 0)
+		ingress_packet_return(wire.lent[--wire.lent_count]);
+}
+
 static bool path_of(const struct wire *w, const struct peer *peer, struct ingress_path *ret_path)
 {
 	(void)w, (void)peer;
@@ -90,6 +112,12 @@ static bool path_of(const struct wire *w, const struct peer *peer, struct ingres
 
 static const struct wire_ops OPS = {
 	.ready = ready, .send = send_packet, .peer_state = peer_state, .path = path_of};
+
+static const struct wire_ops LENDING = {.ready = ready,
+	.send = send_packet,
+	.lend = lend_packet,
+	.peer_state = peer_state,
+	.path = path_of};
 
 static void fill_random(void *ctx, void *at, size_t len)
 {
@@ -565,5 +593,65 @@ Test(packet_path_super, the_longest_one_in_pieces)
 	packet_path_flush(&b.path);
 	cr_assert_eq(host_got(), HEAD + len - 3);
 	cr_assert_eq(b.peer->counters.drops[PEER_DROP_IN_MALFORMED], 0);
+	teardown();
+}
+
+/* A long message stays where it was read, in the wire's hands, and the next is read elsewhere. */
+Test(packet_path_super, long_messages_are_lent)
+{
+	setup(true);
+	wire.wire.ops = &LENDING;
+	wire.rate_bps = 4000000000;
+	packet_path_writable(&b.path, b.peer);
+	for (int i = 0; i < 3; i++) {
+		from_host(ACK, 40000, SEGMENT);
+		packet_path_pump(&b.path, b.now);
+	}
+	cr_assert_geq(wire.lent_count, 2, "the first came before the path was known");
+	cr_assert_neq(wire.lent[0], wire.lent[1]);
+	cr_assert_eq(wire.lent[1]->len, wire.sent[wire.count - 1].len);
+	cr_assert_eq(
+		memcmp(wire.lent[1]->data, wire.sent[wire.count - 1].bytes, wire.lent[1]->len), 0);
+	cr_assert_geq(b.path.long_packets.slots_used, wire.lent_count);
+	size_t lent = wire.lent_count;
+	from_host(ACK, 500, 0);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(wire.lent_count, lent, "a packet alone is copied");
+	give_back();
+	teardown();
+}
+
+Test(packet_path_super, what_the_wire_refuses_is_dropped)
+{
+	setup(true);
+	wire.wire.ops = &LENDING;
+	wire.rate_bps = 4000000000;
+	from_host(ACK, 500, 0);
+	packet_path_pump(&b.path, b.now);
+	wire.refuses = true;
+	from_host(ACK, 40000, SEGMENT);
+	packet_path_pump(&b.path, b.now);
+	cr_assert_eq(b.peer->counters.drops[PEER_DROP_OUT_REFUSED], 40);
+	cr_assert_eq(wire.lent_count, 0);
+	teardown();
+}
+
+/* However much flies, there is room for what waits: the rest is copied. */
+Test(packet_path_super, not_all_memory_is_lent)
+{
+	setup(true);
+	wire.wire.ops = &LENDING;
+	wire.rate_bps = 4000000000;
+	for (int i = 0; i < PACKET_PATH_MESSAGES_MAX + 20; i++) {
+		wire.count = 0;
+		from_host(ACK, 40000, SEGMENT);
+		packet_path_pump(&b.path, b.now);
+	}
+	cr_assert_geq(wire.lent_count, PACKET_PATH_LENT_MAX - 2);
+	cr_assert_leq(wire.lent_count, PACKET_PATH_LENT_MAX);
+	cr_assert_eq(wire.count, 1);
+	cr_assert_eq(wire.sent[0].len, HEADERS + 40000 + SUPER_MESSAGE_OVERHEAD_BYTES,
+		"whole, all the same");
+	give_back();
 	teardown();
 }
