@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "core/log.h"
+#include "core/stage_clock.h"
 #include "vpnd/fault.h"
 #include "vpnd/outside_lookup.h"
 #include "vpnd/peer.h"
@@ -62,11 +63,15 @@ static void fill_random(void *ctx, void *buf, size_t len)
 static void on_socket(struct loop_watch *watch, uint32_t events)
 {
 	struct kcp_go_socket *socket = list_entry(watch, struct kcp_go_socket, watch);
+	struct stage_clock *stages = socket->wire->wire.events->stages;
 	const struct kcpvpn_datagram *batch;
 
 	(void)events;
 	for (int i = 0; i < RECEIVES_PER_EVENT || udp_socket_pending(&socket->udp); i++) {
+		enum stage before = stage_enter(stages, STAGE_UDP_RECEIVE);
 		size_t count = udp_socket_receive(&socket->udp, &batch);
+		stage_did(stages, count);
+		(void)stage_enter(stages, before);
 		if (count > 0)
 			kcpvpn_node_input(socket->wire->node, &socket->udp.kcpvpn, socket->accepts,
 				batch, count, kcp_go_now(socket->wire));
@@ -156,6 +161,7 @@ void kcp_go_tell_state(struct wire_peer *p)
 	if (state == p->told)
 		return;
 	p->told = state;
+	kcp_go_look(p);
 	p->up_at = state == WIRE_PEER_UP ? loop_now(p->wire->loop) : MONO_NEVER;
 	if (state == WIRE_PEER_UP)
 		kcp_go_loss_start(p);
@@ -349,8 +355,11 @@ static void network_changed(struct wire *base, bool slept)
 
 	(void)slept; /* conversations outlive it, or are found dead soon */
 
-	list_for_each (at, &wire->peers)
-		kcp_go_dial_network_changed(list_entry(at, struct wire_peer, in_wire));
+	list_for_each (at, &wire->peers) {
+		struct wire_peer *p = list_entry(at, struct wire_peer, in_wire);
+		kcp_go_dial_network_changed(p);
+		kcp_go_look(p);
+	}
 }
 
 static void wire_free(struct wire *base)
@@ -419,6 +428,7 @@ static int make_node(struct kcp_go *wire, struct fault *fault)
 		return fault_set(fault, error, "E-WIRE-1", NULL,
 			"cannot set up cipher %s with these shards and windows: %s", c->crypt,
 			strerror(-error));
+	kcpvpn_node_profile(wire->node, wire->wire.events->stages);
 	wire->wire.mtu_bytes = (uint16_t)kcpvpn_config_mss(&node);
 	wire->wire.takes.packet_bytes_max = SUPER_PACKET_BYTES_MAX;
 	return 0;
@@ -443,6 +453,8 @@ int wire_kcp_go_new(struct loop *loop, const struct config *config, struct netli
 	list_init(&wire->unknown);
 	loop_timer_init(&wire->timer, on_deadline);
 	wire->batch = udp_batch_new(UDP_DATAGRAM_BYTES);
+	if (wire->batch)
+		udp_batch_set_runs(wire->batch, true);
 	error = wire->batch ? resolver_new(loop,
 				      wire->config->full_tunnel.mode == CONFIG_FULL_TUNNEL_OFF
 					      ? NULL

@@ -4,6 +4,7 @@
  * happened and the one timer of the conversation is set to the earliest of KCP's, the session's and the trim's
  * deadlines, or to none.
  */
+#include "core/stage_clock.h"
 #include "session/traffic_class.h"
 #include "stack/node.h"
 
@@ -37,7 +38,9 @@ int kcpvpn_conv_send(struct kcpvpn_conv *conv, const void *data, size_t len, int
 	}
 	if (conv_oob_takes(conv, data, len, now))
 		return kcpvpn_conv_send_oob(conv, data, len);
+	enum stage before = stage_enter(conv->node->tx.stages, STAGE_SEND);
 	int error = kcp_send(conv->kcp, data, len, now);
+	(void)stage_enter(conv->node->tx.stages, before);
 	if (error == -EAGAIN || error == -ENOBUFS || error == -ENOMEM) {
 		size_t mss = kcp_mss_bytes(conv->kcp);
 		size_t most = conv->node->config.send_queue_segments;

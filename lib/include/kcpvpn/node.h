@@ -193,6 +193,11 @@ KCPVPN_API struct kcpvpn_conv *kcpvpn_node_next_event(
 /** Sends everything that the calls before made ready. Call it after each round. */
 KCPVPN_API void kcpvpn_node_flush(struct kcpvpn_node *node, int64_t now_us);
 
+struct stage_clock;
+
+/** From now on the node enters its stages there (core/stage_clock.h). @stages  lent; NULL = no more */
+KCPVPN_API void kcpvpn_node_profile(struct kcpvpn_node *node, struct stage_clock *stages);
+
 /** Copies the counters; costs a walk over the conversations. */
 KCPVPN_API void kcpvpn_node_stats(const struct kcpvpn_node *node, struct kcpvpn_stats *ret_stats);
 
