@@ -110,6 +110,7 @@ struct kcp_go {
 	struct netlink *netlink;
 	const struct log *log;
 	struct kcpvpn_node *node;
+	uint8_t *packet; /* SUPER_PACKET_BYTES_MAX bytes: one that cannot be made in its place */
 	struct udp_batch *batch;
 	struct resolver *resolver;
 	struct kcp_go_socket **listeners; /* each in memory of its own: a socket must not move */
