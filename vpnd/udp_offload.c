@@ -9,9 +9,13 @@
  */
 #include "vpnd/udp_offload.h"
 
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 bool udp_offload_can_send(int fd)
 {
@@ -19,6 +23,17 @@ bool udp_offload_can_send(int fd)
 	socklen_t len = sizeof(value);
 
 	return getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &value, &len) == 0;
+}
+
+bool udp_offload_device_sums(int fd, int ifindex)
+{
+	struct ifreq request = {.ifr_ifindex = ifindex};
+	struct ethtool_value value = {.cmd = ETHTOOL_GTXCSUM};
+
+	if (ifindex <= 0 || fd < 0 || ioctl(fd, SIOCGIFNAME, &request) < 0)
+		return false;
+	request.ifr_data = (void *)&value;
+	return ioctl(fd, SIOCETHTOOL, &request) == 0 && value.data != 0;
 }
 
 bool udp_offload_receive(int fd)

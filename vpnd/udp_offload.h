@@ -24,6 +24,15 @@ enum {
 /** @return  whether the kernel knows how to cut. Whether a device or a route does is seen by sending. */
 bool udp_offload_can_send(int fd);
 
+/**
+ * Whether a device computes the checksums of what it sends. Where it does not, runs of datagrams are not safe: a kernel from
+ * 6.11 on sends them all the same (older ones refuse), and if it also translates addresses, or whatever else changes a
+ * checksum, all their checksums are wrong. Seen with 6.18, over a TUN device with `snat`.
+ *
+ * @fd  a socket in the device's network namespace   @return  false also if nobody knows
+ */
+bool udp_offload_device_sums(int fd, int ifindex);
+
 /** From now on runs may arrive. @return  whether the kernel knows how to */
 bool udp_offload_receive(int fd);
 

@@ -9,6 +9,8 @@
 
 #include "config/config.h"
 #include "core/log.h"
+#include "core/stage_clock.h"
+#include "core/super_message.h"
 #include "vpnd/fault.h"
 #include "vpnd/outside_lookup.h"
 #include "vpnd/peer.h"
@@ -62,11 +64,15 @@ static void fill_random(void *ctx, void *buf, size_t len)
 static void on_socket(struct loop_watch *watch, uint32_t events)
 {
 	struct kcp_go_socket *socket = list_entry(watch, struct kcp_go_socket, watch);
+	struct stage_clock *stages = socket->wire->wire.events->stages;
 	const struct kcpvpn_datagram *batch;
 
 	(void)events;
 	for (int i = 0; i < RECEIVES_PER_EVENT || udp_socket_pending(&socket->udp); i++) {
+		enum stage before = stage_enter(stages, STAGE_UDP_RECEIVE);
 		size_t count = udp_socket_receive(&socket->udp, &batch);
+		stage_did(stages, count);
+		(void)stage_enter(stages, before);
 		if (count > 0)
 			kcpvpn_node_input(socket->wire->node, &socket->udp.kcpvpn, socket->accepts,
 				batch, count, kcp_go_now(socket->wire));
@@ -156,6 +162,9 @@ void kcp_go_tell_state(struct wire_peer *p)
 	if (state == p->told)
 		return;
 	p->told = state;
+	kcp_go_look(p);
+	p->wire->wire.events->mtu_changed(p->wire->wire.events->ctx, p->peer, 0, 0,
+		state == WIRE_PEER_UP ? SUPER_PACKET_BYTES_MAX : 0);
 	p->up_at = state == WIRE_PEER_UP ? loop_now(p->wire->loop) : MONO_NEVER;
 	if (state == WIRE_PEER_UP)
 		kcp_go_loss_start(p);
@@ -231,6 +240,7 @@ void kcp_go_configure(const struct wire_peer *p, struct kcpvpn_conv *conv)
 		(int64_t)session->dead_after_ms * 1000, 0);
 	const struct config_transport *transport = &p->peer->config->transport;
 	kcpvpn_conv_set_measured_window(conv, transport->congestion == CONFIG_CONGESTION_AUTO);
+	kcpvpn_conv_set_burst(conv, SUPER_PACKET_SEGMENTS_MAX);
 	kcpvpn_conv_set_rate_max(conv, (uint64_t)transport->rate_max_bps);
 	kcpvpn_conv_set_dscp(
 		conv, transport->dscp == CONFIG_INHERIT ? KCPVPN_DSCP_AS_MARKED : transport->dscp);
@@ -289,12 +299,54 @@ static bool ready(struct wire *base, struct peer *peer)
 	return conv && kcpvpn_conv_window_room(conv) > 0;
 }
 
+/* A segment of a super-packet that becomes a packet. */
+struct cut {
+	const struct super_packet *packet;
+	uint16_t segment;
+};
+
+static void make_cut(void *ctx, uint8_t *at)
+{
+	const struct cut *cut = ctx;
+
+	(void)super_packet_write(cut->packet, cut->segment, 1, true, at);
+}
+
+/*
+ * On the wire each message is a packet, as kcptun's users have it; super-packets only wait in front of it as one, so that the
+ * queue has a forty-fifth of the work. What is refused of one is lost, as any packet would be.
+ */
+static int send_super(
+	struct kcp_go *wire, struct kcpvpn_conv *conv, const void *message, size_t len)
+{
+	const struct super_limits limits = {SUPER_PACKET_BYTES_MAX, SUPER_PACKET_BYTES_MAX};
+	struct super_packet packet;
+	int first_error = 0;
+
+	if (super_message_parse(message, len, &limits, &packet) != SUPER_OK)
+		return -EINVAL;
+	for (uint16_t i = 0; i < packet.segments; i++) {
+		struct cut cut = {&packet, i};
+		size_t bytes = super_packet_range_bytes(&packet, i, 1);
+		int error = kcpvpn_conv_send_made(conv, packet.bytes, bytes, make_cut, &cut);
+		if (error == -EMSGSIZE || error == -EINVAL) {
+			make_cut(&cut, wire->packet);
+			error = kcpvpn_conv_send(conv, wire->packet, bytes, kcp_go_now(wire));
+		}
+		if (error < 0 && first_error == 0)
+			first_error = error;
+	}
+	return first_error;
+}
+
 static int send_packet(struct wire *base, struct peer *peer, const void *packet, size_t len)
 {
 	struct kcpvpn_conv *conv = peer->wire ? kcp_go_conv(peer->wire) : NULL;
 
 	if (!conv)
 		return -ENOTCONN;
+	if (super_message_is_long(packet, len))
+		return send_super(of(base), conv, packet, len);
 	return kcpvpn_conv_send(conv, packet, len, kcp_go_now(of(base)));
 }
 
@@ -349,8 +401,11 @@ static void network_changed(struct wire *base, bool slept)
 
 	(void)slept; /* conversations outlive it, or are found dead soon */
 
-	list_for_each (at, &wire->peers)
-		kcp_go_dial_network_changed(list_entry(at, struct wire_peer, in_wire));
+	list_for_each (at, &wire->peers) {
+		struct wire_peer *p = list_entry(at, struct wire_peer, in_wire);
+		kcp_go_dial_network_changed(p);
+		kcp_go_look(p);
+	}
 }
 
 static void wire_free(struct wire *base)
@@ -364,6 +419,7 @@ static void wire_free(struct wire *base)
 	resolver_free(wire->resolver);
 	kcpvpn_node_free(wire->node);
 	udp_batch_free(wire->batch);
+	free(wire->packet);
 	free(wire);
 }
 
@@ -419,6 +475,7 @@ static int make_node(struct kcp_go *wire, struct fault *fault)
 		return fault_set(fault, error, "E-WIRE-1", NULL,
 			"cannot set up cipher %s with these shards and windows: %s", c->crypt,
 			strerror(-error));
+	kcpvpn_node_profile(wire->node, wire->wire.events->stages);
 	wire->wire.mtu_bytes = (uint16_t)kcpvpn_config_mss(&node);
 	wire->wire.takes.packet_bytes_max = SUPER_PACKET_BYTES_MAX;
 	return 0;
@@ -443,12 +500,16 @@ int wire_kcp_go_new(struct loop *loop, const struct config *config, struct netli
 	list_init(&wire->unknown);
 	loop_timer_init(&wire->timer, on_deadline);
 	wire->batch = udp_batch_new(UDP_DATAGRAM_BYTES);
-	error = wire->batch ? resolver_new(loop,
-				      wire->config->full_tunnel.mode == CONFIG_FULL_TUNNEL_OFF
-					      ? NULL
-					      : outside_lookup,
-				      &wire->resolver)
-			    : -ENOMEM;
+	if (wire->batch)
+		udp_batch_set_runs(wire->batch, true);
+	wire->packet = malloc(SUPER_PACKET_BYTES_MAX);
+	error = wire->batch && wire->packet
+			? resolver_new(loop,
+				  wire->config->full_tunnel.mode == CONFIG_FULL_TUNNEL_OFF
+					  ? NULL
+					  : outside_lookup,
+				  &wire->resolver)
+			: -ENOMEM;
 	if (error < 0)
 		fault_set(fault, error, "E-WIRE-2", NULL, "cannot set up the wire: %s",
 			strerror(-error));

@@ -94,6 +94,7 @@ static void promote(struct kcp_go_call *call)
 
 	list_remove(&call->in_list);
 	list_add_head(&p->calls, &call->in_list);
+	kcp_go_look(p);
 	log_info(p->wire->log, "peer %s: up, called from %s", p->peer->name,
 		kcpvpn_endpoint_format(kcpvpn_conv_remote(call->conv), text));
 	p->wire->wire.events->writable(p->wire->wire.events->ctx, p->peer);

@@ -63,6 +63,7 @@ struct wire_peer {
 	struct kcp_go *wire;
 	struct peer *peer;
 	bool started;
+	bool unsummed;		   /* behind a device that computes no checksums */
 	enum wire_peer_state told; /* last state told to the packet path */
 
 	/* dialling: only with endpoints */
@@ -109,6 +110,7 @@ struct kcp_go {
 	struct netlink *netlink;
 	const struct log *log;
 	struct kcpvpn_node *node;
+	uint8_t *packet; /* SUPER_PACKET_BYTES_MAX bytes: one that cannot be made in its place */
 	struct udp_batch *batch;
 	struct resolver *resolver;
 	struct kcp_go_socket **listeners; /* each in memory of its own: a socket must not move */
@@ -118,6 +120,7 @@ struct kcp_go {
 	struct list unknown;	 /* struct kcp_go_call */
 	size_t unknown_count;
 	uint64_t unknown_refused; /* callers beyond the bound */
+	size_t unsummed_count;	  /* peers behind such devices: none, or nothing leaves as runs */
 	uint64_t unknown_expired; /* callers that never showed whose they are */
 };
 
@@ -147,6 +150,10 @@ struct kcpvpn_conv *kcp_go_call_current(const struct wire_peer *p);
 /** Listens on exactly the addresses of `config`: keeps those open already, all or nothing. */
 int kcp_go_listen(struct kcp_go *wire, const struct config *config, struct fault *fault);
 void kcp_go_listen_end(struct kcp_go *wire);
+
+/* wire_kcp_go_runs.c */
+/** Asks how the host reaches a peer: what leaves for it leaves by another way, or not any more. */
+void kcp_go_look(struct wire_peer *p);
 
 /* wire_kcp_go.c */
 /** Sets keepalive and dead_after of a conversation as its peer's configuration says. */

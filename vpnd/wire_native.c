@@ -23,11 +23,10 @@
 #include "vpnd/outside_lookup.h"
 #include "vpnd/peer.h"
 #include "vpnd/state_file.h"
+#include "vpnd/udp_offload.h"
 #include "vpnd/wire_native_peer.h"
 
 #include <errno.h>
-#include <linux/ethtool.h>
-#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,23 +117,6 @@ static uint32_t link_mtu(const struct native_wire *wire, int ifindex)
 	return mtu;
 }
 
-/*
- * Whether a device computes checksums of what it sends. Where it does not, runs of datagrams are not safe: a kernel from
- * 6.11 on sends them all the same (older ones refuse), and if it also translates addresses, or whatever else changes a
- * checksum, all their checksums are wrong. Seen with 6.18, over a TUN device with `snat`.
- */
-static bool device_sums(const struct native_wire *wire, int ifindex)
-{
-	struct ifreq request = {.ifr_ifindex = ifindex};
-	struct ethtool_value value = {.cmd = ETHTOOL_GTXCSUM};
-	int fd = native_any_socket(wire);
-
-	if (ifindex <= 0 || fd < 0 || ioctl(fd, SIOCGIFNAME, &request) < 0)
-		return false;
-	request.ifr_data = (void *)&value;
-	return ioctl(fd, SIOCETHTOOL, &request) == 0 && value.data != 0;
-}
-
 /* One peer behind such a device, and all go without runs: sockets are shared. */
 static void set_unsummed(struct native_peer *p, bool unsummed)
 {
@@ -162,7 +144,8 @@ void native_peer_look(struct native_peer *p)
 		p->way_changed = true;
 	p->path = path;
 	p->path_to = remote;
-	set_unsummed(p, remote.family != 0 && !device_sums(p->wire, path.ifindex));
+	set_unsummed(p, remote.family != 0 &&
+				!udp_offload_device_sums(native_any_socket(p->wire), path.ifindex));
 	kcpvpn_peer_set_link_mtu(p->handle, link_mtu(p->wire, path.ifindex), native_now(p->wire));
 }
 

@@ -23,6 +23,12 @@ struct super_limits {
  */
 size_t super_message_write_prefix(const struct super_packet *packet, uint16_t count, uint8_t *at);
 
+/** @return whether a message is of a form other than a plain packet, as far as its first byte tells */
+static inline bool super_message_is_long(const uint8_t *message, size_t len)
+{
+	return len > 0 && message[0] >> 4 == 8;
+}
+
 /** @return bytes of the message that super_message_write() makes of them */
 uint32_t super_message_bytes(const struct super_packet *packet, uint16_t first, uint16_t count);
 

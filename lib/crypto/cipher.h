@@ -109,6 +109,17 @@ void cipher_encrypt(struct cipher *cipher, uint8_t *buf, size_t len);
 /** The inverse of cipher_encrypt(), under the same terms. */
 void cipher_decrypt(struct cipher *cipher, uint8_t *buf, size_t len);
 
+struct cipher_text {
+	uint8_t *bytes;
+	size_t len; /* any, also 0 */
+};
+
+/** cipher_encrypt() of many buffers that do not overlap: salsa20 does them together, with all lanes that the CPU has. */
+void cipher_encrypt_all(struct cipher *cipher, const struct cipher_text *texts, size_t count);
+
+/** The inverse of cipher_encrypt_all(). */
+void cipher_decrypt_all(struct cipher *cipher, const struct cipher_text *texts, size_t count);
+
 /**
  * Seals a buffer in place; no associated data. The cipher must be of CIPHER_FRAMING_AEAD.
  *

@@ -19,6 +19,8 @@ enum {
 	CHECKSUM_NONCE_BYTES = 16,
 	CHECKSUM_HEADER_BYTES = CHECKSUM_NONCE_BYTES + 4,
 	NONCES_AT_ONCE = 64,
+	TOGETHER =
+		16, /* datagrams given to the cipher at once: more leave the first cache before they are done with */
 };
 
 _Static_assert(
@@ -48,8 +50,7 @@ size_t packet_trailer_bytes(const struct cipher *cipher)
 
 /* ---- sealing ----------------------------------------------------------------------------------------------------- */
 
-static void checksum_seal(
-	struct cipher *cipher, struct packet_seal_item *item, const uint8_t *nonce)
+static void checksum_write(struct packet_seal_item *item, const uint8_t *nonce)
 {
 	uint8_t *packet = item->packet;
 
@@ -57,7 +58,24 @@ static void checksum_seal(
 	memcpy(packet, nonce, CHECKSUM_NONCE_BYTES);
 	store_le32(packet + CHECKSUM_NONCE_BYTES,
 		crc32_of(packet + CHECKSUM_HEADER_BYTES, item->len - CHECKSUM_HEADER_BYTES));
-	cipher_encrypt(cipher, packet, item->len);
+}
+
+static void checksum_seal(
+	struct cipher *cipher, struct packet_seal_item *items, size_t count, const uint8_t *nonces)
+{
+	struct cipher_text texts[TOGETHER];
+
+	while (count > 0) {
+		size_t some = count < TOGETHER ? count : TOGETHER;
+		for (size_t i = 0; i < some; i++) {
+			checksum_write(&items[i], nonces + i * CHECKSUM_NONCE_BYTES);
+			texts[i] = (struct cipher_text){items[i].packet, items[i].len};
+		}
+		cipher_encrypt_all(cipher, texts, some);
+		items += some;
+		nonces += some * CHECKSUM_NONCE_BYTES;
+		count -= some;
+	}
 }
 
 static void aead_seal(struct cipher *cipher, struct packet_seal_item *item, const uint8_t *nonce)
@@ -84,13 +102,11 @@ void packet_seal(struct cipher *cipher, struct packet_seal_item *items, size_t c
 	while (count > 0) {
 		size_t some = count < NONCES_AT_ONCE ? count : NONCES_AT_ONCE;
 		rand_fill(rnd, nonces, some * nonce_bytes);
-		for (size_t i = 0; i < some; i++) {
-			const uint8_t *nonce = nonces + i * nonce_bytes;
-			if (framing == CIPHER_FRAMING_AEAD)
-				aead_seal(cipher, &items[i], nonce);
-			else
-				checksum_seal(cipher, &items[i], nonce);
-		}
+		if (framing == CIPHER_FRAMING_CHECKSUM)
+			checksum_seal(cipher, items, some, nonces);
+		else
+			for (size_t i = 0; i < some; i++)
+				aead_seal(cipher, &items[i], nonces + i * nonce_bytes);
 		items += some;
 		count -= some;
 	}
@@ -98,10 +114,21 @@ void packet_seal(struct cipher *cipher, struct packet_seal_item *items, size_t c
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
-static enum packet_open_verdict checksum_open(
-	struct cipher *cipher, uint8_t *packet, size_t len, size_t payload_len)
+/* Those that are too short stay as they are. */
+static void checksum_decrypt(
+	struct cipher *cipher, const struct packet_open_item *items, size_t count)
 {
-	cipher_decrypt(cipher, packet, len);
+	struct cipher_text texts[TOGETHER];
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (items[i].len >= CHECKSUM_HEADER_BYTES)
+			texts[n++] = (struct cipher_text){items[i].packet, items[i].len};
+	cipher_decrypt_all(cipher, texts, n);
+}
+
+static enum packet_open_verdict checksum_open(const uint8_t *packet, size_t payload_len)
+{
 	uint32_t want = load_le32(packet + CHECKSUM_NONCE_BYTES);
 	return crc32_of(packet + CHECKSUM_HEADER_BYTES, payload_len) == want
 		       ? PACKET_OPEN_OK
@@ -124,6 +151,9 @@ void packet_open(struct cipher *cipher, struct packet_open_item *items, size_t c
 	size_t overhead = header + packet_trailer_bytes(cipher);
 
 	for (struct packet_open_item *item = items; item < items + count; item++) {
+		size_t left = (size_t)(items + count - item);
+		if (framing == CIPHER_FRAMING_CHECKSUM && (item - items) % TOGETHER == 0)
+			checksum_decrypt(cipher, item, left < TOGETHER ? left : TOGETHER);
 		item->payload = NULL;
 		item->payload_len = 0;
 		if (item->len < overhead || item->len == 0) {
@@ -136,7 +166,7 @@ void packet_open(struct cipher *cipher, struct packet_open_item *items, size_t c
 			item->verdict = PACKET_OPEN_OK;
 			break;
 		case CIPHER_FRAMING_CHECKSUM:
-			item->verdict = checksum_open(cipher, item->packet, item->len, payload_len);
+			item->verdict = checksum_open(item->packet, payload_len);
 			break;
 		case CIPHER_FRAMING_AEAD:
 			item->verdict = aead_open(cipher, item->packet, item->len, payload_len);

@@ -115,6 +115,25 @@ int kcp_send(struct kcp *kcp, const void *data, size_t len, struct mono now)
 	return 0;
 }
 
+int kcp_send_made(struct kcp *kcp, size_t len, void (*make)(void *ctx, uint8_t *at), void *ctx)
+{
+	struct kcp_sender *sender = &kcp->sender;
+
+	if (kcp->closed)
+		return -ERR_CLOSED;
+	if (kcp->config.stream || len == 0)
+		return -EINVAL;
+	if (len > kcp->mss_bytes)
+		return -EMSGSIZE;
+	int err = kcp_sender_make(
+		sender, kcp->config.pool, kcp->config.send_queue_max_segments, len, make, ctx);
+	if (err < 0)
+		return err;
+	kcp->stats.sent_bytes += len;
+	kcp_sender_at(sender, sender->nxt + sender->queued - 1)->mark = kcp->mark;
+	return 0;
+}
+
 uint32_t kcp_send_space(const struct kcp *kcp)
 {
 	if (kcp->closed || kcp->sender.queued >= kcp->config.send_queue_max_segments)

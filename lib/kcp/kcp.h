@@ -174,6 +174,15 @@ void kcp_close(struct kcp *kcp);
  */
 int kcp_send(struct kcp *kcp, const void *data, size_t len, struct mono now);
 
+/**
+ * The same of a message of one segment that its maker writes where it will stay: a copy less. Not in stream mode.
+ *
+ * @len   1 .. kcp_mss_bytes()
+ * @make  writes `len` bytes; called only if 0 is returned
+ * @return as kcp_send(); -EINVAL in stream mode, -EMSGSIZE for what is longer than a segment
+ */
+int kcp_send_made(struct kcp *kcp, size_t len, void (*make)(void *ctx, uint8_t *at), void *ctx);
+
 /** Segments that kcp_send() would accept now. A message of n bytes needs (n + mss - 1) / mss. */
 uint32_t kcp_send_space(const struct kcp *kcp);
 

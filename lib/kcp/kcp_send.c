@@ -143,6 +143,22 @@ int kcp_sender_lend(struct kcp_sender *sender, uint32_t first_bytes, uint32_t ms
 	return (int)count;
 }
 
+int kcp_sender_make(struct kcp_sender *sender, struct pool *pool, uint32_t queue_max, size_t len,
+	void (*make)(void *ctx, uint8_t *at), void *ctx)
+{
+	if (sender->queued >= queue_max)
+		return -EAGAIN;
+	int err = take_slots(sender, pool, 1);
+	if (err < 0)
+		return err;
+	struct kcp_tx *tx = kcp_sender_at(sender, sender->nxt + sender->queued);
+	make(ctx, tx->slot);
+	tx->len = (uint16_t)len;
+	sender->queued++;
+	sender->queued_bytes += len;
+	return 0;
+}
+
 struct kcp_tx *kcp_sender_next(struct kcp_sender *sender)
 {
 	struct kcp_tx *tx = kcp_sender_at(sender, sender->nxt);

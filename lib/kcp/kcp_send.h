@@ -100,6 +100,16 @@ int kcp_sender_push(struct kcp_sender *sender, struct pool *pool, uint32_t mss_b
 int kcp_sender_lend(struct kcp_sender *sender, uint32_t first_bytes, uint32_t mss_bytes,
 	uint32_t queue_max, uint8_t *data, size_t len);
 
+/**
+ * Queues a message of one segment that its maker writes where it will stay. All or nothing.
+ *
+ * @len   1 .. the pool's slot
+ * @make  writes `len` bytes
+ * @return as kcp_sender_push()
+ */
+int kcp_sender_make(struct kcp_sender *sender, struct pool *pool, uint32_t queue_max, size_t len,
+	void (*make)(void *ctx, uint8_t *at), void *ctx);
+
 /** Moves the first queued segment in flight. @return it, not yet watched; there must be one */
 struct kcp_tx *kcp_sender_next(struct kcp_sender *sender);
 

@@ -4,6 +4,7 @@
  * happened and the one timer of the conversation is set to the earliest of KCP's, the session's and the trim's
  * deadlines, or to none.
  */
+#include "core/stage_clock.h"
 #include "session/traffic_class.h"
 #include "stack/node.h"
 
@@ -25,19 +26,9 @@ static uint8_t dscp_of(const uint8_t *packet, size_t len)
 	return packet[0] >> 4 == 6 ? (uint8_t)((packet[0] & 0xf) << 2 | packet[1] >> 6) : 0;
 }
 
-int kcpvpn_conv_send(struct kcpvpn_conv *conv, const void *data, size_t len, int64_t now_us)
+/* What becomes of a message that KCP took or refused. */
+static int sent(struct kcpvpn_conv *conv, size_t len, int error)
 {
-	struct mono now = mono_at_us(now_us);
-
-	if (conv->closed != KCPVPN_OPEN)
-		return -EPIPE;
-	if (conv->dscp < 0) {
-		conv->mark = dscp_of(data, len);
-		kcp_mark(conv->kcp, conv->mark);
-	}
-	if (conv_oob_takes(conv, data, len, now))
-		return kcpvpn_conv_send_oob(conv, data, len);
-	int error = kcp_send(conv->kcp, data, len, now);
 	if (error == -EAGAIN || error == -ENOBUFS || error == -ENOMEM) {
 		size_t mss = kcp_mss_bytes(conv->kcp);
 		size_t most = conv->node->config.send_queue_segments;
@@ -53,6 +44,50 @@ int kcpvpn_conv_send(struct kcpvpn_conv *conv, const void *data, size_t len, int
 	return 0;
 }
 
+static void take_mark(struct kcpvpn_conv *conv, const uint8_t *packet, size_t len)
+{
+	if (conv->dscp >= 0)
+		return;
+	conv->mark = dscp_of(packet, len);
+	kcp_mark(conv->kcp, conv->mark);
+}
+
+int kcpvpn_conv_send(struct kcpvpn_conv *conv, const void *data, size_t len, int64_t now_us)
+{
+	struct mono now = mono_at_us(now_us);
+
+	if (conv->closed != KCPVPN_OPEN)
+		return -EPIPE;
+	take_mark(conv, data, len);
+	if (conv_oob_takes(conv, data, len, now))
+		return kcpvpn_conv_send_oob(conv, data, len);
+	enum stage before = stage_enter(conv->node->tx.stages, STAGE_SEND);
+	int error = kcp_send(conv->kcp, data, len, now);
+	(void)stage_enter(conv->node->tx.stages, before);
+	return sent(conv, len, error);
+}
+
+int kcpvpn_conv_send_made(struct kcpvpn_conv *conv, const uint8_t *head, size_t len,
+	void (*make)(void *ctx, uint8_t *at), void *ctx)
+{
+	if (conv->closed != KCPVPN_OPEN)
+		return -EPIPE;
+	if (conv->oob_urgent)
+		return -EINVAL;
+	take_mark(conv, head, len);
+	enum stage before = stage_enter(conv->node->tx.stages, STAGE_SEND);
+	int error = kcp_send_made(conv->kcp, len, make, ctx);
+	(void)stage_enter(conv->node->tx.stages, before);
+	return sent(conv, len, error);
+}
+
+void kcpvpn_conv_set_burst(struct kcpvpn_conv *conv, uint32_t segments)
+{
+	uint32_t most = conv->node->config.send_queue_segments;
+
+	conv->burst_segments = segments < most ? segments : most;
+}
+
 size_t kcpvpn_conv_send_space(const struct kcpvpn_conv *conv)
 {
 	if (conv->closed != KCPVPN_OPEN)
@@ -60,9 +95,16 @@ size_t kcpvpn_conv_send_space(const struct kcpvpn_conv *conv)
 	return (size_t)kcp_send_space(conv->kcp) * kcp_mss_bytes(conv->kcp);
 }
 
+static uint32_t window_room(const struct kcpvpn_conv *conv)
+{
+	return kcp_send_space(conv->kcp) >= conv->burst_segments
+		       ? kcp_send_room(conv->kcp, conv->node->now)
+		       : 0;
+}
+
 uint32_t kcpvpn_conv_window_room(struct kcpvpn_conv *conv)
 {
-	uint32_t room = conv->closed == KCPVPN_OPEN ? kcp_send_room(conv->kcp, conv->node->now) : 0;
+	uint32_t room = conv->closed == KCPVPN_OPEN ? window_room(conv) : 0;
 
 	conv->wants_window = room == 0;
 	return room;
@@ -263,7 +305,7 @@ static void tell_session(struct kcpvpn_conv *conv, struct mono now)
 
 void conv_tell_room(struct kcpvpn_conv *conv)
 {
-	if (conv->wants_window && kcp_send_room(conv->kcp, conv->node->now) > 0) {
+	if (conv->wants_window && window_room(conv) > 0) {
 		conv->wants_window = false;
 		conv_raise(conv, KCPVPN_EVENT_WRITABLE);
 	}

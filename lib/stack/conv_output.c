@@ -1,4 +1,5 @@
 /* From KCP to the batch: a datagram of segments gets its FEC header, and the parity of a full group follows it. */
+#include "core/stage_clock.h"
 #include "crypto/packet_seal.h"
 #include "stack/node.h"
 
@@ -47,7 +48,10 @@ void conv_output_end(void *ctx, size_t len, unsigned flags)
 	}
 	struct fec_parity parity;
 	uint8_t *packet = segments - FEC_OVERHEAD_BYTES;
+	enum stage before = stage_enter(node->tx.stages, STAGE_FEC_ENCODE);
 	int count = fec_encoder_push(&conv->encoder, packet, len, node->now, &parity);
+	stage_did(node->tx.stages, 1);
+	(void)stage_enter(node->tx.stages, before);
 	if (count < 0)
 		return; /* longer than the mtu: cannot be, KCP was told less */
 	conv_output_add(conv, packet, FEC_OVERHEAD_BYTES + len, mark);

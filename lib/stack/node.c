@@ -5,6 +5,7 @@
  */
 #include "stack/node.h"
 
+#include "core/stage_clock.h"
 #include "crypto/cipher.h"
 #include "crypto/packet_seal.h"
 #include "fec/fec_slot.h"
@@ -98,6 +99,11 @@ void kcpvpn_node_free(struct kcpvpn_node *node)
 	cipher_free(node->cipher);
 	free(node->classifier);
 	free(node);
+}
+
+void kcpvpn_node_profile(struct kcpvpn_node *node, struct stage_clock *stages)
+{
+	node->tx.stages = stages;
 }
 
 static int conv_init_layers(struct kcpvpn_conv *conv)
@@ -290,19 +296,23 @@ void kcpvpn_node_flush(struct kcpvpn_node *node, int64_t now_us)
 {
 	struct list *dirty;
 
+	enum stage before = stage_enter(node->tx.stages, STAGE_SEND);
 	node->now = mono_at_us(now_us);
 	while ((dirty = list_pop(&node->dirty)) != NULL)
 		conv_settle(list_entry(dirty, struct kcpvpn_conv, in_dirty), node->now);
 	tx_batch_send(&node->tx);
+	(void)stage_enter(node->tx.stages, before);
 }
 
 void kcpvpn_node_on_deadline(struct kcpvpn_node *node, int64_t now_us)
 {
 	struct wheel_timer *timer;
 
+	enum stage before = stage_enter(node->tx.stages, STAGE_SEND);
 	node->now = mono_at_us(now_us);
 	while ((timer = wheel_pop_due(&node->wheel, node->now)) != NULL)
 		conv_on_deadline(list_entry(timer, struct kcpvpn_conv, timer), node->now);
+	(void)stage_enter(node->tx.stages, before);
 }
 
 int64_t kcpvpn_node_next_deadline(const struct kcpvpn_node *node)

@@ -88,10 +88,11 @@ struct kcpvpn_conv {
 	unsigned events; /* enum kcpvpn_event, not yet told */
 	uint32_t
 		blocked_segments; /* kcpvpn_conv_send() was refused for want of so much room, 0 = was not */
-	bool wants_window;     /* kcpvpn_conv_window_room() gave 0 */
-	bool wants_flush;      /* data to be sent */
-	bool wants_input_done; /* datagrams were taken since the last flush */
-	bool sent_data;	       /* data left since the session was last told */
+	uint32_t burst_segments; /* kcpvpn_conv_set_burst() */
+	bool wants_window;	 /* kcpvpn_conv_window_room() gave 0 */
+	bool wants_flush;	 /* data to be sent */
+	bool wants_input_done;	 /* datagrams were taken since the last flush */
+	bool sent_data;		 /* data left since the session was last told */
 	bool remnant;	 /* began before our start: the program does not see it, it holds nothing */
 	bool oob_urgent; /* kcpvpn_conv_set_urgent_oob() */
 	uint8_t mark;	 /* DSCP of what is given now */

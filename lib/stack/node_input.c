@@ -4,6 +4,7 @@
  *
  * The order of KCP and decoder follows the profile: 5.6.72 gives KCP the datagram first, 5.6.1 asks the decoder first.
  */
+#include "core/stage_clock.h"
 #include "core/wire.h"
 #include "crypto/cipher.h"
 #include "crypto/packet_seal.h"
@@ -235,7 +236,11 @@ static bool feed_decoder(struct kcpvpn_conv *conv, const struct arrival *a, stru
 
 	if (!decoder)
 		return true;
+	struct stage_clock *stages = conv->node->tx.stages;
+	enum stage before = stage_enter(stages, STAGE_FEC_DECODE);
 	enum fec_verdict verdict = fec_decoder_input(decoder, a->payload, a->len, now);
+	stage_did(stages, 1);
+	(void)stage_enter(stages, before);
 	if (verdict == FEC_MALFORMED || verdict == FEC_PAWS) {
 		conv->node->stats.drop_fec++;
 		conv->counters.drop_segment++;
@@ -357,7 +362,11 @@ void kcpvpn_node_input(struct kcpvpn_node *node, const struct kcpvpn_udp_port *p
 		count = KCPVPN_BATCH_MAX;
 	for (size_t i = 0; i < count; i++)
 		items[i] = (struct packet_open_item){.packet = batch[i].data, .len = batch[i].len};
+	enum stage before = stage_enter(node->tx.stages, STAGE_OPEN);
+	stage_did(node->tx.stages, count);
 	packet_open(node->cipher, items, count);
+	(void)stage_enter(node->tx.stages, STAGE_RECEIVE);
+	stage_did(node->tx.stages, count);
 	for (size_t i = 0; i < count; i++) {
 		switch (items[i].verdict) {
 		case PACKET_OPEN_OK:
@@ -373,4 +382,5 @@ void kcpvpn_node_input(struct kcpvpn_node *node, const struct kcpvpn_udp_port *p
 			break;
 		}
 	}
+	(void)stage_enter(node->tx.stages, before);
 }

@@ -7,6 +7,8 @@
  */
 #include "stack/tx_batch.h"
 
+#include "core/stage_clock.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -78,7 +80,11 @@ void tx_batch_send(struct tx_batch *batch)
 
 	if (count == 0)
 		return;
+	enum stage before = stage_enter(batch->stages, STAGE_SEAL);
+	stage_did(batch->stages, count);
 	packet_seal(batch->cipher, batch->items, count, &batch->nonces);
+	(void)stage_enter(batch->stages, STAGE_UDP_SEND);
+	stage_did(batch->stages, count);
 	for (size_t i = 0; i < count; i++) {
 		batch->datagrams[i].len = batch->items[i].len;
 		batch->sent_bytes += batch->items[i].len;
@@ -93,4 +99,5 @@ void tx_batch_send(struct tx_batch *batch)
 	}
 	batch->sent_datagrams += count;
 	batch->count = 0;
+	(void)stage_enter(batch->stages, before);
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 struct cipher;
+struct stage_clock;
 
 enum {
 	/* A slot: crypt header (20) and FEC header (8) end where the segments begin, on a cache line. */
@@ -37,6 +38,7 @@ struct tx_batch {
 	size_t stock_used;
 	uint64_t sent_datagrams;
 	uint64_t sent_bytes;
+	struct stage_clock *stages; /* NULL = nobody measures */
 };
 
 /** @cipher, @random  must outlive the batch   @return 0 or -ENOMEM */

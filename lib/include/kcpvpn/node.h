@@ -193,6 +193,11 @@ KCPVPN_API struct kcpvpn_conv *kcpvpn_node_next_event(
 /** Sends everything that the calls before made ready. Call it after each round. */
 KCPVPN_API void kcpvpn_node_flush(struct kcpvpn_node *node, int64_t now_us);
 
+struct stage_clock;
+
+/** From now on the node enters its stages there (core/stage_clock.h). @stages  lent; NULL = no more */
+KCPVPN_API void kcpvpn_node_profile(struct kcpvpn_node *node, struct stage_clock *stages);
+
 /** Copies the counters; costs a walk over the conversations. */
 KCPVPN_API void kcpvpn_node_stats(const struct kcpvpn_node *node, struct kcpvpn_stats *ret_stats);
 
@@ -207,6 +212,23 @@ KCPVPN_API void kcpvpn_node_stats(const struct kcpvpn_node *node, struct kcpvpn_
  */
 KCPVPN_API int kcpvpn_conv_send(
 	struct kcpvpn_conv *conv, const void *data, size_t len, int64_t now_us);
+
+/**
+ * Queues an IP packet of one segment, which its maker writes where it will stay until it is acknowledged.
+ *
+ * @head    its first bytes, 2 at least: of their DSCP the datagram is
+ * @make    writes `len` bytes; called at most once, before this returns
+ * @return  as kcpvpn_conv_send(); -EMSGSIZE also if it is longer than a segment, -EINVAL in stream mode or where urgent
+ *          packets go out of band: kcpvpn_conv_send() can do it then
+ */
+KCPVPN_API int kcpvpn_conv_send_made(struct kcpvpn_conv *conv, const uint8_t *head, size_t len,
+	void (*make)(void *ctx, uint8_t *at), void *ctx);
+
+/**
+ * From now on kcpvpn_conv_window_room() tells of room only if a message of so many segments finds place in the queue. What
+ * cannot ever be is taken for all there is. At first 1.
+ */
+KCPVPN_API void kcpvpn_conv_set_burst(struct kcpvpn_conv *conv, uint32_t segments);
 
 /** @return how many bytes kcpvpn_conv_send() would take now */
 KCPVPN_API size_t kcpvpn_conv_send_space(const struct kcpvpn_conv *conv);

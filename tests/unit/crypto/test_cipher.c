@@ -382,3 +382,46 @@ Test(cipher, aead_seals_and_tells_forgeries)
 		cipher_free(cipher);
 	}
 }
+
+/* All at once is the same as one after the other, whatever the lengths, and nothing between the buffers is touched. */
+Test(cipher, many_at_once)
+{
+	enum { BUFFERS = 40, ROOM = 1600, GAP = 3 };
+	static const size_t lengths[] = {
+		0, 1, 8, 9, 20, 72, 73, 136, 511, 520, 521, 1031, 1032, 1378, 1597};
+	static uint8_t together[BUFFERS * ROOM], apart[BUFFERS * ROOM], before[BUFFERS * ROOM];
+	struct cipher_text texts[BUFFERS];
+	uint8_t key[CIPHER_KEY_BYTES_MAX];
+	unsigned seed = 20;
+
+	for (size_t i = 0; i < sizeof(key); i++)
+		key[i] = (uint8_t)rand_r(&seed);
+	for (unsigned kind = 0; kind < CIPHER_KINDS; kind++) {
+		struct cipher *cipher = NULL;
+		if (cipher_kind_framing((enum cipher_kind)kind) == CIPHER_FRAMING_AEAD)
+			continue;
+		cr_assert_eq(cipher_new_kind((enum cipher_kind)kind, key, sizeof(key), &cipher), 0);
+		for (size_t count = 0; count <= BUFFERS;
+			count = count < 18 ? count + 1 : count + 11) {
+			size_t at = 0;
+			for (size_t i = 0; i < sizeof(before); i++)
+				before[i] = (uint8_t)rand_r(&seed);
+			memcpy(together, before, sizeof(before));
+			memcpy(apart, before, sizeof(before));
+			for (size_t i = 0; i < count; i++) {
+				size_t len = lengths[(size_t)rand_r(&seed) %
+						     (sizeof(lengths) / sizeof(lengths[0]))];
+				texts[i] = (struct cipher_text){together + at, len};
+				cipher_encrypt(cipher, apart + at, len);
+				at += len + (i % 2 ? GAP : 0);
+			}
+			cipher_encrypt_all(cipher, texts, count);
+			cr_assert_eq(memcmp(together, apart, sizeof(apart)), 0,
+				"%s, %zu: encrypted", cipher_name(cipher), count);
+			cipher_decrypt_all(cipher, texts, count);
+			cr_assert_eq(memcmp(together, before, sizeof(before)), 0,
+				"%s, %zu: decrypted", cipher_name(cipher), count);
+		}
+		cipher_free(cipher);
+	}
+}

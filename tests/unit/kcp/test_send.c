@@ -123,3 +123,49 @@ Test(send, watched_list_agrees_with_a_naive_walk)
 	cr_assert_eq(pool.slots_used, 0);
 	pool_fini(&pool);
 }
+
+struct maker {
+	unsigned calls;
+	uint8_t value;
+	size_t len;
+};
+
+static void make(void *ctx, uint8_t *at)
+{
+	struct maker *maker = ctx;
+
+	maker->calls++;
+	memset(at, maker->value, maker->len);
+}
+
+Test(send, a_message_is_made_where_it_stays)
+{
+	struct kcp_sender sender;
+	struct maker maker = {0, 7, MSS};
+
+	pool_init(&pool, MSS, 2);
+	kcp_sender_init(&sender, 0xffffffff);
+	cr_assert_eq(kcp_sender_make(&sender, &pool, 1, MSS, make, &maker), 0);
+	cr_assert_eq(kcp_sender_make(&sender, &pool, 1, MSS, make, &maker), -EAGAIN);
+	cr_assert_eq(maker.calls, 1, "nobody writes what is refused");
+	maker = (struct maker){0, 9, 3};
+	cr_assert_eq(kcp_sender_make(&sender, &pool, 3, 3, make, &maker), -ENOBUFS,
+		"a quarter of the slots is to receive");
+	cr_assert_eq(maker.calls, 0);
+	cr_assert_eq(sender.queued, 1);
+	cr_assert_eq(sender.queued_bytes, MSS);
+	const struct kcp_tx *tx = kcp_sender_next(&sender);
+	cr_assert_eq(tx->len, MSS);
+	cr_assert_eq(tx->frg, 0);
+	cr_assert_eq(tx->slot[0], 7);
+	cr_assert_eq(tx->slot[MSS - 1], 7);
+	kcp_sender_ack(&sender, &pool, 0xffffffff);
+	sender.una++;
+	cr_assert_eq(kcp_sender_make(&sender, &pool, 3, 3, make, &maker), 0);
+	cr_assert_eq(push(&sender, true, 3, 4), 0, "a stream fills it up");
+	cr_assert_eq(sender.queued, 1);
+	cr_assert_eq(kcp_sender_at(&sender, 0)->len, 7);
+	kcp_sender_fini(&sender, &pool);
+	cr_assert_eq(pool.slots_used, 0);
+	pool_fini(&pool);
+}

@@ -393,3 +393,84 @@ Test(modes, a_slow_reader)
 		pair_close(&pair);
 	}
 }
+
+struct maker {
+	uint8_t seed;
+	size_t len;
+	unsigned calls;
+};
+
+static void make(void *ctx, uint8_t *at)
+{
+	struct maker *maker = ctx;
+
+	maker->calls++;
+	for (size_t i = 0; i < maker->len; i++)
+		at[i] = pair_pattern(maker->seed, i);
+}
+
+static int send_made(uint8_t seed, size_t len, unsigned want_calls)
+{
+	struct maker maker = {seed, len, 0};
+	uint8_t head[2] = {pair_pattern(seed, 0), pair_pattern(seed, 1)};
+	int error = kcpvpn_conv_send_made(pair.a.conv, head, len, make, &maker);
+
+	cr_assert_eq(maker.calls, want_calls, "%d", error);
+	return error;
+}
+
+Test(modes, messages_made_in_place_are_messages)
+{
+	struct kcpvpn_config config = pair_config();
+	size_t mss = kcpvpn_config_mss(&config);
+
+	config.data_shards = 10;
+	config.parity_shards = 3;
+	open_with(&config, NULL);
+	lose_every = 7;
+	for (uint8_t i = 0; i < 60; i++) {
+		cr_assert_eq(send_made(i, i % 3 == 0 ? mss : 1 + i * 7u, 1), 0);
+		if (i % 5 == 0)
+			cr_assert_eq(pair_send(&pair.a, i, 2 * mss), 0, "others between them");
+	}
+	pair_run(&pair, 5000000);
+	for (uint8_t i = 0; i < 60; i++) {
+		pair_expect(&pair.b, i, i % 3 == 0 ? mss : 1 + i * 7u);
+		if (i % 5 == 0)
+			pair_expect(&pair.b, i, 2 * mss);
+	}
+	cr_assert_eq(send_made(1, mss + 1, 0), -EMSGSIZE);
+	cr_assert_eq(send_made(1, 0, 0), -EINVAL);
+	cr_assert_eq(kcpvpn_conv_set_urgent_oob(pair.a.conv, true), 0);
+	cr_assert_eq(send_made(1, 100, 0), -EINVAL, "somebody must look at it first");
+	pair_close(&pair);
+
+	config.stream = true;
+	open_with(&config, NULL);
+	cr_assert_eq(send_made(1, 100, 0), -EINVAL);
+	pair_close(&pair);
+}
+
+Test(modes, room_for_a_burst_is_room_in_the_queue)
+{
+	struct kcpvpn_config config = pair_config();
+	size_t mss = kcpvpn_config_mss(&config);
+
+	config.snd_wnd = 100;
+	config.send_queue_segments = 30;
+	config.measured_window = false;
+	open_with(&config, NULL);
+	kcpvpn_conv_set_burst(pair.a.conv, 20);
+	cr_assert_eq(kcpvpn_conv_window_room(pair.a.conv), 30);
+	for (uint8_t i = 0; i < 11; i++)
+		cr_assert_eq(send_made(i, mss, 1), 0);
+	cr_assert_eq(kcpvpn_conv_window_room(pair.a.conv), 0, "19 find place, not 20");
+	cr_assert_eq(pair_events(&pair.a) & KCPVPN_EVENT_WRITABLE, 0);
+	pair_run(&pair, 500000);
+	cr_assert(pair_events(&pair.a) & KCPVPN_EVENT_WRITABLE);
+	cr_assert_eq(kcpvpn_conv_window_room(pair.a.conv), 30);
+	kcpvpn_conv_set_burst(pair.a.conv, 1000);
+	cr_assert_eq(kcpvpn_conv_window_room(pair.a.conv), 30,
+		"more than there is cannot be waited for");
+	pair_close(&pair);
+}
