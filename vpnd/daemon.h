@@ -1,7 +1,8 @@
 /*
  * The daemon of one network: where device, packet path, wire, peers, control socket and configuration meet.
  *
- *      daemon.c          start, stop, one round of the loop, peers
+ *      daemon.c          one round of the loop, peers, the link
+ *      daemon_start.c    start and end
  *      daemon_control.c  what the verbs of kcpctl do
  *      daemon_reload.c   another configuration, all or nothing
  *      daemon_peers.c    peers that come and go by order
@@ -115,6 +116,17 @@ int daemon_run(struct daemon *daemon);
 void daemon_free(struct daemon *daemon);
 
 /* for the other files of the daemon */
+
+/** For daemon_start.c: what wires tell. */
+struct wire_events daemon_wire_events(struct daemon *daemon);
+
+/** For daemon_start.c: makes the loop and what it drives; lets it read the device. @return 0 or a negative errno with `*fault` filled */
+int daemon_loop_open(struct daemon *daemon, struct fault *fault);
+int daemon_loop_start(struct daemon *daemon, struct fault *fault);
+
+/** A device_wanted_fn, and what a netlink monitor calls. @ctx  the daemon */
+bool daemon_routes_wanted(void *ctx, const char *name);
+void daemon_network_changed(void *ctx);
 
 /** @return NULL if there is none of that name. Asking for all in their order is fast. */
 struct peer *daemon_peer(struct daemon *daemon, const char *name);

@@ -5,12 +5,13 @@
  * Routes carry `routes.protocol`, so that only own ones are ever removed.
  *
  * Whoever makes the changes may fail to, and what he was asked for in vain must not be forgotten: an address or a route
- * that stays sends traffic into a tunnel that is down. So what could not be removed is kept in `left`, and `unclean`
+ * that stays sends traffic into a tunnel that is down. So what could not be removed is kept in `left` (device_left.c), and `unclean`
  * says that the host differs from what is wanted; device_repair() goes through it again.
  */
 #include "vpnd/device.h"
 
 #include "core/log.h"
+#include "vpnd/device_left.h"
 #include "vpnd/device_routes.h"
 #include "vpnd/fault.h"
 #include "vpnd/netlink.h"
@@ -116,58 +117,15 @@ void device_close(struct device *device, const struct config *config)
 	(void)device_down(device, config, NULL);
 	close_queues(device);
 	tun_close(&device->tun);
-	free(device->left.routes);
-	free(device->left.addresses.items);
-	device->left = (struct device_left){0};
+	device_left_fini(&device->left);
 }
 
 /* ---- routes ----------------------------------------------------------------------------------------------------- */
 
-static int compare_routes(const void *first, const void *second)
-{
-	const struct netlink_route *a = first, *b = second;
-
-	if (a->table != b->table)
-		return a->table < b->table ? -1 : 1;
-	if (a->metric != b->metric)
-		return a->metric < b->metric ? -1 : 1;
-	if (a->protocol != b->protocol)
-		return a->protocol < b->protocol ? -1 : 1;
-	return memcmp(&a->destination, &b->destination, sizeof(a->destination));
-}
-
-/* Orders may ask for the same again and again: before it grows, each route stays once. */
-static bool make_room(struct device_left *left)
-{
-	size_t kept = 0, room;
-	struct netlink_route *grown;
-
-	if (left->route_count < left->route_room)
-		return true;
-	if (left->route_count > 0)
-		qsort(left->routes, left->route_count, sizeof(*left->routes), compare_routes);
-	for (size_t i = 0; i < left->route_count; i++) {
-		if (kept == 0 || compare_routes(&left->routes[kept - 1], &left->routes[i]) != 0)
-			left->routes[kept++] = left->routes[i];
-	}
-	left->route_count = kept;
-	if (kept < left->route_room / 2)
-		return true;
-	room = left->route_room ? 2 * left->route_room : 16;
-	grown = reallocarray(left->routes, room, sizeof(*grown));
-	if (grown) {
-		left->routes = grown;
-		left->route_room = room;
-	}
-	return left->route_count < left->route_room;
-}
-
 static void remember_route(struct device *device, const struct netlink_route *route)
 {
 	device->unclean = true;
-	if (make_room(&device->left))
-		device->left.routes[device->left.route_count++] = *route;
-	else
+	if (!device_left_add_route(&device->left, route))
 		log_error(device->log, "out of memory: a route is left over");
 }
 
@@ -249,30 +207,11 @@ static void all_routes(struct device *device, const struct config *config, bool 
 
 /* ---- addresses and link ----------------------------------------------------------------------------------------- */
 
-static bool has_cidr(const struct config_cidrs *list, const struct ip_prefix *cidr)
-{
-	for (size_t i = 0; i < list->count; i++) {
-		if (ip_prefix_equal(&list->items[i], cidr))
-			return true;
-	}
-	return false;
-}
-
 static void remember_address(struct device *device, const struct ip_prefix *address)
 {
-	struct config_cidrs *list = &device->left.addresses;
-	struct ip_prefix *grown;
-
 	device->unclean = true;
-	if (has_cidr(list, address))
-		return;
-	grown = reallocarray(list->items, list->count + 1, sizeof(*grown));
-	if (!grown) {
+	if (!device_left_add_address(&device->left, address))
 		log_error(device->log, "out of memory: an address is left over");
-		return;
-	}
-	list->items = grown;
-	list->items[list->count++] = *address;
 }
 
 static int change_address(
@@ -477,7 +416,7 @@ static void change(struct device *device, const struct config *before, const str
 	change_addresses(device, new, true);
 	for (size_t i = 0; i < old->count; i++) {
 		const struct config_cidrs gone = {.items = &old->items[i], .count = 1};
-		if (!has_cidr(new, &old->items[i]))
+		if (!device_has_cidr(new, &old->items[i]))
 			change_addresses(device, &gone, false);
 	}
 	if (wanted.failed)
@@ -535,7 +474,7 @@ int device_repair(struct device *device, const struct config *config, struct fau
 		change_addresses(device, &config->interface.addresses, true);
 	for (size_t i = 0; i < left.addresses.count; i++) {
 		const struct config_cidrs one = {.items = &left.addresses.items[i], .count = 1};
-		if (!device->up || !has_cidr(&config->interface.addresses, one.items))
+		if (!device->up || !device_has_cidr(&config->interface.addresses, one.items))
 			change_addresses(device, &one, false);
 	}
 	if (device->up)
@@ -543,8 +482,7 @@ int device_repair(struct device *device, const struct config *config, struct fau
 	else
 		set_link_down(device);
 	prefix_set_fini(&wanted);
-	free(left.addresses.items);
-	free(left.routes);
+	device_left_fini(&left);
 	return first_error(device, fault);
 }
 

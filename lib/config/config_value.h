@@ -13,6 +13,14 @@ struct value_problem {
 	char note[CONFIG_REPORT_NOTE_BYTES]; /* beside the caret, "" = none */
 };
 
+enum {
+	VALUE_SHOWN_MAX = 60, /* bytes of a value that messages repeat */
+};
+
+/** Fills `problem`; `note` stands beside the caret, "" = nothing does. @return -EINVAL */
+int value_refuse(struct value_problem *problem, enum config_code code, const char *note,
+	const char *format, ...) __attribute__((format(printf, 4, 5)));
+
 /** Room for any type: where values of rows without a place are checked. */
 union value_scratch {
 	int number;
