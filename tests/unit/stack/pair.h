@@ -47,6 +47,7 @@ struct pair_end {
 	uint64_t bytes;	    /* of them, headers down to IP counted */
 	uint64_t sent_tos[256];
 	struct pair_datagram *out;
+	struct pair_datagram *spare; /* takes what is sent while the other is being read */
 	size_t out_count;
 };
 
