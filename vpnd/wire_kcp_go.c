@@ -231,6 +231,7 @@ static void peer_stop(struct wire *base, struct peer *peer, enum wire_stop why)
 	while (!list_empty(&p->calls))
 		kcp_go_call_free(list_entry(p->calls.next, struct kcp_go_call, in_list));
 	kcp_go_tell_state(p);
+	kcp_go_look(p);
 	loop_timer_disarm(p->wire->loop, &p->loss_timer);
 	list_remove(&p->in_wire);
 	peer->wire = NULL;
