@@ -3,6 +3,10 @@
  * timer serves its deadlines, and after each round of the loop its events are handed to dialling
  * (wire_kcp_go_dial.c) or to being called (wire_kcp_go_call.c).
  *
+ * A round takes no more than ROUND_BYTES from the packet path, however wide the window is; then what has come in the meantime is
+ * looked at before the next. Where the processor is the narrowest part of the way, what waits would else wait in the device, which
+ * has no turns for flows, in place of the peers' queues, which have.
+ *
  * A peer with endpoints is sent to on the conversation that we dialled, another on its current call; both receive.
  */
 #include "vpnd/wire_kcp_go.h"
@@ -26,6 +30,7 @@
 enum {
 	RECEIVES_PER_EVENT = 4, /* batches taken from a socket before others have their turn */
 	MESSAGE_PIECES = 256,
+	ROUND_BYTES = 256 << 10, /* half a millisecond's work */
 	CONVERSATIONS_MAX =
 		1
 		<< 20, /* bounded by CALLS_PER_PEER and WIRE_KCP_GO_UNKNOWN_MAX, which a reload follows */
@@ -79,6 +84,7 @@ static void on_socket(struct loop_watch *watch, uint32_t events)
 		if (!udp_socket_more(&socket->udp))
 			return;
 	}
+	loop_behind(socket->wire->loop);
 }
 
 int kcp_go_socket_open(struct kcp_go *wire, struct kcp_go_socket *socket,
@@ -225,6 +231,7 @@ static void peer_stop(struct wire *base, struct peer *peer, enum wire_stop why)
 	while (!list_empty(&p->calls))
 		kcp_go_call_free(list_entry(p->calls.next, struct kcp_go_call, in_list));
 	kcp_go_tell_state(p);
+	kcp_go_look(p);
 	loop_timer_disarm(p->wire->loop, &p->loss_timer);
 	list_remove(&p->in_wire);
 	peer->wire = NULL;
@@ -295,6 +302,10 @@ static bool ready(struct wire *base, struct peer *peer)
 	(void)base;
 	if (p && p->dormant)
 		kcp_go_dial_wake(p);
+	if (p && p->wire->round_bytes >= ROUND_BYTES) {
+		p->held = p->wire->holds = true;
+		return false;
+	}
 	struct kcpvpn_conv *conv = p ? kcp_go_conv(p) : NULL;
 	return conv && kcpvpn_conv_window_room(conv) > 0;
 }
@@ -345,6 +356,7 @@ static int send_packet(struct wire *base, struct peer *peer, const void *packet,
 
 	if (!conv)
 		return -ENOTCONN;
+	of(base)->round_bytes += len;
 	if (super_message_is_long(packet, len))
 		return send_super(of(base), conv, packet, len);
 	return kcpvpn_conv_send(conv, packet, len, kcp_go_now(of(base)));
@@ -380,12 +392,31 @@ static bool turn(struct wire *base, struct mono now)
 	return any;
 }
 
+/* Those who were not asked for more because the round was over have their turn in the next, which begins at once. */
+static void tell_held(struct kcp_go *wire)
+{
+	wire->holds = false;
+	list_for_each (at, &wire->peers) {
+		struct wire_peer *p = list_entry(at, struct wire_peer, in_wire);
+		if (p->held)
+			wire->wire.events->writable(wire->wire.events->ctx, p->peer);
+		p->held = false;
+	}
+	loop_behind(wire->loop);
+}
+
 static void flush(struct wire *base, struct mono now)
 {
 	struct kcp_go *wire = of(base);
 
 	kcpvpn_node_flush(wire->node, now.us);
-	loop_timer_arm(wire->loop, &wire->timer, mono_at_us(kcpvpn_node_next_deadline(wire->node)));
+	wire->round_bytes = 0;
+	struct mono at = mono_at_us(kcpvpn_node_next_deadline(wire->node));
+	if (wire->holds) {
+		tell_held(wire);
+		at = now;
+	}
+	loop_timer_arm(wire->loop, &wire->timer, at);
 }
 
 /* The deadline itself is served after the round, in turn(). */

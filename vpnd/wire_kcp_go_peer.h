@@ -63,6 +63,7 @@ struct wire_peer {
 	struct kcp_go *wire;
 	struct peer *peer;
 	bool started;
+	bool held;		   /* has more to send than the round takes */
 	bool unsummed;		   /* behind a device that computes no checksums */
 	enum wire_peer_state told; /* last state told to the packet path */
 
@@ -113,6 +114,8 @@ struct kcp_go {
 	uint8_t *packet; /* SUPER_PACKET_BYTES_MAX bytes: one that cannot be made in its place */
 	struct udp_batch *batch;
 	struct resolver *resolver;
+	size_t round_bytes;		  /* taken since the last flush */
+	bool holds;			  /* a peer is held */
 	struct kcp_go_socket **listeners; /* each in memory of its own: a socket must not move */
 	size_t listener_count;
 	struct loop_timer timer; /* the node's deadline */
