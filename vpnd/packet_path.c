@@ -41,6 +41,11 @@
 #include <string.h>
 #include <sys/uio.h>
 
+_Static_assert(
+	(int)INGRESS_HEADROOM_BYTES + SUPER_MESSAGE_OVERHEAD_BYTES >= VIRTIO_NET_HEADER_BYTES &&
+		(int)PACKET_PATH_FRONT_BYTES >= VIRTIO_NET_HEADER_BYTES,
+	"what tun_read() puts in front of a packet");
+
 void packet_path_init(
 	struct packet_path *path, struct tun *tun, uint16_t mtu_bytes, struct mono now)
 {
@@ -345,7 +350,8 @@ static uint8_t *reading_place(struct packet_path *path, const struct tun *tun)
 {
 	if (!path->spare && tun->offload)
 		path->spare = ingress_packet_take(&path->long_packets);
-	return path->spare ? path->spare->data + SUPER_MESSAGE_OVERHEAD_BYTES : path->scratch;
+	return path->spare ? path->spare->data + SUPER_MESSAGE_OVERHEAD_BYTES
+			   : path->scratch + PACKET_PATH_FRONT_BYTES;
 }
 
 /* What was read last. @return it for route_packet(); false if it is none */

@@ -33,8 +33,10 @@ enum {
 	PACKET_PATH_TUNE_US = 100000,	     /* how often a queue is told of the measured path */
 	PACKET_PATH_ICMP_BURST = 50,	     /* ICMP errors to inner senders */
 	PACKET_PATH_ICMP_PER_S = 100,
-	PACKET_PATH_SLOT_BYTES = 2048,	 /* room for a packet, if the MTU is not larger */
-	PACKET_PATH_QUEUED_MAX = 16384,	 /* packets that wait for all peers together */
+	PACKET_PATH_SLOT_BYTES = 2048,	/* room for a packet, if the MTU is not larger */
+	PACKET_PATH_QUEUED_MAX = 16384, /* packets that wait for all peers together */
+	PACKET_PATH_FRONT_BYTES =
+		16, /* in front of one that is read, for the header of the device */
 	PACKET_PATH_WHOLE_BYTES = 65600, /* room for any packet, or message of one */
 	PACKET_PATH_MESSAGE_BYTES = PACKET_PATH_WHOLE_BYTES, /* the same */
 	PACKET_PATH_MESSAGES_MAX = 1024, /* of these that wait, beside the packets */
@@ -79,8 +81,8 @@ struct packet_path {
 	uint16_t mtu_bytes;    /* largest inner packet of the device */
 	uint32_t icmp_tokens;
 	struct mono icmp_refilled_at;
-	uint8_t scratch
-		[PACKET_PATH_WHOLE_BYTES]; /* a packet from the host, without a spare; a message of several pieces, put together */
+	uint8_t scratch[PACKET_PATH_FRONT_BYTES +
+			PACKET_PATH_WHOLE_BYTES]; /* a packet from the host, without a spare; a message of several pieces, put together */
 	uint8_t segment
 		[PACKET_PATH_WHOLE_BYTES]; /* cut from one that the host doesn't take whole */
 };

@@ -93,12 +93,13 @@ void tun_close(struct tun *tun);
 /**
  * Reads one packet.
  *
+ * @at      VIRTIO_NET_HEADER_BYTES in front of it are overwritten if the device has headers
+ * @len     of the buffer from there on; a longer packet is cut, which its length field then tells
  * @ret_header  what the host left to be done to it; all zero from a device without headers
- * @len     of the buffer; a longer packet is cut, which its length field then tells
  * @return  bytes of the packet (1 or more); -EAGAIN if none waits; -ENODEV if the device is gone: the owner stops
  *          watching and closes it; another negative errno (counted) after which reading may go on
  */
-ssize_t tun_read(struct tun *tun, void *buf, size_t len, struct virtio_net_header *ret_header);
+ssize_t tun_read(struct tun *tun, uint8_t *at, size_t len, struct virtio_net_header *ret_header);
 
 /**
  * Writes one packet with what is left to be done to it; the device has headers.

@@ -38,6 +38,7 @@ enum {
 	INGRESS_LOSSY_PPM = 5000, /* from here on holes in ordered lanes shape what comes */
 	INGRESS_PACKETS_MAX = 4096,
 	INGRESS_BYTES_MAX = 8 << 20,
+	INGRESS_HEADROOM_BYTES = 12,
 	INGRESS_WAIT_MAX_US = 300000, /* or three round trips; any other value is kept as it is */
 	INGRESS_OVERFLOW_BATCH =
 		64, /* packets dropped at once, so that an overload costs one search a batch */
@@ -52,6 +53,8 @@ struct ingress_packet {
 	uint32_t capacity;	     /* bytes at `data` */
 	uint16_t ip_at;		     /* where in `data` the IP header begins */
 	uint16_t segments;	     /* packets that it stands for */
+	uint8_t headroom
+		[INGRESS_HEADROOM_BYTES]; /* right before `data`: for what a device puts in front of a packet */
 	uint8_t data[];
 };
 

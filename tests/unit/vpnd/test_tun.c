@@ -99,7 +99,8 @@ Test(tun, without_the_right)
 
 Test(tun, carries_packets_both_ways)
 {
-	static uint8_t buf[TUN_PACKET_BYTES_MAX];
+	static uint8_t room[VIRTIO_NET_HEADER_BYTES + TUN_PACKET_BYTES_MAX];
+	uint8_t *buf = room + VIRTIO_NET_HEADER_BYTES;
 	struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons(7000)};
 	struct fault fault = {0};
 	struct virtio_net_header left;
@@ -108,7 +109,7 @@ Test(tun, carries_packets_both_ways)
 
 	own_namespace();
 	cr_assert_eq(open_named(&tun, "tn0", &fault), 0, "%s", fault.text);
-	cr_assert_eq(tun_read(&tun, buf, sizeof(buf), &left), -EAGAIN);
+	cr_assert_eq(tun_read(&tun, buf, sizeof(room) - VIRTIO_NET_HEADER_BYTES, &left), -EAGAIN);
 	cr_assert_eq(tun.counters.read_failed, 0);
 	bring_up(&tun);
 
@@ -121,7 +122,7 @@ Test(tun, carries_packets_both_ways)
 	cr_assert_eq(sendto(fd, "hello", 5, 0, (struct sockaddr *)&peer, sizeof(peer)), 5);
 	ssize_t got;
 	do /* the kernel may have something of its own to say, too (IPv6 multicast) */
-		got = tun_read(&tun, buf, sizeof(buf), &left);
+		got = tun_read(&tun, buf, sizeof(room) - VIRTIO_NET_HEADER_BYTES, &left);
 	while (got > 0 && buf[0] >> 4 != 4);
 	cr_assert_eq(got, 33);
 	cr_assert_eq(ip_header_parse(buf, (size_t)got, &header), IP_OK);
@@ -142,7 +143,7 @@ Test(tun, carries_packets_both_ways)
 	cr_assert_eq(tun.counters.tx_bytes, 33);
 	struct pollfd ready = {.fd = fd, .events = POLLIN};
 	cr_assert_eq(poll(&ready, 1, 5000), 1);
-	cr_assert_eq(recv(fd, buf, sizeof(buf), 0), 5);
+	cr_assert_eq(recv(fd, buf, sizeof(room) - VIRTIO_NET_HEADER_BYTES, 0), 5);
 	cr_assert_eq(memcmp(buf, "world", 5), 0);
 	close(fd);
 	tun_close(&tun);
@@ -226,7 +227,8 @@ Test(tun, a_deleted_device_is_told)
 /* With offloads the host leaves checksums open, and takes packets whose are. */
 Test(tun, headers_tell_what_is_left_to_be_done)
 {
-	static uint8_t buf[TUN_PACKET_BYTES_MAX];
+	static uint8_t room[VIRTIO_NET_HEADER_BYTES + TUN_PACKET_BYTES_MAX];
+	uint8_t *buf = room + VIRTIO_NET_HEADER_BYTES;
 	struct tun_options options = {.name = "tn0", .offload = true};
 	struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons(7000)};
 	struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(7001)};
@@ -245,7 +247,7 @@ Test(tun, headers_tell_what_is_left_to_be_done)
 	cr_assert_eq(bind(fd, (struct sockaddr *)&own, sizeof(own)), 0);
 	cr_assert_eq(sendto(fd, "hello", 5, 0, (struct sockaddr *)&peer, sizeof(peer)), 5);
 	do
-		got = tun_read(&tun, buf, sizeof(buf), &left);
+		got = tun_read(&tun, buf, sizeof(room) - VIRTIO_NET_HEADER_BYTES, &left);
 	while (got > 0 && buf[0] >> 4 != 4);
 	cr_assert_eq(got, 33, "the header in front is not counted");
 	cr_assert_eq(left.flags & VIRTIO_NET_NEEDS_CHECKSUM, VIRTIO_NET_NEEDS_CHECKSUM);
@@ -265,7 +267,7 @@ Test(tun, headers_tell_what_is_left_to_be_done)
 	cr_assert_eq(tun.counters.tx_bytes - before, 33);
 	struct pollfd ready = {.fd = fd, .events = POLLIN};
 	cr_assert_eq(poll(&ready, 1, 5000), 1);
-	cr_assert_eq(recv(fd, buf, sizeof(buf), 0), 5);
+	cr_assert_eq(recv(fd, buf, sizeof(room) - VIRTIO_NET_HEADER_BYTES, 0), 5);
 	close(fd);
 	tun_close(&tun);
 }
@@ -274,19 +276,21 @@ Test(tun, headers_tell_what_is_left_to_be_done)
 Test(tun, a_bad_header_is_counted)
 {
 	uint8_t bytes[VIRTIO_NET_HEADER_BYTES + 20] = {0};
-	uint8_t buf[100];
+	uint8_t room[VIRTIO_NET_HEADER_BYTES + 100];
+	uint8_t *buf = room + VIRTIO_NET_HEADER_BYTES;
 	struct virtio_net_header left;
 	int pair[2];
 
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
 	struct tun tun = {.fd = pair[0], .headers = true};
 	cr_assert_eq(send(pair[1], bytes, sizeof(bytes), 0), (ssize_t)sizeof(bytes));
-	cr_assert_eq(tun_read(&tun, buf, sizeof(buf), &left), 20);
+	cr_assert_eq(tun_read(&tun, buf, sizeof(room) - VIRTIO_NET_HEADER_BYTES, &left), 20);
 	bytes[1] = 77; /* a way of cutting that nobody asked for */
 	cr_assert_eq(send(pair[1], bytes, sizeof(bytes), 0), (ssize_t)sizeof(bytes));
-	cr_assert_eq(tun_read(&tun, buf, sizeof(buf), &left), -EBADMSG);
+	cr_assert_eq(tun_read(&tun, buf, sizeof(room) - VIRTIO_NET_HEADER_BYTES, &left), -EBADMSG);
 	cr_assert_eq(send(pair[1], bytes, VIRTIO_NET_HEADER_BYTES, 0), VIRTIO_NET_HEADER_BYTES);
-	cr_assert_eq(tun_read(&tun, buf, sizeof(buf), &left), -EBADMSG, "no packet behind it");
+	cr_assert_eq(tun_read(&tun, buf, sizeof(room) - VIRTIO_NET_HEADER_BYTES, &left), -EBADMSG,
+		"no packet behind it");
 	cr_assert_eq(tun.counters.read_header, 2);
 	cr_assert_eq(tun.counters.rx_packets, 1);
 	close(pair[0]);
