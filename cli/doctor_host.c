@@ -230,7 +230,12 @@ void doctor_check_rp_filter(struct doctor *d)
 	bool strict = (own > all ? own : all) == 1; /* the larger one holds: 2 is loose */
 	int64_t table = d->config->routes.table;
 	bool elsewhere = table == CONFIG_OFF || (table > 0 && table != 254);
-	if (strict && elsewhere)
+	if (own < 0 && all < 0)
+		doctor_add(d, DOCTOR_UNKNOWN, "E-DOC-18", "rp_filter",
+			"whether rp_filter lets %s receive stands in /proc/sys/net, which is not "
+			"there",
+			device);
+	else if (strict && elsewhere)
 		doctor_add(d, DOCTOR_PROBLEM, "E-DOC-6", "rp_filter",
 			"rp_filter is strict for %s, and routes to its peers are not in the main "
 			"table (routes.table)",

@@ -102,9 +102,31 @@ static int set_option(int id, const char *value, struct options *o)
 		(void)puts("vpnd " KCPVPN_VERSION);
 		return -1;
 	default:
-		(void)fputs("  see:  vpnd --help\n", stderr);
 		return EXIT_STATUS_USAGE;
 	}
+}
+
+/* What getopt_long() has to say, in our words. @id  '?' or ':' */
+static int refuse(int id, char **argv)
+{
+	static const char WORDS[] =
+		"--check --hold --release --control --state --log-level --log-format --help "
+		"--version -c";
+	const char *given = argv[optind - 1];
+	char text[160], near[32];
+
+	if (id == ':')
+		(void)snprintf(text, sizeof(text), "%.60s: the value is missing", given);
+	else if (optopt >= OPT_CHECK)
+		(void)snprintf(text, sizeof(text), "%.60s: it takes no value", given);
+	else if (optopt)
+		(void)snprintf(text, sizeof(text), "unknown option \"-%c\"", optopt);
+	else if (config_words_nearest(WORDS, given, near, sizeof(near)))
+		(void)snprintf(text, sizeof(text), "unknown option \"%.60s\"; did you mean \"%s\"?",
+			given, near);
+	else
+		(void)snprintf(text, sizeof(text), "unknown option \"%.60s\"", given);
+	return usage(text);
 }
 
 int options_parse(int argc, char **argv, struct options *o)
@@ -114,8 +136,9 @@ int options_parse(int argc, char **argv, struct options *o)
 	_Static_assert(
 		(int)LOG_LEVEL_ERROR == 0 && (int)LOG_LEVEL_DEBUG == 3, "words are in order");
 	*o = (struct options){.log_level = -1, .log_format = -1, .passed_fd = -1};
-	while ((id = getopt_long(argc, argv, "c:", LONG_OPTIONS, NULL)) != -1) {
-		int status = set_option(id, optarg, o);
+	opterr = 0;
+	while ((id = getopt_long(argc, argv, ":c:", LONG_OPTIONS, NULL)) != -1) {
+		int status = id == '?' || id == ':' ? refuse(id, argv) : set_option(id, optarg, o);
 		if (status != EXIT_STATUS_OK)
 			return status;
 	}

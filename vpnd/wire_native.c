@@ -191,6 +191,7 @@ static struct kcpvpn_peer_config config_of(const struct native_peer *p)
 		.padding = (enum kcpvpn_padding)c->transport.padding,
 		.carriage = (enum kcpvpn_carriage)c->transport.class,
 		.rate_max_bps = (uint64_t)c->transport.rate_max_bps,
+		.rate_fixed = c->transport.congestion == CONFIG_CONGESTION_FIXED,
 		.dscp = c->transport.dscp == CONFIG_INHERIT ? KCPVPN_DSCP_INHERIT
 							    : c->transport.dscp,
 		.ecn = c->transport.ecn,

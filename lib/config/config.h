@@ -52,10 +52,10 @@ enum config_padding {
 	CONFIG_PADDING_FULL, /* all datagrams with data have one length */
 };
 
-/** What bounds what is in flight on the kcp-go wire. */
+/** What bounds what is in flight. */
 enum config_congestion {
 	CONFIG_CONGESTION_AUTO,	 /* what the path was measured to hold, at most sndwnd; paced */
-	CONFIG_CONGESTION_FIXED, /* sndwnd, as kcptun */
+	CONFIG_CONGESTION_FIXED, /* transport.rate_max; on the kcp-go wire sndwnd, as kcptun */
 };
 
 /** Which device carries what goes to a peer. */
@@ -149,7 +149,7 @@ struct config_transport {
 	int queue_ms;	 /* hard bound of the wait in the queue */
 	int deadline_ms; /* bulk packets are given up after it; CONFIG_AUTO = by class. Native */
 	int padding;	 /* enum config_padding; native */
-	int congestion;	 /* enum config_congestion; kcp-go */
+	int congestion;	 /* enum config_congestion */
 	int dscp;	 /* of outer packets, 0..63 or CONFIG_INHERIT */
 	bool ecn;	 /* native */
 	int64_t rate_max_bps; /* most that is sent to a peer; 0 = no bound */

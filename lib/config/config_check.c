@@ -314,6 +314,36 @@ static void check_class(struct loader *l)
 	}
 }
 
+/* The native wire has no window to fix, but a rate. As above: the network's mistake is told once. */
+static void check_congestion(struct loader *l)
+{
+	const struct config *config = l->config;
+	const struct config_row *congestion = config_schema_find("transport.congestion");
+	const struct config_row *rate_max = config_schema_find("transport.rate_max");
+	static const char TEXT[] =
+		"on the native wire it sends at transport.rate_max, which is not given";
+	bool told = false;
+
+	if (l->wire == CONFIG_WIRE_KCP_GO || is_bad(l, rate_max->key))
+		return;
+	for (size_t p = 0; p < config->peer_count; p++) {
+		const struct config_peer *peer = &config->peers[p];
+		bool own = config_is_given(&peer->given, congestion) ||
+			   config_is_given(&peer->given, rate_max);
+		if (peer->transport.congestion != CONFIG_CONGESTION_FIXED ||
+			peer->transport.rate_max_bps > 0)
+			continue;
+		if (own)
+			findings_error(&l->findings, CONFIG_E_RANGE, l->peers[p].name->place, NULL,
+				"peers.%s.transport.congestion: fixed: %s", peer->name, TEXT);
+		else if (!told)
+			findings_error(&l->findings, CONFIG_E_RANGE,
+				loader_place(l, congestion->key), NULL,
+				"transport.congestion: fixed: %s", TEXT);
+		told |= !own;
+	}
+}
+
 static int compare_names(const void *a, const void *b, void *ctx)
 {
 	const struct config *config = ctx;
@@ -530,6 +560,7 @@ int config_check(struct loader *l)
 	check_modes(l);
 	inherit(l->config);
 	check_class(l);
+	check_congestion(l);
 	if (l->findings.report->error_total > 0) /* it may be what was refused that is missing */
 		return 0;
 	check_reach(l);

@@ -124,9 +124,10 @@ static const struct config_row ROWS[] = {
 	SHARED("transport.queue", DURATION, 0, transport.queue_ms, .unit = CONFIG_UNIT_MS, .min = 20,
 		.max = 5000, .def = "300ms", .effects = CONFIG_EFFECT_LIVE,
 		.help = "hard bound of a packet's wait in the queue"),
-	SHARED("transport.congestion", ENUM, CONFIG_ROW_KCP_GO, transport.congestion,
+	SHARED("transport.congestion", ENUM, 0, transport.congestion,
 		.words = "auto fixed", .def = "auto", .effects = CONFIG_EFFECT_LIVE,
-		.help = "auto: no more in flight than the path holds; fixed: sndwnd, as kcptun"),
+		.help = "auto: no more in flight than the path holds; fixed: transport.rate_max, whatever is "
+			"lost, for a link of one's own (kcp-go: sndwnd, as kcptun)"),
 	SHARED("transport.rate_max", RATE, 0, transport.rate_max_bps, .unit = CONFIG_UNIT_BPS, .min = 0,
 		.max = 1000000000000, .def = "0", .effects = CONFIG_EFFECT_LIVE,
 		.help = "most that is sent to a peer, headers and repairs counted; 0: no limit, else at least 10k"),

@@ -127,6 +127,7 @@ static const struct control_code_row ROWS[] = {
 	{"E-VPND-3",
 		"The peer has enabled: false in its file, and an order cannot change that. Set "
 		"it to true there, then: kcpctl reload."},
+	{"E-VPND-4", "The command line makes no sense; the text says what of it. vpnd --help."},
 	{"E-VPND-5",
 		"The service manager passed something on that is not one Unix stream socket which "
 		"listens. The unit vpnd@.socket shows what is wanted; or start without a socket "

@@ -36,6 +36,12 @@ static inline void kcp_budget_set_cap(struct kcp_budget *budget, uint64_t bytes_
 	kcp_lt_set_cap(&budget->lt, bytes_per_s);
 }
 
+/** As kcp_lt_set_fixed(). */
+static inline void kcp_budget_set_fixed(struct kcp_budget *budget, bool fixed)
+{
+	kcp_lt_set_fixed(&budget->lt, fixed);
+}
+
 /** A queue on the way marked so many datagrams. To be told before kcp_budget_update(). */
 static inline void kcp_budget_marked(struct kcp_budget *budget, uint32_t datagrams)
 {

@@ -43,7 +43,8 @@
  * the pace is low on purpose the answer is being given already.
  *
  * A cap by order bounds rate and pace, nothing else: the path is measured as far as what leaves can show it. What never flies
- * (reports, keepalives) is charged to the pace as well then, as the cap is of all that leaves.
+ * (reports, keepalives) is charged to the pace as well then, as the cap is of all that leaves. By another order the cap is the
+ * rate itself, for links that somebody has to himself; all of the above goes on beside it, unheard, for when that ends.
  *
  * Sources: draft-ietf-ccwg-bbr; RFC 9002, section 7.6 for silence; RFC 9265: repaired losses are losses; RFC 3168 and RFC 8511
  * for marks.
@@ -106,10 +107,12 @@ static void forget(struct kcp_lt *lt)
 {
 	uint32_t shards = lt->shards;
 	uint64_t cap = lt->cap;
+	bool fixed = lt->fixed;
 
 	kcp_lt_init(lt);
 	kcp_lt_set_shards(lt, shards);
 	lt->cap = cap;
+	lt->fixed = fixed;
 }
 
 void kcp_lt_hint_rtt(struct kcp_lt *lt, int64_t rtt_us)
@@ -145,6 +148,11 @@ void kcp_lt_set_cap(struct kcp_lt *lt, uint64_t bytes_per_s)
 	if (was_held && is_free)
 		begin_anew(lt, kcp_lt_rate_now(lt), lt->sent_at);
 	lt->cap = bytes_per_s;
+}
+
+void kcp_lt_set_fixed(struct kcp_lt *lt, bool fixed)
+{
+	lt->fixed = fixed;
 }
 
 void kcp_lt_save(const struct kcp_lt *lt, struct kcp_lt_memory *ret_memory, struct mono now)

@@ -63,6 +63,7 @@ struct kcp_lt {
 	struct kcp_lt_rtt rtt;
 	uint32_t shards; /* of one peer that share the way, with this one; at least 1 */
 	uint64_t cap;	 /* by order, bytes a second; UINT64_MAX = none */
+	bool fixed;	 /* by order: with a cap, that is the rate */
 	uint64_t bw;	 /* bytes a second; 0 = unknown */
 	uint32_t datagram_bytes;
 	/* the round */
@@ -118,6 +119,14 @@ void kcp_lt_set_shards(struct kcp_lt *lt, uint32_t shards);
 
 /** No more than so many bytes a second leave, whatever the path takes; UINT64_MAX = no such bound. Not 0 */
 void kcp_lt_set_cap(struct kcp_lt *lt, uint64_t bytes_per_s);
+
+/** The cap is no bound but the rate, whatever is lost. Without a cap it means nothing. */
+void kcp_lt_set_fixed(struct kcp_lt *lt, bool fixed);
+
+static inline bool kcp_lt_is_fixed(const struct kcp_lt *lt)
+{
+	return lt->fixed && lt->cap != UINT64_MAX;
+}
 
 /** A round-trip time known from elsewhere, for pacing as long as none was measured. */
 void kcp_lt_hint_rtt(struct kcp_lt *lt, int64_t rtt_us);
@@ -181,7 +190,7 @@ static inline uint64_t kcp_lt_rate_now(const struct kcp_lt *lt)
 {
 	uint64_t rate = lt->bw < lt->bw_max ? lt->bw : lt->bw_max;
 
-	return rate < lt->cap ? rate : lt->cap;
+	return rate < lt->cap && !kcp_lt_is_fixed(lt) ? rate : lt->cap;
 }
 
 /** What is known of the path, for when it comes back. */

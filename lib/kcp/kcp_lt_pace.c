@@ -4,6 +4,11 @@
  */
 #include "kcp/kcp_lt_phase.h"
 
+enum {
+	FIXED_SLACK_US = 250000, /* of a fixed rate may fly beyond two round trips, */
+	FIXED_RTT_US = 2000000,	 /* which count up to so much: the queue is of its own making */
+};
+
 static uint64_t share(uint64_t rate, int64_t us)
 {
 	return rate * (uint64_t)us / 1000000;
@@ -29,6 +34,11 @@ uint64_t kcp_lt_window_bytes(const struct kcp_lt *lt, uint32_t datagram_bytes)
 	uint64_t product = kcp_lt_product(lt);
 	uint64_t window, extra;
 
+	if (kcp_lt_is_fixed(lt)) {
+		int64_t rtt_us = lt->rtt.srtt_us < FIXED_RTT_US ? lt->rtt.srtt_us : FIXED_RTT_US;
+		window = share(rate, 2 * rtt_us + FIXED_SLACK_US);
+		return window > least ? window : least;
+	}
 	if (rate == 0 || product == 0)
 		return least;
 	if (lt->phase == KCP_LT_LOOK)
@@ -82,7 +92,7 @@ void kcp_lt_pace(struct kcp_lt *lt, uint32_t bytes, uint64_t flying_bytes, struc
 		rate = floor;
 	if (rate == 0 || lt->rtt.srtt_us == 0)
 		rate = UINT64_MAX; /* nothing is known; the window is small */
-	if (rate > lt->cap)
+	if (rate > lt->cap || kcp_lt_is_fixed(lt))
 		rate = lt->cap;
 	if (rate != UINT64_MAX)
 		charge(lt, rate, bytes, now);

@@ -388,6 +388,9 @@ void kcp_path_set_shards(struct kcp_path *path, uint32_t shards);
  */
 void kcp_path_set_rate_max(struct kcp_path *path, uint64_t bps);
 
+/** That is the rate, not its bound: whatever is lost, and whoever else is on the way. Without a bound it means nothing. */
+void kcp_path_set_rate_fixed(struct kcp_path *path, bool fixed);
+
 /** There is more to send than the path takes, and its rate has been found. */
 bool kcp_path_saturated(const struct kcp_path *path);
 

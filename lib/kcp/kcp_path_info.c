@@ -45,12 +45,19 @@ void kcp_path_init_budget(struct kcp_path *path)
 	kcp_budget_init(&path->budget);
 	kcp_budget_set_shards(&path->budget, path->shards);
 	kcp_path_set_rate_max(path, path->rate_max_bps);
+	kcp_budget_set_fixed(&path->budget, path->rate_fixed);
 }
 
 void kcp_path_set_rate_max(struct kcp_path *path, uint64_t bps)
 {
 	path->rate_max_bps = bps;
 	kcp_budget_set_cap(&path->budget, bps == 0 ? UINT64_MAX : bps < 8 ? 1 : bps / 8);
+}
+
+void kcp_path_set_rate_fixed(struct kcp_path *path, bool fixed)
+{
+	path->rate_fixed = fixed;
+	kcp_budget_set_fixed(&path->budget, fixed);
 }
 
 void kcp_path_mark(struct kcp_path *path, uint8_t mark)

@@ -56,6 +56,7 @@ struct kcp_path {
 	struct kcp_sent sent;
 	uint32_t shards;       /* that send by this way; 0 and 1: this one */
 	uint64_t rate_max_bps; /* 0 = none */
+	bool rate_fixed;       /* that is the rate */
 	uint8_t mark;	       /* of what is given now */
 	uint32_t lost_row;     /* datagrams with items lost since one was acknowledged */
 	uint64_t carried;      /* those that were acknowledged */

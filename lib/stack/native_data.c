@@ -221,6 +221,7 @@ void native_data_apply_rate(struct kcpvpn_peer *peer)
 	if (rate > 0 && share < PPM)
 		rate = rate / PPM * share + rate % PPM * share / PPM + 1;
 	kcp_path_set_rate_max(data->path, rate);
+	kcp_path_set_rate_fixed(data->path, peer->config.rate_fixed);
 }
 
 bool native_data_have_path(struct kcpvpn_peer *peer)

@@ -177,3 +177,25 @@ missing=$("$BIN/kcpctl" help | sed -nE 's/^  ([a-z]+) .*/\1/p' | sort -u | while
 done)
 # What doctor finds is this machine's; what it prints of that is held by tests/unit/cli.
 check "no verb was left out" [ "$missing" = doctor ] || echo "$missing"
+
+# ---- the daemon's command line ----
+says() { # TEXT WANT REGEX ARGUMENT...
+	local text=$1 want=$2 regex=$3
+	shift 3
+	"$BIN/vpnd" "$@" >"$DIR/out" 2>&1 </dev/null
+	local status=$?
+	check "vpnd $text: exit status $want" [ $status = "$want" ] || echo "it is $status"
+	[ -z "$regex" ] || check "vpnd $text: it says so" grep -qE "$regex" "$DIR/out" || cat "$DIR/out"
+}
+says "without anything" 2 '^vpnd: E-VPND-4 give a NAME'
+says "with an option that is not there" 2 '^vpnd: E-VPND-4 unknown option "--chek"; did you mean "--check"\?$' --chek "$CONFIG"
+says "with a short one" 2 '^vpnd: E-VPND-4 unknown option "-z"$' -z "$CONFIG"
+says "without an option's value" 2 '^vpnd: E-VPND-4 --state: the value is missing$' -c "$CONFIG" --state
+says "with a value too many" 2 '^vpnd: E-VPND-4 --check=yes: it takes no value$' -c "$CONFIG" --check=yes
+says "with two networks" 2 '^vpnd: E-VPND-4 one network' office lab
+says "of a good file" 0 '' --check -c "$CONFIG"
+says "of a bad file" 5 '^vpnd: E-CFG-3 .*bad.yaml:3:1' --check -c "$DIR/etc/bad.yaml"
+says "of no file" 5 '^vpnd: E-CFG-1 ' --check -c "$DIR/etc/nowhere.yaml"
+says "--version" 0 "^vpnd $VERSION\$" --version
+says "--help" 0 '^usage: vpnd' --help
+check "kcpctl help knows that code" grep -q . <("$BIN/kcpctl" help E-VPND-4)

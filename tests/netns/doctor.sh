@@ -106,6 +106,9 @@ misses E-DOC-5
 hub 'routes: {table: off}'
 in_ns "$NS_A" sysctl -qw net.ipv4.conf.all.rp_filter=1
 finds "strict rp_filter" problem E-DOC-6 'strict for kcp0'
+# shellcheck disable=SC2016
+finds "that it cannot know, where /proc is a container's" unknown E-DOC-18 'rp_filter' unshare -m sh -c \
+	'mount -t proc -o subset=pid proc /proc && exec "$@"' sh
 in_ns "$NS_A" sysctl -qw net.ipv4.conf.all.rp_filter=2
 misses E-DOC-6
 in_ns "$NS_A" sysctl -qw net.ipv4.conf.all.rp_filter=1

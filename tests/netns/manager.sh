@@ -159,14 +159,20 @@ cp "$RUN_DIR/a.yaml" "$RUN_DIR/a.good"
 native a 1 "listen: ['192.0.2.1:29900']" 'full_tunnel: {mode: kill_switch}' "hooks: {up: [/bin/sh, -c, 'echo a hook of \$(id -un)']}" \
 	"peers: {b: {public_key: $(native_key b), endpoints: ['192.0.2.2:29900'], allowed_ips: [0.0.0.0/0]}}"
 chmod 600 "$RUN_DIR/a.yaml"
+# On a host that is strict about where packets come in: /proc/sys is not there for the daemon, and it must do without.
+in_ns "$NS_A" sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.wan0.rp_filter=1
 : >"$RUN_DIR/log/managed.log"
 manage --at-once --watchdog 30
 wait_for "a full tunnel starts with the rights of the unit" 20 at_least .said.READY 1 && pass "a full tunnel starts with the rights of the unit"
 joined "$NS_A" 10.99.0.2
 wait_for "so does a hook" 10 grep -q 'a hook of root' "$RUN_DIR/log/managed.log" && pass "so does a hook"
+expect "it has told the strict device to look at marks" "$(in_ns "$NS_A" sysctl -n net.ipv4.conf.wan0.src_valid_mark)" == 1
+expect "and no answer was dropped for where it came in" "$(in_ns "$NS_A" nstat -asz TcpExtIPReversePathFilter | awk '/ReversePath/ { print $2 }')" == 0
 check "its kill switch stands" [ -n "$(in_ns "$NS_A" nft list tables)" ]
 check "down" ctl a down -q
 check "lifts it" [ -z "$(in_ns "$NS_A" nft list tables)" ]
+expect "and the strict device is as before" "$(in_ns "$NS_A" sysctl -n net.ipv4.conf.wan0.src_valid_mark)" == 0
+in_ns "$NS_A" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.wan0.rp_filter=0
 end_pid "$MANAGER" TERM 20
 check "nothing was refused" sh -c "! grep -iE ' error |not permitted|E-[A-Z]*-[0-9]|read-only' '$RUN_DIR/log/managed.log'"
 cp "$RUN_DIR/a.good" "$RUN_DIR/a.yaml"

@@ -1,7 +1,7 @@
 #!/bin/bash
-# timeout: 150
+# timeout: 180
 #
-# What outer packets show and how many there are: transport.dscp, ecn, rate_max and class, on both wires, seen by the other
+# What outer packets show and how many there are: transport.dscp, ecn, rate_max, congestion and class, on both wires, seen by the other
 # side's packet filter, changed by reload.
 #
 #     a in $NS_A, dials --- lab, 30 Mb/s, 20 ms --- b in $NS_B: nft counts and marks what comes
@@ -158,6 +158,20 @@ faster() { tcp_transfer cubic "$NS_A" "$NS_B" 10.99.0.2 3 >/dev/null && awk "BEG
 seconds_until 40 faster # on a busy machine more than one turn is needed
 expect "and none again: $TCP_MBPS Mb/s" "${TOOK:-99}" "<=" 40
 
+# ---- congestion ----
+a 'transport: {rate_max: 5M, congestion: fixed}'
+reload a
+expect "congestion: fixed: the rate is rate_max" "$(status a '.peers[0].rate_bps')" == 5000000
+a 'transport: {rate_max: 5M, congestion: fixed}' 'session: {dead_after: 6s}'
+sed -i 's/rate_max: 5M, //' "$RUN_DIR/a.yaml"
+if ctl a reload >"$RUN_DIR/said" 2>&1; then fail "congestion: fixed without rate_max is taken"; fi
+check "without rate_max it is refused, and says why" grep -q 'transport.congestion: fixed: .*rate_max' "$RUN_DIR/said"
+a 'transport: {rate_max: 4M, congestion: auto}'
+reload a
+expect "congestion: auto: it is what the path was measured to carry" "$(status a '.peers[0].rate_bps // 0')" "<=" 4000000
+a
+reload a
+
 # ---- class ----
 # lost NAME: of 300 pings, 50 a second, over 100 ms and 10 % of loss: how many never came back
 lab_ctl set both loss=10% delay=50ms
@@ -191,7 +205,7 @@ for class in auto datagram; do
 		expect "  urgent packets go out of band, each once" "$LOST" ">=" 50
 	fi
 	look "$NS_A"
-expect "  its DSCP" "${SEEN[ef]}" == "${SEEN[all]}"
+	expect "  its DSCP" "${SEEN[ef]}" == "${SEEN[all]}"
 	vpnd_stop a
 	vpnd_stop b
 done

@@ -128,7 +128,9 @@ struct kcpvpn_peer_config {
 	enum kcpvpn_carriage carriage;
 	uint64_t
 		rate_max_bps; /* most that is sent to it, headers down to IP counted; 0 = no such bound */
-	int dscp;	      /* of outer packets: 0 .. 63, or KCPVPN_DSCP_INHERIT */
+	/* That is the rate at which is sent while there is enough to send, whatever gets lost: for a link that is one's own */
+	bool rate_fixed;
+	int dscp; /* of outer packets: 0 .. 63, or KCPVPN_DSCP_INHERIT */
 	bool ecn; /* mark outer packets as ECN-capable where the peer and the path agree, and heed what queues mark */
 };
 

@@ -774,3 +774,43 @@ Test(native, show_reads_back_the_same)
 		free(second);
 	}
 }
+
+/* ---- a fixed rate --------------------------------------------------------------------------------------------- */
+
+/* On the native wire that takes a rate, its own or the network's; who has made the mistake is told where. */
+Test(native_keys, a_fixed_rate_is_given)
+{
+	static const char TWO[] =
+		HEAD "peers:\n"
+		     "  a: {endpoints: [192.0.2.1:1], public_key: " PUBLIC_A "%s}\n"
+		     "  b: {endpoints: [192.0.2.1:2], public_key: " PUBLIC_B "}\n%s";
+	static const struct {
+		const char *a, *network;
+		unsigned errors, line;
+	} rows[] = {
+		{"", "transport: {congestion: auto}\n", 0, 0},
+		{"", "transport: {congestion: fixed, rate_max: 5M}\n", 0, 0},
+		{", transport: {congestion: fixed, rate_max: 5M}", "", 0, 0},
+		{", transport: {congestion: fixed}", "transport: {rate_max: 5M}\n", 0, 0},
+		{", transport: {congestion: auto, rate_max: 0}",
+			"transport: {congestion: fixed, rate_max: 5M}\n", 0, 0},
+		{"", "transport: {congestion: fixed}\n", 1, 6},
+		{", transport: {rate_max: 5M}", "transport: {congestion: fixed}\n", 1, 6},
+		{", transport: {congestion: fixed}", "", 1, 4},
+		{", transport: {rate_max: 0}", "transport: {congestion: fixed, rate_max: 5M}\n", 1,
+			4},
+	};
+	struct config_report report;
+	char text[1000];
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		(void)snprintf(text, sizeof(text), TWO, rows[i].a, rows[i].network);
+		if (rows[i].errors == 0) {
+			config_free(parse_good(text));
+			continue;
+		}
+		cr_assert_eq(parse_bad(text, &report), 12u, "%s", text);
+		cr_assert_eq(report.error_total, rows[i].errors, "%s", text);
+		cr_assert_eq(report.errors[0].line, rows[i].line, "%s", text);
+	}
+}

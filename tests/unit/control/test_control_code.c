@@ -25,15 +25,18 @@ static void note(const char *code, size_t len)
 	memcpy(found[found_count++], code, len);
 }
 
-/* "E-NET-4" with its quotation marks, or at the beginning of what is logged. */
+/* "E-NET-4" with its quotation marks, or at the beginning of what is logged or said ("vpnd: E-NET-4 ..."). */
 static void scan_text(const char *text)
 {
-	for (const char *at = text; (at = strstr(at, "\"E-")) != NULL; at++) {
-		size_t letters = strspn(at + 3, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-		size_t digits = at[3 + letters] == '-' ? strspn(at + 4 + letters, "0123456789") : 0;
-		char next = at[4 + letters + digits];
-		if (letters && digits && (next == '"' || next == ' '))
-			note(at + 1, 3 + letters + digits);
+	for (const char *at = text; (at = strstr(at, "E-")) != NULL; at++) {
+		size_t letters = strspn(at + 2, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+		size_t digits = at[2 + letters] == '-' ? strspn(at + 3 + letters, "0123456789") : 0;
+		char next = at[3 + letters + digits];
+		bool begins = at > text &&
+			      (at[-1] == '"' || (at - text > 6 && !strncmp(at - 6, "vpnd: ", 6)) ||
+				      (at - text > 8 && !strncmp(at - 8, "kcpctl: ", 8)));
+		if (begins && letters && digits && (next == '"' || next == ' '))
+			note(at, 3 + letters + digits);
 	}
 }
 

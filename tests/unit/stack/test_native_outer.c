@@ -424,6 +424,59 @@ Test(native_outer, a_bound_may_come_and_go)
 	native_pair_fini(&pair);
 }
 
+/* By order that is the rate: over a link that carries half of it, and one that loses a third, where else far less would be sent. */
+Test(native_outer, a_fixed_rate_is_kept_whatever_is_lost)
+{
+	static const struct {
+		struct native_link link;
+		double least;	    /* bits a second that are sent */
+		double most_if_not; /* if that is not ordered */
+	} rows[] = {
+		{{.delay_us = 20 * MS, .rate_bps = 50000000, .queue_bytes = 500000}, 4.8e6, 5.15e6},
+		{{.delay_us = 20 * MS, .rate_bps = 2500000, .queue_bytes = 20000}, 4.8e6, 3.2e6},
+		/* what is lost waits here in its order: the credit for that is what bounds it */
+		{{.delay_us = 20 * MS, .rate_bps = 2500000, .queue_bytes = 200000}, 3.4e6, 3.2e6},
+		{{.delay_us = 20 * MS, .loss_ppm = 330000}, 4.8e6, 5.15e6},
+		{{.delay_us = 150 * MS, .loss_ppm = 100000}, 4.8e6, 5.15e6},
+	};
+	uint8_t key[KCPVPN_NATIVE_KEY_BYTES];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct native_end_options options = native_pair_options();
+		options.peer.rate_max_bps = 5000000;
+		options.peer.rate_fixed = true;
+		open_up(&options, &options, rows[i].link);
+		(void)pour(0, 6, 2 * S, MS);
+		double rate = rate_over(6, 10 * S, MS);
+		cr_assert_leq(rate, 5.15e6, "link %zu: %.0f", i, rate);
+		cr_assert_geq(rate, rows[i].least, "link %zu: %.0f", i, rate);
+		native_pair_public_key(1, key);
+		options.peer.public_key = key;
+		options.peer.rate_fixed = false;
+		cr_assert_eq(kcpvpn_peer_configure(peer_of(0), &options.peer, pair.now_us), 0);
+		(void)pour(0, 6, 5 * S, MS);
+		rate = rate_over(6, 10 * S, MS);
+		cr_assert_leq(rate, rows[i].most_if_not, "link %zu: %.0f", i, rate);
+		native_pair_fini(&pair);
+	}
+}
+
+/* Without a rate it means nothing. */
+Test(native_outer, a_fixed_rate_takes_a_rate)
+{
+	struct native_end_options options = native_pair_options();
+
+	options.peer.rate_fixed = true;
+	open_up(&options, &options,
+		(struct native_link){
+			.delay_us = 20 * MS, .rate_bps = 2500000, .queue_bytes = 20000});
+	(void)pour(0, 6, 5 * S, MS);
+	double rate = rate_over(6, 10 * S, MS);
+	cr_assert_leq(rate, 3.2e6, "%.0f", rate);
+	cr_assert_geq(rate, 1.8e6, "%.0f", rate);
+	native_pair_fini(&pair);
+}
+
 /* ---- how inner packets are carried ------------------------------------------------------------------------------------ */
 
 /* TCP packets at 4 Mb/s over a link that loses. */
