@@ -1,5 +1,6 @@
 #!/bin/bash
 # timeout: 150
+# takes: 45 s, 6 s of CPU
 #
 # What outer packets show and how many there are: transport.dscp, ecn, rate_max and class, on both wires, seen by the other
 # side's packet filter, changed by reload.
