@@ -141,7 +141,7 @@ $(B)/obj/tests/%.o: tests/%.c Makefile
 whole = -Wl,--whole-archive $(1) -Wl,--no-whole-archive
 define test_rule
 # $(1) directory, $(2) layer or program under test
-$(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(1) $(if $(filter $(LAYERS),$(2)),$(call archive,$(2)) $(call archive,core)) \
+$(B)/tests/$(call test_name,$(1)): $(call test_obj,$(1)) $(B)/obj/tests/give_way.o $(1) $(if $(filter $(LAYERS),$(2)),$(call archive,$(2)) $(call archive,core)) \
 		$(if $(filter vpnd workers,$(2)),$(filter-out $(B)/obj/vpnd/main.o,$(VPND_OBJ)) $(ARCHIVES_all)) \
 		$(if $(filter cli,$(2)),$(filter-out $(B)/obj/cli/main.o,$(CLI_OBJ)) $(ARCHIVES_all)) \
 		$(if $(filter lab sim,$(2)),$(LAB_PART_OBJ)) $(if $(filter lab,$(2)),$(call archive,core)) \

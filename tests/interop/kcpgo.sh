@@ -1,6 +1,7 @@
 #!/bin/bash
 # profiles: release asan
 # timeout: 300
+# takes: 110 s, 36 s of CPU
 #
 # kcp-go 5.6.1 as packaged against kcpcat, on the loopback: each cipher, FEC of many kinds, streams and messages, loss.
 #

@@ -1,6 +1,7 @@
 #!/bin/bash
 # profiles: release asan
 # timeout: 150
+# takes: 23 s, 4 s of CPU
 #
 # A host that nobody here wrote, on the packaged kcp-go, is pinged through vpnd: each read of its session is one IP
 # packet. Both directions of dialling, both IP versions, whole-mss packets, other FEC and cipher, and a restart of the

@@ -1,5 +1,6 @@
 #!/bin/bash
 # timeout: 120
+# takes: 22 s, 1 s of CPU
 #
 # Who calls is told by what it sends, also while the configuration changes under it. Nobody's packets go to another.
 #

@@ -1,5 +1,6 @@
 #!/bin/bash
 # timeout: 120
+# takes: 25 s, 4 s of CPU
 #
 # A daemon under control: each verb with its exit status, reload beside traffic, and clients that misbehave.
 #

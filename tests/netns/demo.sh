@@ -2,6 +2,7 @@
 # alone
 # profiles: release
 # timeout: 180
+# takes: 23 s, 4 s of CPU
 #
 # What a person tries first: scripts/demo builds, shows, ends with 0, and leaves nothing behind. (It makes its own
 # namespaces, as drawn in it.)

@@ -1,5 +1,6 @@
 #!/bin/bash
 # timeout: 150
+# takes: 56 s, 5 s of CPU
 #
 # Full tunnel: what goes where, and what leaves the outer link. A is a laptop, B its exit; behind B stands "the internet",
 # and on A's link a resolver of the LAN, which is asked by nobody while the tunnel is on. lib_tunnel.sh draws it.

@@ -1,5 +1,6 @@
 #!/bin/bash
 # timeout: 150
+# takes: 24 s, 4 s of CPU
 #
 # A kill switch against what happens to hosts: a LAN that claims the internet, a packet filter that somebody flushes, starts that
 # fail, hundreds of routes, programs that take routes away as fast as they come back, keys that change while it runs, a

@@ -1,5 +1,6 @@
 #!/bin/bash
 # timeout: 120
+# takes: 40 s, 2 s of CPU
 #
 # Hooks: when they run, with what, as whom, and what happens if they fail or hang. And pieces of the configuration in
 # files of their own, which come and go by a reload.

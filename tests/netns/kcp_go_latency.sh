@@ -2,6 +2,7 @@
 # alone
 # profiles: release
 # timeout: 150
+# takes: 20 s, 13 s of CPU
 #
 # A ping beside four TCP flows on the kcp-go wire, with kcptun's FEC 10/3: not more than 50 ms later than on the idle tunnel,
 # the median as well as 99 of 100, and 15 % for the machine. With kcptun's fixed window it is ten times as much at 20 Mb/s.

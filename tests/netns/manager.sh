@@ -1,5 +1,6 @@
 #!/bin/bash
 # timeout: 150
+# takes: 54 s, 7 s of CPU
 #
 # What a service manager passes to vpnd and hears of it, played by tools/manager.py: the control socket that starts the
 # daemon, READY, RELOADING, WATCHDOG, STOPPING; and a daemon that has the rights of the unit, and no others.

@@ -2,6 +2,7 @@
 # alone
 # profiles: release
 # timeout: 200
+# takes: 21 s, 4 s of CPU
 #
 # A flow of 50 messages of 64 bytes a second, alone on a link that loses a tenth both ways: every message comes, soon, and
 # what that takes on the wire is bounded. LONG=1: a minute of it, 3000 messages.

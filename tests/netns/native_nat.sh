@@ -2,6 +2,7 @@
 # alone
 # profiles: release
 # timeout: 120
+# takes: 16 s, 3 s of CPU
 #
 # Behind a translator that gives its site another port every few seconds, pings go on without a new handshake.
 #

@@ -1,5 +1,6 @@
 #!/bin/bash
 # timeout: 300
+# takes: 70 s, 40 s of CPU
 #
 # Offloads of the TUN device, on and off at each end: what comes out is what went in, whatever was cut, carried and put
 # together on the way, and no host sees a wrong checksum. Behind B stands a host on a device that has no offloads, so B's
@@ -13,7 +14,7 @@
 NS_C=''
 # In percent, of a busy machine: its queues drop what waits for a processor. Wrong cuts and sums lose all.
 UDP_LOSS=60
-MB=20
+MB=10
 [ "$PROFILE" = release ] || UDP_LOSS=95 MB=4
 TOOLS=$(dirname "$0")/tools
 
@@ -106,6 +107,9 @@ in_ns "$NS_B" sh -c 'ip addr add 10.98.0.1/24 dev lan0 && ip addr add fd98::1/64
 in_ns "$NS_C" sh -c 'ip addr add 10.98.0.2/24 dev eth0 && ip addr add fd98::2/64 dev eth0 nodad && ip link set eth0 up &&
 	ip route add default via 10.98.0.1 && ip -6 route add default via fd98::1' || die "C has no network"
 wired "on and on" true true
-wired "on and off" true false
-wired "off and on" false true
+# Sanitizers see all of the code in the two where both do the same.
+if [ "$PROFILE" = release ] || [ -n "${LONG:-}" ]; then
+	wired "on and off" true false
+	wired "off and on" false true
+fi
 wired "off and off" false false

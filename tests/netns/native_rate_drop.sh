@@ -2,6 +2,7 @@
 # alone
 # profiles: release
 # timeout: 120
+# takes: 14 s, 4 s of CPU
 #
 # A link that carries a quarter of what it did, from one moment to the next, under load: three seconds later a ping takes
 # little longer than on the idle link again, although the queue of the link holds 0.4 s by then.

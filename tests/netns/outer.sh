@@ -1,5 +1,6 @@
 #!/bin/bash
 # timeout: 180
+# takes: 60 s, 8 s of CPU
 #
 # What outer packets show and how many there are: transport.dscp, ecn, rate_max, congestion and class, on both wires, seen by the other
 # side's packet filter, changed by reload.

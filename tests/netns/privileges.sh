@@ -1,5 +1,6 @@
 #!/bin/bash
 # timeout: 150
+# takes: 18 s, 5 s of CPU
 #
 # Who handles packets has no rights: worker and helper as the kernel sees them, what works all the same, and what is left
 # when either is killed.

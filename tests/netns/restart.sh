@@ -1,5 +1,6 @@
 #!/bin/bash
 # timeout: 120
+# takes: 37 s, 2 s of CPU
 #
 # Peers come back by themselves: after a crash of either end, an outage, another address, another default route; how
 # long each takes is printed. session.dead_after is 3 s here; a peer is dialled anew 2 s after that at the latest, and

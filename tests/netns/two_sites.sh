@@ -1,6 +1,7 @@
 #!/bin/bash
-# alone
+# alone in release
 # timeout: 120
+# takes: 34 s, 4 s of CPU
 #
 # Two sites over a bad link: nothing is lost inside, TCP is many times faster than outside, and a ping beside a bulk
 # transfer does not wait.

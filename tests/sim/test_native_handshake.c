@@ -5,6 +5,7 @@
  * nothing is sent on a session that was not confirmed.
  */
 #include "core/endian.h"
+#include "tests/thorough.h"
 #include "tests/unit/stack/native_pair.h"
 
 #include <criterion/criterion.h>
@@ -13,20 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 enum {
-	SEEDS = SANITIZED ? 500 : 10000,
-	WALKS = SANITIZED ? 20 : 300,
+	SEEDS_MOST = 10000, /* LONG=1 */
+	SEEDS = THOROUGH_SANITIZED ? 500 : 2500,
+	WALKS = THOROUGH_SANITIZED ? 20 : 300,
 	CYCLES = 8,
 	CALM_US = 2000000,
 	TICK_US = 50000,
@@ -71,20 +62,21 @@ static int64_t call_once(uint64_t seed, uint32_t loss_ppm)
 
 static void loss_costs_at_most(uint32_t loss_ppm, int64_t p99_us)
 {
-	int64_t *times = calloc(SEEDS, sizeof(*times));
+	unsigned seeds = long_run() ? SEEDS_MOST : SEEDS;
+	int64_t *times = calloc(seeds, sizeof(*times));
 	double sum = 0;
 
-	for (uint64_t seed = 0; seed < SEEDS; seed++) {
+	for (uint64_t seed = 0; seed < seeds; seed++) {
 		times[seed] = call_once(seed * 1000 + loss_ppm / 100000, loss_ppm);
 		sum += (double)times[seed];
 	}
-	qsort(times, SEEDS, sizeof(*times), by_time);
-	int64_t p99 = times[SEEDS * 99 / 100];
-	printf("handshake, %u %% loss each way, %d seeds: mean %.2f s, median %.2f s, p90 %.2f s, "
+	qsort(times, seeds, sizeof(*times), by_time);
+	int64_t p99 = times[seeds * 99 / 100];
+	printf("handshake, %u %% loss each way, %u seeds: mean %.2f s, median %.2f s, p90 %.2f s, "
 	       "p99 %.2f s, longest %.2f s\n",
-		loss_ppm / 10000, SEEDS, sum / SEEDS / 1e6, (double)times[SEEDS / 2] / 1e6,
-		(double)times[SEEDS * 9 / 10] / 1e6, (double)p99 / 1e6,
-		(double)times[SEEDS - 1] / 1e6);
+		loss_ppm / 10000, seeds, sum / seeds / 1e6, (double)times[seeds / 2] / 1e6,
+		(double)times[seeds * 9 / 10] / 1e6, (double)p99 / 1e6,
+		(double)times[seeds - 1] / 1e6);
 	fflush(stdout);
 	cr_assert_leq(p99, p99_us);
 	free(times);

@@ -27,9 +27,9 @@
 #endif
 
 enum {
-	/* The first of them make 10^5 in all; LONG=1 takes ten times as many. */
-	RUNS_ENGINES = SANITIZED ? 800 : 20000,
-	RUNS_MIXED = SANITIZED ? 600 : 15000,
+	/* LONG=1 takes forty times as many, of the release build 10^6 in all. */
+	RUNS_ENGINES = SANITIZED ? 800 : 10000,
+	RUNS_MIXED = SANITIZED ? 600 : 7500,
 	RUNS_PEERS = SANITIZED ? 50 : 1000,
 	FAILURES = 5, /* told, then enough */
 };
@@ -48,7 +48,7 @@ static void run_all(const char *name, enum model_kind a, enum model_kind b, uint
 	unsigned failures = 0;
 
 	if (getenv("LONG"))
-		runs *= 20;
+		runs *= 40;
 	runs = getenv("SEED") ? 1 : number_in("PATH_MODEL_RUNS", runs);
 	for (uint64_t seed = first; seed < first + runs && failures < FAILURES; seed++) {
 		const char *failure = path_world_run(world, a, b, seed, getenv("SEED") != NULL);
