@@ -345,7 +345,6 @@ static void after_round(void *ctx, struct mono now)
 	daemon_host_after_round(daemon);
 	if (daemon->control)
 		control_server_after_round(daemon->control);
-	loop_did(daemon->loop, wake_pace_take_did(&daemon->path.pace));
 	loop_rest_until(daemon->loop,
 		wake_pace_next(&daemon->path.pace, loop_next_timer(daemon->loop), now));
 }
@@ -530,8 +529,6 @@ static int open_network(struct daemon *daemon, struct fault *fault)
 	if (error == 0)
 		error = netlink_monitor_new(daemon->loop, &own, on_network_changed,
 			netns ? NULL : daemon_host_lost, daemon, &daemon->monitor, fault);
-	if (error == 0)
-		loop_set_spin(daemon->loop, workers_looking(daemon->device.queue_count));
 	if (error == 0 && daemon->device.queue_count > 1)
 		error = workers_new(daemon->loop, daemon->device.queues,
 			daemon->device.queue_count - 1, daemon_mtu_most(config), &daemon->workers,
