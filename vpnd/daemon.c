@@ -332,7 +332,6 @@ static void after_round(void *ctx, struct mono now)
 	daemon_host_after_round(daemon);
 	if (daemon->control)
 		control_server_after_round(daemon->control);
-	loop_did(daemon->loop, wake_pace_take_did(&daemon->path.pace));
 	loop_rest_until(daemon->loop,
 		wake_pace_next(&daemon->path.pace, loop_next_timer(daemon->loop), now));
 }

@@ -174,8 +174,6 @@ static int open_network(struct daemon *daemon, struct fault *fault)
 	if (error == 0)
 		error = netlink_monitor_new(daemon->loop, &own, daemon_network_changed,
 			netns ? NULL : daemon_host_lost, daemon, &daemon->monitor, fault);
-	if (error == 0)
-		loop_set_spin(daemon->loop, workers_looking(daemon->device.queue_count));
 	if (error == 0 && daemon->device.queue_count > 1)
 		error = workers_new(daemon->loop, daemon->device.queues,
 			daemon->device.queue_count - 1, daemon_mtu_most(config), &daemon->workers,

@@ -4,8 +4,6 @@
  * is set only when the earliest deadline is before the one it is set for, so a deadline that moves away, as a retransmission
  * time-out does with each packet, costs no system call but one early wake-up that sets the descriptor right.
  *
- * Before a wait it may look for events for a moment, without sleeping (vpnd/wake_spin.h).
- *
  * Removal inside a round: the kernel has already told the round's events when the first callback
  * runs, so removing a watch also strikes it out of the rest of the list. Nothing is kept about a
  * watch but the pointer in epoll, so the owner may free it at once.
@@ -44,9 +42,7 @@ struct loop {
 	bool waits_exactly;	/* epoll_pwait2() is there */
 	struct mono rest_until; /* no round begins before */
 	bool behind;		/* this round left something unread */
-	struct wake_spin spin;
-	enum wake_spin_kind did; /* what the last round did */
-	struct mono set_for;	 /* what the timer descriptor is set for; MONO_NEVER = not set */
+	struct mono set_for;	/* what the timer descriptor is set for; MONO_NEVER = not set */
 	uint64_t rounds;
 
 	struct epoll_event ready[EVENTS_PER_ROUND];
@@ -365,16 +361,6 @@ void loop_rest_until(struct loop *loop, struct mono at)
 	loop->behind = false;
 }
 
-void loop_set_spin(struct loop *loop, uint32_t threads)
-{
-	wake_spin_init(&loop->spin, threads, loop->now);
-}
-
-void loop_did(struct loop *loop, enum wake_spin_kind did)
-{
-	loop->did = did;
-}
-
 static void rest(const struct loop *loop)
 {
 	struct timespec at = {0};
@@ -403,37 +389,10 @@ static int wait_until_deadline(struct loop *loop)
 	return epoll_pwait2(loop->epoll_fd, loop->ready, EVENTS_PER_ROUND, &left, NULL);
 }
 
-/* @return  the number of events, 0 if none came so soon, or a negative errno */
-static int look(struct loop *loop, int64_t look_us, struct mono began)
-{
-	struct mono end = mono_min(mono_add_us(began, look_us), wheel_next(&loop->wheel));
-	struct mono now = began;
-	bool held = false;
-	int count;
-
-	while ((count = epoll_wait(loop->epoll_fd, loop->ready, EVENTS_PER_ROUND, 0)) == 0 &&
-		!held && mono_before(now, end)) {
-		struct mono before = now;
-		now = loop_clock();
-		held = mono_diff_us(now, before) > WAKE_SPIN_HELD_US;
-	}
-	wake_spin_looked(&loop->spin, mono_diff_us(now, began), held || count == 0, now);
-	return count < 0 && errno != EINTR ? -errno : count < 0 ? 0 : count;
-}
-
 static int wait_for_events(struct loop *loop, bool wait)
 {
-	enum wake_spin_kind did = loop->did;
 	int count;
 
-	loop->did = WAKE_SPIN_NOTHING;
-	if (wait && did != WAKE_SPIN_NOTHING) {
-		struct mono began = loop_clock();
-		int64_t look_us = wake_spin_begin(&loop->spin, did, began);
-		count = look_us > 0 ? look(loop, look_us, began) : 0;
-		if (count != 0)
-			return count;
-	}
 	if (wait && loop->waits_exactly) {
 		count = wait_until_deadline(loop);
 	} else {
@@ -458,7 +417,6 @@ int loop_turn(struct loop *loop, bool wait)
 	if (count < 0)
 		return count;
 	loop->now = mono_max(loop->now, loop_clock());
-	wake_spin_end(&loop->spin, count > 0, loop->now);
 	loop->rounds++;
 	loop->ready_count = count;
 	for (int i = 0; i < count; i++) {

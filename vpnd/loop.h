@@ -10,7 +10,6 @@
 
 #include "core/mono.h"
 #include "core/wheel.h"
-#include "vpnd/wake_spin.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -121,16 +120,6 @@ void loop_behind(struct loop *loop);
 
 /** The next round does not begin before `at`, whatever comes; for a few milliseconds at most, and for that round only. */
 void loop_rest_until(struct loop *loop, struct mono at);
-
-/**
- * Lets the loop look for events before it sleeps, where that was worth it before (vpnd/wake_spin.h).
- *
- * @threads  that do so; 0 = never, as it is at first
- */
-void loop_set_spin(struct loop *loop, uint32_t threads);
-
-/** What the round did that ends. To be said at its end, else it did nothing that may be answered. */
-void loop_did(struct loop *loop, enum wake_spin_kind did);
 
 /**
  * Runs rounds until loop_stop().

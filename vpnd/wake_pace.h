@@ -16,7 +16,6 @@
 #define VPND_WAKE_PACE_H
 
 #include "core/mono.h"
-#include "vpnd/wake_spin.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,14 +41,12 @@ struct wake_pace {
 	uint32_t silent; /* windows in a row without a packet */
 	bool sent;
 	bool busy, calm;
-	enum wake_spin_kind did; /* in this round */
 };
 
 /** A packet came. @heard_in  the peer's own; zero at first */
 static inline void wake_pace_heard(struct wake_pace *pace, uint32_t *heard_in)
 {
 	pace->calm = false;
-	pace->did = WAKE_SPIN_DELIVERED;
 	pace->packets++;
 	if (*heard_in == pace->window + 1)
 		return;
@@ -61,17 +58,7 @@ static inline void wake_pace_heard(struct wake_pace *pace, uint32_t *heard_in)
 static inline void wake_pace_sent(struct wake_pace *pace)
 {
 	pace->calm = false;
-	pace->did = WAKE_SPIN_SENT;
 	pace->sent = true;
-}
-
-/** @return what the round did last that ends, for wake_spin_begin(); where wake-ups are put off nobody looks for more */
-static inline enum wake_spin_kind wake_pace_take_did(struct wake_pace *pace)
-{
-	enum wake_spin_kind did = pace->did;
-
-	pace->did = WAKE_SPIN_NOTHING;
-	return pace->busy || pace->calm ? WAKE_SPIN_NOTHING : did;
 }
 
 /**

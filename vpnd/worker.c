@@ -343,7 +343,6 @@ static void after_round(void *ctx, struct mono now)
 		loop_timer_arm(worker->loop, &worker->rest, mono_add_us(now, WORKER_REST_US));
 	}
 	ring_bells(worker);
-	loop_did(worker->loop, wake_pace_take_did(&worker->path.pace));
 	loop_rest_until(worker->loop,
 		wake_pace_next(&worker->path.pace, loop_next_timer(worker->loop), now));
 	if ((atomic_load(&worker->set->stop) || atomic_load(&worker->set->ended)) &&

@@ -51,12 +51,6 @@ unsigned workers_wanted(int queues)
 	return count < KCPVPN_SHARDS_MAX ? (unsigned)count : KCPVPN_SHARDS_MAX;
 }
 
-/* A quota is for packets, and looking would take from it. */
-uint32_t workers_looking(unsigned threads)
-{
-	return cpu_quota_cores(CPU_QUOTA_PROC, CPU_QUOTA_MOUNT) > 0 ? 0 : threads;
-}
-
 /* ---- standing still -------------------------------------------------------------------------------------------------------- */
 
 bool workers_park(struct workers *set)
@@ -241,8 +235,6 @@ int workers_new(struct loop *loop, struct tun *queues, unsigned count, uint16_t 
 	while (error == 0 && set->count < count) {
 		error = worker_init(&set->items[set->count], set, set->count + 1,
 			&queues[set->count], mtu_bytes);
-		if (error == 0)
-			loop_set_spin(set->items[set->count].loop, workers_looking(count + 1));
 		set->count++;
 	}
 	if (error == 0)

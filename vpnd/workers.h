@@ -53,9 +53,6 @@ struct workers_leader {
 /** How many workers, the main thread included, `queues` of the configuration means on this host. @queues  CONFIG_AUTO or 1..16 */
 unsigned workers_wanted(int queues);
 
-/** What loop_set_spin() takes where so many threads carry packets. */
-uint32_t workers_looking(unsigned threads);
-
 /**
  * Prepares workers; their threads begin with workers_start().
  *

@@ -64,16 +64,20 @@ _Static_assert(sizeof(struct kcp_tx) <= 64, "a segment's record fits a cache lin
  */
 struct kcp_sender {
 	struct kcp_ring ring;
+	/*
+	 * What changes with each segment does not stand side by side: a compiler would load such neighbours at once, just after
+	 * one of them was written alone, and that load waits until all stores before it are through, those into a cold slot, too.
+	 */
 	uint32_t una;
 	uint32_t nxt;
+	uint32_t watched;
 	uint32_t queued;
+	uint32_t watch_head;
 	uint32_t unacked; /* sent and not acknowledged */
 	uint64_t queued_bytes;
-	uint64_t unacked_bytes;
-	uint32_t watched;
-	uint32_t watch_head;
 	uint32_t watch_tail;
 	uint32_t suspects; /* of the watched, those with later_acks > 0 */
+	uint64_t unacked_bytes;
 };
 
 void kcp_sender_init(struct kcp_sender *sender, uint32_t first_sn);

@@ -389,29 +389,3 @@ Test(loop, stop_before_run_ends_it_at_once)
 	loop_free(loop);
 	loop_free(NULL);
 }
-
-/* After answers that came at once it looks for the next; neither events nor deadlines are missed by that. */
-Test(loop, looks_before_it_sleeps_where_it_was_told)
-{
-	struct loop *loop = new_loop();
-	struct counter *counter = new_counter(loop);
-
-	loop_set_spin(loop, 1);
-	for (int i = 0; i < 100; i++) {
-		struct alarm alarm = {.loop = loop};
-		poke(counter);
-		loop_did(loop, WAKE_SPIN_SENT);
-		cr_assert_eq(loop_turn(loop, true), 1);
-		cr_assert_eq(counter->events, i + 1);
-
-		loop_timer_init(&alarm.timer, on_alarm);
-		struct mono at = mono_add_us(loop_now(loop), i * 10);
-		loop_timer_arm(loop, &alarm.timer, at);
-		loop_did(loop, i % 2 ? WAKE_SPIN_SENT : WAKE_SPIN_DELIVERED);
-		while (alarm.times == 0)
-			cr_assert_geq(loop_turn(loop, true), 0);
-		cr_assert(!mono_before(alarm.fired_at, at));
-	}
-	free_counter(counter);
-	loop_free(loop);
-}

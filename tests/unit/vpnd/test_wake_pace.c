@@ -159,20 +159,3 @@ Test(wake_pace, the_loop_rests_for_one_round)
 	close(fds[1]);
 	loop_free(loop);
 }
-
-Test(wake_pace, tells_what_the_round_did_unless_rounds_are_kept_apart)
-{
-	struct wake_pace pace = {0};
-	uint32_t heard = 0;
-
-	cr_assert_eq(wake_pace_take_did(&pace), WAKE_SPIN_NOTHING);
-	wake_pace_sent(&pace);
-	wake_pace_heard(&pace, &heard);
-	cr_assert_eq(wake_pace_take_did(&pace), WAKE_SPIN_DELIVERED, "the last");
-	cr_assert_eq(wake_pace_take_did(&pace), WAKE_SPIN_NOTHING, "of that round");
-	pace.busy = true;
-	wake_pace_sent(&pace);
-	cr_assert_eq(wake_pace_take_did(&pace), WAKE_SPIN_NOTHING);
-	pace.busy = false;
-	cr_assert_eq(wake_pace_take_did(&pace), WAKE_SPIN_NOTHING, "not later either");
-}
