@@ -16,7 +16,9 @@
  * path that is not known yet is taken for a slow one.
  *
  * What waits in the device is read in portions of what a core has in its own cache, and each portion is handed to the wire before
- * the next is read. Read at once, megabytes of it would be fetched from memory again when their turn comes.
+ * the next is read. Read at once, megabytes of it would be fetched from memory again when their turn comes. But the device has no
+ * turns for flows and nobody who tells senders that it is full, so what is left there must not stay: as long as a portion was not
+ * all, the next is twice as large.
  *
  * The other way a super-packet goes to the device as it came, and is cut where the device has no offloads. Plain packets of a flow
  * that come in one batch are put together first, because a write costs the host as much for one as for many. Nothing
@@ -372,10 +374,11 @@ static bool parse_read(struct packet_path *path, const struct virtio_net_header 
 static int read_tun(struct packet_path *path, struct tun *tun, struct peer *peer, struct mono now)
 {
 	enum stage before = stage_enter(path->stages, STAGE_TUN_READ);
+	size_t most = tun->portion_bytes ? tun->portion_bytes : PACKET_PATH_TUN_BATCH_BYTES;
 	size_t bytes = 0;
 	ssize_t n = 0;
 
-	for (int i = 0; i < PACKET_PATH_TUN_BATCH && bytes < PACKET_PATH_TUN_BATCH_BYTES; i++) {
+	for (int i = 0; i < PACKET_PATH_TUN_BATCH && bytes < most; i++) {
 		struct virtio_net_header header;
 		struct super_packet packet;
 		uint8_t *place = reading_place(path, tun);
@@ -392,6 +395,10 @@ static int read_tun(struct packet_path *path, struct tun *tun, struct peer *peer
 			route_packet(path, tun, peer, &packet, place, now);
 		(void)stage_enter(path->stages, STAGE_TUN_READ);
 	}
+	if (bytes < most)
+		tun->portion_bytes = 0;
+	else if (most < PACKET_PATH_TUN_BATCH_MOST)
+		tun->portion_bytes = 2 * most;
 	(void)stage_enter(path->stages, before);
 	return n == -ENODEV ? -ENODEV : 0;
 }

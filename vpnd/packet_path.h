@@ -29,9 +29,10 @@ struct tun;
 enum {
 	PACKET_PATH_TUN_BATCH = 128, /* packets read from the TUN device in one go, */
 	PACKET_PATH_TUN_BATCH_BYTES = 256
-				      << 10, /* and about so many bytes: what a core has at hand */
-	PACKET_PATH_TUNE_US = 100000,	     /* how often a queue is told of the measured path */
-	PACKET_PATH_ICMP_BURST = 50,	     /* ICMP errors to inner senders */
+				      << 10, /* and about so many bytes: what a core has at hand, */
+	PACKET_PATH_TUN_BATCH_MOST = 4 << 20, /* or twice as many each time while more waits */
+	PACKET_PATH_TUNE_US = 100000,	      /* how often a queue is told of the measured path */
+	PACKET_PATH_ICMP_BURST = 50,	      /* ICMP errors to inner senders */
 	PACKET_PATH_ICMP_PER_S = 100,
 	PACKET_PATH_SLOT_BYTES = 2048,	/* room for a packet, if the MTU is not larger */
 	PACKET_PATH_QUEUED_MAX = 16384, /* packets that wait for all peers together */

@@ -50,6 +50,7 @@ struct tun {
 	bool multi;   /* one of several queues, or could be */
 	bool detached;
 	int ifindex;
+	size_t portion_bytes; /* of what is read in one go next; 0 = as at first */
 	int query_fd; /* a socket of the device's namespace; 0 = none, as behind the first queue */
 	char name[TUN_NAME_BYTES];
 	struct tun_counters counters;

@@ -393,18 +393,25 @@ Test(packet_path_super, a_path_that_became_slower_is_asked_for_what_waits)
 Test(packet_path_super, what_waits_in_the_device_is_read_in_portions)
 {
 	enum {
-		SUPERS = 10,
+		LEN = HEADERS + 40 * SEGMENT,
+		FIRST = PACKET_PATH_TUN_BATCH_BYTES / LEN + 1,
+		SECOND = 2 * PACKET_PATH_TUN_BATCH_BYTES / LEN + 1,
 	};
 
 	setup(true);
 	measured(1000000000);
-	for (size_t i = 0; i < SUPERS; i++)
-		give_host(ACK, 40 * SEGMENT, SEGMENT);
-	cr_assert_eq(packet_path_read_tun(&b.path, b.now), 0);
-	cr_assert_eq(b.peer->queue.backlog_packets,
-		PACKET_PATH_TUN_BATCH_BYTES / (HEADERS + 40 * SEGMENT) + 1);
-	cr_assert_eq(packet_path_read_tun(&b.path, b.now), 0);
-	cr_assert_eq(b.peer->queue.backlog_packets, SUPERS);
+	for (int turn = 0; turn < 2; turn++) {
+		uint64_t before = b.peer->queue.backlog_packets;
+		for (size_t i = 0; i < FIRST + SECOND + 2; i++)
+			give_host(ACK, 40 * SEGMENT, SEGMENT);
+		cr_assert_eq(packet_path_read_tun(&b.path, b.now), 0);
+		cr_assert_eq(b.peer->queue.backlog_packets - before, FIRST, "as at first again");
+		cr_assert_eq(packet_path_read_tun(&b.path, b.now), 0);
+		cr_assert_eq(b.peer->queue.backlog_packets - before, FIRST + SECOND,
+			"twice as much, for more was there");
+		cr_assert_eq(packet_path_read_tun(&b.path, b.now), 0);
+		cr_assert_eq(b.peer->queue.backlog_packets - before, FIRST + SECOND + 2);
+	}
 	teardown();
 }
 
