@@ -60,7 +60,7 @@ check "no process is left" [ -z "$(pgrep -f "$BIN/vpnd -c $RUN_DIR/a.yaml")" ]
 
 # ---- failures ----
 write_a 'hooks: {pre_up: [/bin/sh, -c, "echo reason >&2; exit 3"]}'
-in_ns "$NS_A" timeout 10 "$BIN/vpnd" -c "$RUN_DIR/a.yaml" --control "$RUN_DIR/control/a/control.sock" >"$RUN_DIR/said" 2>&1
+in_ns "$NS_A" timeout 40 "$BIN/vpnd" -c "$RUN_DIR/a.yaml" --control "$RUN_DIR/control/a/control.sock" >"$RUN_DIR/said" 2>&1
 expect "a pre_up that fails: exit status" $? == 1
 check "it says which" grep -q 'E-HOOK-1.*pre_up.*3' "$RUN_DIR/said"
 check "and what the program said" grep -q '^reason' "$RUN_DIR/said"
@@ -68,7 +68,7 @@ check "nothing is left" [ -z "$(in_ns "$NS_A" ip -o link show kcp0 2>/dev/null)"
 write_a 'hooks: {up: [/nonexistent/program], peer_up: [/bin/sh, -c, "echo $$ >'"$RUN_DIR"'/sleeper; sleep 100 & echo $! >>'"$RUN_DIR"'/sleeper; wait"]}'
 vpnd_start "$NS_A" "$RUN_DIR/a.yaml" || exit 1
 joined "$NS_A" 10.99.0.2
-wait_for "one that is not there is a warning" 5 grep -q 'hooks.up: /nonexistent/program ended with 127' "$(vpnd_log a)" &&
+wait_for "one that is not there is a warning" 20 grep -q 'hooks.up: /nonexistent/program ended with 127' "$(vpnd_log a)" &&
 	pass "one that is not there is a warning"
 wait_for "one that hangs has begun" 5 test -s "$RUN_DIR/sleeper"
 all_answer "nobody waits for it" "$NS_A" 10.99.0.2 20 -i 0.01
